@@ -1,0 +1,70 @@
+"""Every error a user can cause, each with the exit code it ends the program with.
+
+SlotcliError
+├── UsageError          2    bad combination of options
+├── LossError           3    finished, but clips or too many frames were lost
+├── DataError          65    undecodable input, damaged slot file or checkpoint
+├── NoInputError       66    nothing there to read
+├── UnavailableError   69    no such device, missing weights, missing extra
+├── NumericError       70    NaN or infinity in slots or loss
+├── CannotCreateError  73    output cannot be created, or exists already
+├── OutputError        74    input/output error, disk full
+├── BusyError          75    out of device memory, locked by another run
+├── AccessError        77    permission denied
+└── ConfigError        78    invalid model definition or override
+"""
+
+
+class SlotcliError(Exception):
+    """A failure with a cause the user can act on: what happened, and what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+
+class UsageError(SlotcliError):
+    exit_code = 2
+
+
+class LossError(SlotcliError):
+    exit_code = 3
+
+
+class DataError(SlotcliError):
+    exit_code = 65
+
+
+class NoInputError(SlotcliError):
+    exit_code = 66
+
+
+class UnavailableError(SlotcliError):
+    exit_code = 69
+
+
+class NumericError(SlotcliError):
+    exit_code = 70
+
+
+class CannotCreateError(SlotcliError):
+    exit_code = 73
+
+
+class OutputError(SlotcliError):
+    exit_code = 74
+
+
+class BusyError(SlotcliError):
+    exit_code = 75
+
+
+class AccessError(SlotcliError):
+    exit_code = 77
+
+
+class ConfigError(SlotcliError):
+    exit_code = 78

@@ -1,0 +1,63 @@
+"""What travels between the rooms of the house.
+
+Axis letters, everywhere: b batch, t time, n slots, p positions, d width, c channels, h w height and
+width. A `size` is always (height, width). `attention` lives on the encoder's grid of positions,
+`masks` and `labels` live on pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+Size = tuple[int, int]
+
+# Bits of a frame's flags.
+FLAG_CORRUPT = 1  # the decoder said that the frame is damaged
+FLAG_TIMING_REPAIRED = 2  # its timestamp was missing or not increasing and had to be made up
+FLAG_FORMAT_CHANGED = 4  # its size or pixel format differs from the first frame's
+
+OUTSIDE = 255  # label of a pixel that no slot was asked about (outside the crop)
+
+
+@dataclass(frozen=True)
+class FrameChunk:
+    """Consecutive decoded frames of one source, upright, with square pixels, full range RGB."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    pts: Int64[np.ndarray, " t"]  # in ticks of the source's time base, strictly increasing
+    duration: Int64[np.ndarray, " t"]  # in the same ticks, at least 1
+    frame_index: Int64[np.ndarray, " t"]  # position in the source, counting every decoded frame
+    flags: UInt8[np.ndarray, " t"]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames for a model to learn from, with ground truth labels where a data set has them."""
+
+    frames: UInt8[Tensor, "t 3 h w"]
+    labels: UInt8[Tensor, "t h w"] | None = None  # 0 is background, 1.. are instances
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Clips of one length and size, side by side."""
+
+    frames: UInt8[Tensor, "b t 3 h w"]
+    labels: UInt8[Tensor, "b t h w"] | None = None
+
+
+@dataclass(frozen=True)
+class SlotTrack:
+    """What the encoder made of a clip: one vector per slot and frame, and where each one looked.
+
+    `attention` is the softmax over slots of the last iteration, before it is renormalised over
+    positions: at each position it sums to 1 over n.
+    """
+
+    slots: Float[Tensor, "b t n d"]
+    attention: Float[Tensor, "b t n h w"]
