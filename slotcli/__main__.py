@@ -1,0 +1,99 @@
+"""The slotcli program: its commands, and the one place where a failure becomes an exit code."""
+
+import errno
+import os
+import sys
+
+import typer
+
+from slotcli import __version__
+from slotcli.commands import (
+    audit,
+    config,
+    data,
+    decompose,
+    evaluate,
+    export,
+    info,
+    models,
+    pretrain,
+    reconstruct,
+    train,
+)
+from slotcli.commands import console
+from slotcli.errors import SlotcliError
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 a bug; 2 bad command line; 3 finished with losses; 65 undecodable or damaged
+input; 66 no input; 69 device, weights or extra missing; 70 not a number; 73 output cannot be
+created or exists; 74 input/output error, disk full; 75 out of memory or busy, try later; 77
+permission denied; 78 invalid configuration; 130 interrupted; 143 terminated.
+"""
+
+app = typer.Typer(
+    name="slotcli",
+    help="Takes videos nobody annotated and gives back the objects in them.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+app.command()(decompose.decompose)
+app.command()(reconstruct.reconstruct)
+app.command()(export.export)
+app.command()(pretrain.pretrain)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(audit.audit)
+app.command()(info.info)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"slotcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more; show tracebacks."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Say only what went wrong."),
+    json: bool = typer.Option(False, "--json", help="Results as JSON, one object a line."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+) -> None:
+    console.configure(verbose=verbose, quiet=quiet, json=json)
+
+
+_OS_EXIT = {errno.ENOSPC: 74, errno.EDQUOT: 74, errno.EIO: 74, errno.EACCES: 77, errno.EPERM: 77}
+
+
+def main() -> None:
+    """Runs the program and exits with one of EXIT_CODES; a traceback only with --verbose."""
+    try:
+        code = app(standalone_mode=False)
+    except SlotcliError as error:
+        console.error(error.what, error.advice)
+        code = error.exit_code
+    except typer.TyperException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.error("Interrupted.", "What was finished is kept; the same command goes on.")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        console.error(f"{error.filename or 'input/output'}: {error.strerror}.", "Check the disk.")
+        code = _OS_EXIT.get(error.errno or 0, 74)
+    except Exception as error:
+        console.bug(error)
+        code = 1
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

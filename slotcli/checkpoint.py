@@ -1,0 +1,168 @@
+"""One safetensors file is a whole model: its spec, its weights, its step.
+
+The metadata is a single key of sorted JSON, since safetensors writes several keys in no fixed
+order and the file would not be reproducible.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from slotcli.build import build
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.errors import CannotCreateError, DataError, NoInputError, UnavailableError
+from slotcli.model import SlotModel
+from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
+
+SCHEMA = "slotcli.model/1"
+WEIGHTS = "weights.safetensors"
+DEFINITION = "model.toml"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    spec: SlotModelSpec | CodecModelSpec
+    module: SlotModel | Vqvae
+    step: int
+    sha256: str
+    path: Path
+
+
+def model_folders() -> list[Path]:
+    """Folders of all models that came with this installation, sorted by name."""
+    package = Path(__file__).resolve().parent
+    for root in (package.parent / "models", package / "models"):
+        if root.is_dir() and any(root.glob(f"*/{DEFINITION}")):
+            return sorted(path.parent for path in root.glob(f"*/{DEFINITION}"))
+    return []
+
+
+def find_model(reference: str) -> Path:
+    """The folder or file that `reference` names: a path, or the name of a model that came along.
+
+    Raises NoInputError where there is neither.
+    """
+    path = Path(reference)
+    if path.exists():
+        return path
+    for folder in model_folders():
+        if folder.name == reference:
+            return folder
+    known = ", ".join(folder.name for folder in model_folders()) or "none"
+    raise NoInputError(f"{reference}: there is no such model.", f"Give a path, or one of: {known}.")
+
+
+def find_weights(reference: str) -> Path:
+    """The weights file of a model, raising UnavailableError where it has only a definition."""
+    path = find_model(reference)
+    if path.is_dir():
+        path = path / WEIGHTS
+    if not path.is_file():
+        raise UnavailableError(
+            f"{reference}: the model has a definition but no weights ({path.name} is missing).",
+            "Train it (slotcli pretrain, slotcli train) or import its weights (slotcli models import).",
+        )
+    return path
+
+
+def load_model(reference: str) -> LoadedModel:
+    """The model in a weights file, in evaluation mode on the CPU, in float32.
+
+    Raises NoInputError or UnavailableError where there is none, DataError where it is damaged or
+    its tensors are not exactly those of its spec.
+    """
+    path = find_weights(reference)
+    tensors, metadata = read_tensors(path)
+    if metadata.get("schema") != SCHEMA:
+        raise DataError(f"{path}: not a slotcli model file.", "Import it with: slotcli models import.")
+    spec = parse_spec(metadata.get("spec", {}), str(path))
+    module = build(spec)
+    load_strictly(module, tensors, str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedModel(spec, module.eval(), int(metadata.get("step", 0)), digest, path)
+
+
+def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str:
+    """Puts the trained codec that the spec names into the model's decoder; returns its hash.
+
+    Raises UnavailableError where its weights are missing and DataError where it is another codec:
+    a decoder on an untrained codec would train, and never draw anything.
+    """
+    loaded = load_model(spec.train.codec)
+    if not isinstance(loaded.spec, CodecModelSpec) or loaded.spec.codec != spec.decoder.codec:
+        raise DataError(
+            f"{loaded.path}: this is not the codec that {spec.name} defines.",
+            "Make [decoder] codec and the codec's own definition the same, or set train.codec.",
+        )
+    model.decoder.codec.load_state_dict(loaded.module.state_dict())
+    return loaded.sha256
+
+
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
+    """Loads tensors into a module, raising DataError that lists what is missing, extra or misshapen."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{name} is {list(tensors[name].shape)}, not {list(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if own[name].shape != tensors[name].shape
+    ]
+    if missing or extra or shapes:
+        raise DataError(
+            f"{origin}: the weights do not fit the definition: "
+            f"{len(missing)} missing {missing[:5]}, {len(extra)} unexpected {extra[:5]}, "
+            f"{len(shapes)} of another shape {shapes[:5]}.",
+            "Use the definition that the weights were trained with.",
+        )
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def save_model(
+    path: Path,
+    spec: SlotModelSpec | CodecModelSpec,
+    tensors: dict[str, Tensor],
+    step: int,
+    provenance: dict[str, Any],
+) -> None:
+    """Writes a model file beside `path` and renames it. Raises CannotCreateError where it cannot."""
+    metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
+    write_tensors(path, tensors, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of one of our safetensors files, or DataError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {}).get("slotcli", "{}"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DataError(f"{path}: unreadable: {error}.", "Fetch or train it again.") from None
+    if not isinstance(metadata, dict):
+        raise DataError(f"{path}: its metadata is not a table.", "Fetch or train it again.")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise DataError(f"{path}: {name} is not finite.", "Fetch or train it again.")
+    return tensors, metadata
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Writes one of our safetensors files beside `path`, then renames it into place."""
+    partial = path.with_name(path.name + ".part")
+    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(contiguous, partial, metadata={"slotcli": text})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CannotCreateError(f"{path}: cannot be written: {error}.", "Check the folder.") from None

@@ -1,0 +1,83 @@
+"""The VQ-VAE whose latents SlotDiffusion denoises. van den Oord et al. 2017; paper, appendix D.4."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from slotcli.codecs import autoencoder
+from slotcli.kernels import nearest_code
+
+
+@dataclass(frozen=True)
+class VqvaeOutput:
+    frames: Float[Tensor, "b 3 h w"]
+    codes: Int64[Tensor, " rows"]
+    quantisation_loss: Float[Tensor, ""]
+
+
+class Vqvae(nn.Module):
+    """A convolutional autoencoder with a codebook between encoder and decoder."""
+
+    def __init__(
+        self,
+        channels: int,
+        multipliers: tuple[int, ...],
+        res_blocks: int,
+        latent_channels: int,
+        num_codes: int,
+    ) -> None:
+        super().__init__()
+        shape = (channels, multipliers, res_blocks, latent_channels)
+        self.encoder = autoencoder.encoder(*shape)
+        self.to_latents = nn.Conv2d(latent_channels, latent_channels, 1)
+        self.codebook = nn.Embedding(num_codes, latent_channels)
+        nn.init.uniform_(self.codebook.weight, -1 / num_codes, 1 / num_codes)
+        self.from_latents = nn.Conv2d(latent_channels, latent_channels, 1)
+        self.decoder = autoencoder.decoder(*shape)
+
+    def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+        """Latents of frames in [-1, 1], before quantisation: what the diffusion learns to draw."""
+        return self.to_latents(self.encoder(frames))
+
+    def codes(self, latents: Float[Tensor, "b c i j"]) -> Int64[Tensor, " rows"]:
+        """Index of the nearest code at each position, rows in the order b, i, j."""
+        return nearest_code(latents.permute(0, 2, 3, 1).flatten(0, 2), self.codebook.weight)
+
+    def snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+        """The nearest code at each position."""
+        b, _, i, j = latents.shape
+        return self.codebook(self.codes(latents)).view(b, i, j, -1).permute(0, 3, 1, 2)
+
+    def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        """Frames from latents, snapped to the codebook first; not clamped to [-1, 1]."""
+        return self.decoder(self.from_latents(self.snap(latents)))
+
+    def forward(self, frames: Float[Tensor, "b 3 h w"]) -> VqvaeOutput:
+        """Reconstruction and quantisation loss, as in training.
+
+        The weights of the two terms are those that the authors' `legacy` quantiser has in effect:
+        1 on the encoder's commitment, 0.25 on the codebook.
+        """
+        latents = self.encode(frames)
+        codes = self.codes(latents)
+        b, _, i, j = latents.shape
+        snapped = self.codebook(codes).view(b, i, j, -1).permute(0, 3, 1, 2)
+        commitment = F.mse_loss(latents, snapped.detach())
+        codebook = F.mse_loss(snapped, latents.detach())
+        straight_through = latents + (snapped - latents).detach()
+        return VqvaeOutput(
+            frames=self.decoder(self.from_latents(straight_through)),
+            codes=codes,
+            quantisation_loss=commitment + 0.25 * codebook,
+        )
+
+    @torch.no_grad()
+    def restart_dead_codes(self, latents: Float[Tensor, "rows c"], used: Tensor) -> int:
+        """Moves the codes that `used` [k] (bool) leaves out onto random rows of `latents`."""
+        dead = (~used).nonzero().flatten()[: len(latents)]
+        rows = torch.randperm(len(latents), device=latents.device)[: len(dead)]
+        self.codebook.weight[dead] = latents[rows].to(self.codebook.weight)
+        return len(dead)

@@ -1,0 +1,27 @@
+"""slotcli pretrain: a codec (VQ-VAE), before the slot model that uses it."""
+
+
+
+from slotcli.commands.training import (
+    Config,
+    DataFolder,
+    Device,
+    Overrides,
+    Resume,
+    RunFolder,
+    Threads,
+    run_training,
+)
+
+
+def pretrain(
+    config: Config,
+    out: RunFolder,
+    data: DataFolder = None,
+    overrides: Overrides = None,
+    resume: Resume = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a codec (VQ-VAE) that a slot model will stand on."""
+    run_training("codec", config, out, data, overrides or [], resume, device, threads)

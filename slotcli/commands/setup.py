@@ -1,0 +1,37 @@
+"""What several commands do before their work: choosing a device, threads and precision."""
+
+import os
+from typing import TYPE_CHECKING
+
+from slotcli.commands import console
+from slotcli.errors import UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> "torch.device":
+    """`auto`, `cpu` or `cuda[:i]`; `auto` falls to the CPU with a notice, `cuda` does not."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        console.note("No GPU found: running on the CPU.")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: no such device.", "Use auto, cpu, cuda or cuda:1.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UnavailableError(f"--device {name}: there is no such GPU.", "Use --device auto.")
+    return device
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads for torch; as many as the cores that this process may use by default."""
+    import torch
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

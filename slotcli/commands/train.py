@@ -1,0 +1,27 @@
+"""slotcli train: a slot model on its frozen codec."""
+
+
+
+from slotcli.commands.training import (
+    Config,
+    DataFolder,
+    Device,
+    Overrides,
+    Resume,
+    RunFolder,
+    Threads,
+    run_training,
+)
+
+
+def train(
+    config: Config,
+    out: RunFolder,
+    data: DataFolder = None,
+    overrides: Overrides = None,
+    resume: Resume = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a slot model on a trained codec."""
+    run_training("slot_model", config, out, data, overrides or [], resume, device, threads)

@@ -1,0 +1,119 @@
+"""Slots to frames by denoising a codec's latents under cross-attention to the slots. Paper, Eq. 5."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from slotcli.codecs.base import Codec
+from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
+from slotcli.diffusion.samplers import Sampler, sample
+from slotcli.diffusion.schedule import Schedule
+from slotcli.diffusion.unet import UNet
+from slotcli.kernels import mask_argmax
+from slotcli.types import Size
+
+# Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.
+_MID_STEPS = (100, 600)
+
+
+class LatentDiffusion(nn.Module):
+    """A frozen codec, a noise schedule, and the U-Net that is trained.
+
+    `null_tokens` fixed random vectors stand beside the slots in the U-Net's context: a place for
+    its attention to rest that carries nothing of the frame.
+    """
+
+    null: Tensor
+
+    def __init__(
+        self,
+        codec: Codec,
+        unet: UNet,
+        *,
+        latent_shape: tuple[int, int, int],
+        slot_dim: int,
+        target: Target,
+        null_tokens: int = 0,
+        timesteps: Literal["uniform", "mid"] = "uniform",
+    ) -> None:
+        super().__init__()
+        if not isinstance(codec, nn.Module):
+            raise TypeError("the codec has to be a module, so that it is saved with the decoder")
+        self.codec = codec.requires_grad_(False)
+        self.unet = unet
+        self.schedule = Schedule()
+        self.latent_shape = latent_shape
+        self.prediction_target: Target = target
+        self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
+        if null_tokens:
+            self.register_buffer("null", torch.randn(1, null_tokens, slot_dim))
+        else:
+            self.register_buffer("null", torch.empty(1, 0, slot_dim), persistent=False)
+
+    @torch.no_grad()
+    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+        """The codec's latents of frames in [-1, 1], before quantisation."""
+        return self.codec.encode(frames)
+
+    def loss(
+        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+    ) -> Float[Tensor, ""]:
+        """Denoising error at a random step and noise for each frame. Paper, Eq. 5."""
+        step = torch.randint(*self.steps_range, (len(slots),), device=slots.device)
+        return self.loss_at(slots, target, torch.randn_like(target), step).mean()
+
+    def loss_at(
+        self, slots: Tensor, target: Tensor, noise: Tensor, step: Tensor
+    ) -> Float[Tensor, " b"]:
+        """Denoising error of each frame at a given noise and step."""
+        context = self._context(slots)
+        return denoising_loss(
+            self.schedule,
+            self.prediction_target,
+            lambda noisy, step: self.unet(noisy, step.float(), context),
+            target,
+            noise,
+            step,
+        )
+
+    def noise(self, generator: torch.Generator) -> Float[Tensor, "c i j"]:
+        """Standard normal noise of one latent map, on the CPU."""
+        return torch.randn(self.latent_shape, generator=generator)
+
+    @torch.no_grad()
+    def render(
+        self,
+        slots: Float[Tensor, "b n d"],
+        noise: Float[Tensor, "c i j"],
+        sampler: Sampler = "singlestep",
+        evaluations: int = 20,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Frames drawn from slots, all from one noise map, clamped to [-1, 1].
+
+        Each predicted clean latent is snapped to the codec's codes, as the authors sample.
+        """
+        context = self._context(slots)
+
+        def denoise(noisy: Tensor, time: float) -> Tensor:
+            step = torch.full((len(noisy),), self.schedule.model_step(time), device=noisy.device)
+            prediction = self.unet(noisy, step, context)
+            alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
+            return self.codec.snap(
+                clean_signal(self.prediction_target, prediction, noisy, alpha, sigma)
+            )
+
+        start = noise.to(slots).expand(len(slots), -1, -1, -1)
+        latents = sample(sampler, denoise, start, self.schedule, evaluations)
+        return self.codec.decode(latents).clamp(-1, 1)
+
+    def masks(
+        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"], size: Size
+    ) -> UInt8[Tensor, "b h w"]:
+        """The slot that wins each pixel, from the encoder's attention; slots are not needed."""
+        return mask_argmax(attention, size)
+
+    def _context(self, slots: Float[Tensor, "b n d"]) -> list[tuple[Tensor, Tensor]]:
+        tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
+        return self.unet.project_context(tokens)

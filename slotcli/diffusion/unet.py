@@ -1,0 +1,225 @@
+"""The denoising U-Net with cross-attention to a context. Rombach et al. 2022 (LDM); paper, D.4."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slotcli.kernels.normalisation import group_norm
+
+HEAD_DIM = 32
+DROPOUT = 0.1
+
+# Keys and values of the context for one cross-attention layer, [b, heads, n, HEAD_DIM] each.
+KeysValues = tuple[Tensor, Tensor]
+
+
+def timestep_embedding(step: Float[Tensor, " b"], width: int) -> Float[Tensor, "b {width}"]:
+    """Cosines, then sines, of the step at width / 2 frequencies from 1 to 1/10,000."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=step.device) / half)
+    angles = step.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the time embedding added between them."""
+
+    def __init__(self, inputs: int, outputs: int, time_width: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.time = nn.Linear(time_width, outputs)
+        self.norm2 = group_norm(outputs)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        _zero(self.conv2)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b e"]
+    ) -> Float[Tensor, "b d h w"]:
+        y = self.conv1(F.silu(self.norm1(x))) + self.time(F.silu(time))[:, :, None, None]
+        return self.shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(y))))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of positions to a context, heads of 32 channels."""
+
+    def __init__(self, channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.queries = nn.Linear(channels, channels, bias=False)
+        self.keys = nn.Linear(context_dim, channels, bias=False)
+        self.values = nn.Linear(context_dim, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def project(self, context: Float[Tensor, "b n d"]) -> KeysValues:
+        return _heads(self.keys(context)), _heads(self.values(context))
+
+    def forward(
+        self, x: Float[Tensor, "b p c"], keys_values: KeysValues
+    ) -> Float[Tensor, "b p c"]:
+        read = F.scaled_dot_product_attention(_heads(self.queries(x)), *keys_values)
+        return self.out(read.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """GEGLU, four times as wide inside. Shazeer 2020."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(channels, 8 * channels)
+        self.outer = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Float[Tensor, "b p c"]) -> Float[Tensor, "b p c"]:
+        values, gates = self.inner(x).chunk(2, dim=-1)
+        return self.outer(values * F.gelu(gates))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention to the context, feed-forward, over the positions of a map."""
+
+    def __init__(self, channels: int, context_dim: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, eps=1e-6)
+        self.project_in = nn.Conv2d(channels, channels, 1)
+        self.norm_self = nn.LayerNorm(channels)
+        self.self_attention = Attention(channels, channels)
+        self.norm_cross = nn.LayerNorm(channels)
+        self.cross_attention = Attention(channels, context_dim)
+        self.norm_feed = nn.LayerNorm(channels)
+        self.feed_forward = FeedForward(channels)
+        self.project_out = nn.Conv2d(channels, channels, 1)
+        _zero(self.project_out)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], context: KeysValues
+    ) -> Float[Tensor, "b c h w"]:
+        tokens = self.project_in(self.norm(x)).flatten(2).transpose(1, 2)
+        normed = self.norm_self(tokens)
+        tokens = tokens + self.self_attention(normed, self.self_attention.project(normed))
+        tokens = tokens + self.cross_attention(self.norm_cross(tokens), context)
+        tokens = tokens + self.feed_forward(self.norm_feed(tokens))
+        return x + self.project_out(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+
+class Stage(nn.Module):
+    """One residual block, with a transformer block behind it where the level attends."""
+
+    def __init__(
+        self, inputs: int, outputs: int, time_width: int, context_dim: int | None
+    ) -> None:
+        super().__init__()
+        self.res = ResBlock(inputs, outputs, time_width)
+        self.transformer = (
+            None if context_dim is None else TransformerBlock(outputs, context_dim)
+        )
+
+    def forward(self, x: Tensor, time: Tensor, context: list[KeysValues]) -> Tensor:
+        """Takes its own keys and values off the front of `context`."""
+        x = self.res(x, time)
+        return x if self.transformer is None else self.transformer(x, context.pop(0))
+
+
+class UNet(nn.Module):
+    """Predicts the target of a noisy map at a time, given a context of vectors.
+
+    Every level but the first attends, to itself and to the context: a context that could reach
+    every single latent would make slots superfluous.
+    """
+
+    def __init__(
+        self,
+        map_channels: int,
+        channels: int,
+        multipliers: tuple[int, ...],
+        res_blocks: int,
+        context_dim: int,
+    ) -> None:
+        super().__init__()
+        widths = [channels * multiplier for multiplier in multipliers]
+        dims = [None if level == 0 else context_dim for level in range(len(widths))]
+        time_width = 4 * channels
+        self.channels = channels
+        self.time = nn.Sequential(
+            nn.Linear(channels, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
+        )
+        self.conv_in = nn.Conv2d(map_channels, channels, 3, padding=1)
+        self.down = nn.ModuleList()
+        self.downsample = nn.ModuleList()
+
+        width, skips = channels, [channels]
+        for level, outputs in enumerate(widths):
+            if level:
+                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                skips.append(width)
+            stages = nn.ModuleList()
+            for _ in range(res_blocks):
+                stages.append(Stage(width, outputs, time_width, dims[level]))
+                width = outputs
+                skips.append(width)
+            self.down.append(stages)
+        self.middle = Stage(width, width, time_width, context_dim)
+        self.middle_out = ResBlock(width, width, time_width)
+        self.up = nn.ModuleList()
+        self.upsample = nn.ModuleList()
+        for level, outputs in reversed(list(enumerate(widths))):
+            stages = nn.ModuleList()
+            for _ in range(res_blocks + 1):
+                stages.append(Stage(width + skips.pop(), outputs, time_width, dims[level]))
+                width = outputs
+            self.up.append(stages)
+            if level:
+                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+        self.head = nn.Sequential(
+            group_norm(width), nn.SiLU(), nn.Conv2d(width, map_channels, 3, padding=1)
+        )
+        _zero(self.head[-1])
+
+    def project_context(self, context: Float[Tensor, "b n d"]) -> list[KeysValues]:
+        """Keys and values of a context for all layers, in the order in which `forward` reads them.
+
+        (Modules are listed in the order of their registration: down, middle, up.) They do not depend on the time, so a sampler computes them once for all its evaluations.
+        """
+        return [
+            module.cross_attention.project(context)
+            for module in self.modules()
+            if isinstance(module, TransformerBlock)
+        ]
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        step: Float[Tensor, " b"],
+        context: list[KeysValues],
+    ) -> Float[Tensor, "b c h w"]:
+        """The prediction for a noisy map; `step` may lie between the integer steps of training."""
+        time = self.time(timestep_embedding(step, self.channels).to(x.dtype))
+        context = list(context)
+        x = self.conv_in(x)
+        skips = [x]
+        for level, stages in enumerate(self.down):
+            if level:
+                x = self.downsample[level - 1](x)
+                skips.append(x)
+            for stage in stages:
+                x = stage(x, time, context)
+                skips.append(x)
+        x = self.middle_out(self.middle(x, time, context), time)
+        for level, stages in enumerate(self.up):
+            for stage in stages:
+                x = stage(torch.cat([x, skips.pop()], dim=1), time, context)
+            if level < len(self.upsample):
+                x = self.upsample[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.head(x)
+
+
+def _heads(x: Float[Tensor, "b p c"]) -> Float[Tensor, "b heads p 32"]:
+    return x.unflatten(2, (-1, HEAD_DIM)).transpose(1, 2)
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -1,0 +1,90 @@
+"""Frames to slots: one scan over time, with its state in the arguments. Paper, section 2."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slotcli.encoder.backbone import CompactCnn, ResNet18
+from slotcli.encoder.predictor import TransformerPredictor
+from slotcli.encoder.slot_attention import SlotAttention
+from slotcli.types import Size, SlotTrack
+
+
+class PositionEmbedding(nn.Module):
+    """Adds a linear map of (y, x, 1 - y, 1 - x), each from 0 to 1, to a feature map."""
+
+    grid: Tensor
+
+    def __init__(self, width: int, size: Size) -> None:
+        super().__init__()
+        rows, columns = (torch.linspace(0, 1, steps) for steps in size)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        grid = torch.stack([y, x, 1 - y, 1 - x], dim=-1)
+        self.register_buffer("grid", grid, persistent=False)
+        self.project = nn.Linear(4, width)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return features + self.project(self.grid).permute(2, 0, 1)
+
+
+class SlotEncoder(nn.Module):
+    """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip."""
+
+    def __init__(
+        self,
+        backbone: ResNet18 | CompactCnn,
+        predictor: TransformerPredictor | None,
+        *,
+        size: Size,
+        num_slots: int,
+        slot_dim: int,
+        iterations: int,
+        first_iterations: int,
+    ) -> None:
+        super().__init__()
+        self.grid_size = (size[0] // backbone.stride, size[1] // backbone.stride)
+        self.iterations = iterations
+        self.first_iterations = first_iterations
+        self.backbone = backbone
+        self.position = PositionEmbedding(backbone.width, self.grid_size)
+        self.readout = nn.Sequential(
+            nn.LayerNorm(backbone.width),
+            nn.Linear(backbone.width, slot_dim),
+            nn.ReLU(),
+            nn.Linear(slot_dim, slot_dim),
+        )
+        self.initial_slots = nn.Parameter(torch.randn(1, num_slots, slot_dim))
+        self.corrector = SlotAttention(slot_dim)
+        self.predictor = predictor
+
+    def features(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
+        """What slot attention reads, for every frame on its own; frames in [-1, 1]."""
+        maps = self.position(self.backbone(frames.flatten(0, 1)))
+        return self.readout(maps.flatten(2).transpose(1, 2)).unflatten(0, frames.shape[:2])
+
+    def forward(
+        self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
+    ) -> SlotTrack:
+        """Slots and attention of a clip, or of its next chunk.
+
+        `frames` are in [-1, 1]. `state` is the last frame's slots of the chunk before, None at the
+        start of a clip; a clip encoded in chunks equals the clip encoded whole.
+        """
+        keys, values = self.corrector.project(self.features(frames))
+        slots = state
+        track: list[tuple[Tensor, Tensor]] = []
+        for frame_keys, frame_values in zip(keys.unbind(1), values.unbind(1), strict=True):
+            if slots is None:
+                guess = self.initial_slots.expand(len(frames), -1, -1)
+                iterations = self.first_iterations
+            else:
+                guess = slots if self.predictor is None else self.predictor(slots)
+                iterations = self.iterations
+            slots, attention = self.corrector(guess, frame_keys, frame_values, iterations)
+            track.append((slots, attention))
+        return SlotTrack(
+            slots=torch.stack([slots for slots, _ in track], dim=1),
+            attention=torch.stack([attention for _, attention in track], dim=1).unflatten(
+                3, self.grid_size
+            ),
+        )

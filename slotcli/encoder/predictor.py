@@ -1,0 +1,25 @@
+"""From the slots of one frame to a first guess at the next frame's. Kipf et al. 2021 (SAVi)."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class TransformerPredictor(nn.Module):
+    """A pre-norm transformer over the slots of one frame: 4 heads, dropout 0.1, no final norm.
+
+    With `identity_start` the untrained predictor returns its input.
+    """
+
+    def __init__(self, slot_dim: int, layers: int, identity_start: bool = False) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            slot_dim, nhead=4, dim_feedforward=4 * slot_dim, norm_first=True, batch_first=True
+        )
+        self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        if identity_start:
+            for name, parameter in self.transformer.named_parameters():
+                if "self_attn.out_proj" in name or "linear2" in name:
+                    nn.init.zeros_(parameter)
+
+    def forward(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return self.transformer(slots)

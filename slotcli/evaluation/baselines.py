@@ -1,0 +1,125 @@
+"""Decompositions that understand nothing, to be printed beside every model.
+
+Each is a function (frames, num_slots, seed) -> labels below num_slots; those that draw nothing
+take the seed all the same, so that one loop over BASELINES serves.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+FIT_PIXELS = 4096  # of a clip's pixels, drawn to fit the k-means
+FIT_STEPS = 20
+
+Baseline = Callable[[UInt8[Tensor, "t 3 h w"], int, int], UInt8[np.ndarray, "t h w"]]
+
+
+def one_slot(
+    frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    """Give every pixel to slot 0."""
+    t, _, h, w = frames.shape
+    return np.zeros((t, h, w), np.uint8)
+
+
+def stripes(
+    frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    """Cut the frame into num_slots vertical stripes of one width."""
+    t, _, h, w = frames.shape
+    return _fixed(np.tile(_bins(w, num_slots), (h, 1)), t)
+
+
+def grid(frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int) -> UInt8[np.ndarray, "t h w"]:
+    """Cut the frame into num_slots cells in rows, as close to square as their number allows.
+
+    Where num_slots is no product, the first rows have one cell more than the others.
+    """
+    t, _, h, w = frames.shape
+    rows = round(num_slots**0.5)
+    cells_in_row = [len(part) for part in np.array_split(np.arange(num_slots), rows)]
+    first_cell = np.cumsum([0, *cells_in_row])
+    lines = [first_cell[row] + _bins(w, cells_in_row[row]) for row in _bins(h, rows)]
+    return _fixed(np.array(lines), t)
+
+
+def voronoi(
+    frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    """Give every pixel to the nearest of num_slots random points, which stay where they are."""
+    t, _, h, w = frames.shape
+    points = np.random.default_rng(seed).random((num_slots, 2)) * (h, w)
+    pixels = np.indices((h, w)).reshape(2, -1).T + 0.5
+    return _fixed(_nearest(pixels, points).reshape(h, w), t)
+
+
+def kmeans_colour(
+    frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    """Cluster the clip's pixels by colour, once over all frames."""
+    return _kmeans_labels(frames.permute(0, 2, 3, 1).numpy() / 255, num_slots, seed)
+
+
+def kmeans_colour_position(
+    frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    """Cluster the clip's pixels by colour and place, each coordinate scaled to [0, 1]."""
+    t, _, h, w = frames.shape
+    place = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
+    colour = frames.permute(0, 2, 3, 1).numpy() / 255
+    features = np.concatenate((colour, np.broadcast_to(place, (t, h, w, 2))), axis=-1)
+    return _kmeans_labels(features, num_slots, seed)
+
+
+BASELINES: dict[str, Baseline] = {
+    "one slot": one_slot,
+    "stripes": stripes,
+    "grid": grid,
+    "voronoi": voronoi,
+    "k-means colour": kmeans_colour,
+    "k-means colour and place": kmeans_colour_position,
+}
+
+
+def _bins(length: int, count: int) -> np.ndarray:
+    """For each of `length` places, which of `count` equal bins it lies in."""
+    return np.arange(length) * count // length
+
+
+def _fixed(labels: np.ndarray, t: int) -> UInt8[np.ndarray, "t h w"]:
+    return np.tile(labels.astype(np.uint8), (t, 1, 1))
+
+
+def _nearest(points: Float[np.ndarray, "p d"], centres: Float[np.ndarray, "n d"]) -> np.ndarray:
+    # |point - centre|^2 less |point|^2, which is the same for every centre
+    return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
+
+
+def _kmeans_labels(
+    features: Float[np.ndarray, "t h w d"], num_slots: int, seed: int
+) -> UInt8[np.ndarray, "t h w"]:
+    points = features.reshape(-1, features.shape[-1])
+    rng = np.random.default_rng(seed)
+    centres = _kmeans(points[rng.integers(len(points), size=FIT_PIXELS)], num_slots, rng)
+    # frame by frame, so that the distances to all centres never stand for the whole clip
+    labels = [_nearest(frame.reshape(-1, frame.shape[-1]), centres) for frame in features]
+    return np.stack(labels).astype(np.uint8).reshape(features.shape[:-1])
+
+
+def _kmeans(
+    points: Float[np.ndarray, "p d"], count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "n d"]:
+    """Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007)."""
+    centres = points[:1]
+    while len(centres) < count:
+        squared = ((points[:, None] - centres) ** 2).sum(-1).min(1) + 1e-12  # all alike: any point
+        centres = np.vstack((centres, points[rng.choice(len(points), p=squared / squared.sum())]))
+    for _ in range(FIT_STEPS):
+        labels = _nearest(points, centres)
+        sizes = np.bincount(labels, minlength=count)
+        sums = np.stack([np.bincount(labels, axis, minlength=count) for axis in points.T], 1)
+        # A centre that lost all its points stays: fewer slots are a fair answer.
+        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
+    return centres

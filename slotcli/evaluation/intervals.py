@@ -1,0 +1,36 @@
+"""How sure a mean over clips is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 5000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """A mean over clips with its 95 % interval; None where too few clips define it."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    count: int
+    dropped: int  # clips for which the score is undefined
+
+
+def mean_interval(values: Sequence[float | None], *, seed: int) -> MeanInterval:
+    """Return the mean of per-clip values with its percentile bootstrap interval (Efron 1979).
+
+    None values are dropped and counted. A mean needs one value left, an interval two.
+    """
+    kept = np.array([value for value in values if value is not None], np.float64)
+    count, dropped = len(kept), len(values) - len(kept)
+    mean = float(kept.mean()) if count else None
+    if count < 2:
+        return MeanInterval(mean, None, None, count, dropped)
+    rng = np.random.default_rng(seed)
+    means = [kept[rng.integers(count, size=count)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return MeanInterval(mean, float(low), float(high), count, dropped)

@@ -1,0 +1,47 @@
+"""One model class for every system: an encoder of frames and a decoder of slots."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from slotcli.decoders.base import Decoder
+from slotcli.encoder.encoder import SlotEncoder
+from slotcli.types import Size, SlotTrack
+
+
+class SlotModel(nn.Module):
+    """Slots of a clip, the loss that trains them, and the frames that they draw."""
+
+    def __init__(self, encoder: SlotEncoder, decoder: Decoder, size: Size) -> None:
+        super().__init__()
+        if not isinstance(decoder, nn.Module):
+            raise TypeError("the decoder has to be a module, so that it is saved with the model")
+        self.encoder = encoder
+        self.decoder = decoder
+        self.size = size
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        frames: UInt8[Tensor, "b t 3 h w"],
+        state: Float[Tensor, "b n d"] | None = None,
+    ) -> SlotTrack:
+        """Slots and attention of frames at the model's size; `state` as in `SlotEncoder`."""
+        return self.encoder(normalise(frames), state)
+
+    def loss(
+        self, frames: Float[Tensor, "b t 3 h w"], target: Float[Tensor, "b t c i j"]
+    ) -> Float[Tensor, ""]:
+        """The decoder's loss on the slots of clips in [-1, 1]; `target` is the decoder's own."""
+        slots = self.encoder(frames).slots
+        return self.decoder.loss(slots.flatten(0, 1), target.flatten(0, 1))
+
+
+def normalise(frames: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Frames from 0..255 to [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def denormalise(frames: Float[Tensor, "*b 3 h w"]) -> UInt8[Tensor, "*b 3 h w"]:
+    """Frames from [-1, 1] to 0..255, rounded to the nearest and clamped."""
+    return ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,120 @@
+"""Slots drawn over the source, so that a person can judge the tracks at a glance."""
+
+import colorsys
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from slotcli.types import OUTSIDE, Size
+from slotcli.video.writer import VideoWriter
+
+MAX_SIDE = 1920
+GOLDEN_ANGLE = 0.6180339887  # of a full turn
+STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
+OUTSIDE_OPACITY = 0.6  # of black over what the model was never shown
+
+
+def slot_colours() -> UInt8[np.ndarray, "256 3"]:
+    """RGB that each label is drawn in; black for the background and what is outside.
+
+    Hues a golden angle apart in three strengths, for the palette of the mask files, made for
+    telling indices apart in a file, is too dark to be seen on video.
+    """
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for label in range(1, OUTSIDE):
+        saturation, value = STRENGTHS[label % len(STRENGTHS)]
+        rgb = colorsys.hsv_to_rgb(label * GOLDEN_ANGLE % 1, saturation, value)
+        colours[label] = np.rint(np.multiply(rgb, 255))
+    return colours
+
+
+def overlay_frame(
+    frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"], opacity: float
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Blend every slot's colour over its pixels, with a solid contour; darken what is outside.
+
+    `opacity` is between 0 (contours alone) and 1; pixels of the background (label 0) stay as they
+    are.
+    """
+    opacities = np.full(256, opacity)
+    opacities[0] = 0
+    opacities[OUTSIDE] = OUTSIDE_OPACITY
+    colours = slot_colours()
+    # Everything a pixel can become is tabulated: label and channel value are 16 bits together.
+    value = np.arange(256)
+    key = labels.astype(np.uint16) << 8
+    out = np.empty_like(frame)
+    for channel in range(3):
+        colour = colours[:, channel, None].astype(np.float64)
+        table = np.rint(value + (colour - value) * opacities[:, None]).astype(np.uint8)
+        out[..., channel] = table.ravel().take(key | frame[..., channel])
+    edge = _edges(labels)
+    out[edge] = colours[labels[edge]]
+    return out
+
+
+def _edges(labels: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The slots' pixels that have a neighbour (of four) with another label."""
+    edge = np.zeros(labels.shape, dtype=bool)
+    below = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= below
+    edge[:-1] |= below
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    return edge & (labels != 0) & (labels != OUTSIDE)
+
+
+def fit(size: Size, limit: Size) -> Size:
+    """The greatest (height, width) of the shape of `size` within `limit`, never an enlargement."""
+    scale = min(1.0, limit[0] / size[0], limit[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def shrink(
+    frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"], size: Size
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], UInt8[np.ndarray, "h2 w2"]]:
+    """Frame (area averaged) and labels (nearest) at a smaller or the same size."""
+    if labels.shape == size:
+        return frame, labels
+    height, width = size
+    return (
+        cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA),
+        cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT),
+    )
+
+
+class OverlayWriter:
+    """overlay.mp4 at the source's timing and size, or smaller where a side exceeds 1920 pixels."""
+
+    def __init__(self, path: Path, source_size: Size, time_base: Fraction, opacity: float) -> None:
+        self._size = fit(source_size, (MAX_SIDE, MAX_SIDE))
+        self._opacity = opacity
+        self._video = VideoWriter(path, self._size, time_base, codec="h264")
+
+    def __enter__(self) -> "OverlayWriter":
+        self._video.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._video.__exit__(kind, error, trace)
+
+    def write(
+        self,
+        frame: UInt8[np.ndarray, "h w 3"],
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+    ) -> None:
+        """Draw and write the next frame; `pts` and `duration` in ticks. Raises: OutputError."""
+        small_frame, small_labels = shrink(frame, labels, self._size)
+        self._video.write(overlay_frame(small_frame, small_labels, self._opacity), pts, duration)

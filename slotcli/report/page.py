@@ -1,0 +1,66 @@
+"""report.html: one page that shows a result to a person, from a file, without a network."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from slotcli.report.overlay import slot_colours
+from slotcli.tracks.statistics import SlotSummary
+from slotcli.tracks.writing import whole_file
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page says; facts are (label, value) in the order shown, as plain text.
+
+    `trust` is a sentence on how far to believe the result; `overlay` and `strip` are the names of
+    files beside the page, None where there is no such file.
+    """
+
+    title: str
+    trust: str
+    warnings: list[str]
+    source: list[tuple[str, str]]
+    model: list[tuple[str, str]]
+    run: list[tuple[str, str]]
+    slots: list[SlotSummary]
+    overlay: str | None
+    strip: str | None
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page; names are escaped, and what is not Unicode in them is shown as \\udcXX.
+
+    Raises: OutputError and its kin.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["clock"] = clock
+    environment.filters["hex_colour"] = hex_colour
+    template = environment.from_string(
+        files("slotcli.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
+    colours = [tuple(colour) for colour in slot_colours().tolist()]
+    text = template.render(report=report, colours=colours)
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+def clock(seconds: float | int) -> str:
+    """Seconds as 0:07.250 or 1:02:07.250; below zero with a minus."""
+    sign = "-" if seconds < 0 else ""
+    milliseconds = round(abs(seconds) * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
+    return f"{sign}{hours}:{minutes:02d}:{rest}" if hours else f"{sign}{minutes}:{rest}"
+
+
+def hex_colour(colour: tuple[int, int, int]) -> str:
+    """RGB as #rrggbb."""
+    return "#" + bytes(colour).hex()

@@ -1,0 +1,62 @@
+"""strip.png: a clip at a glance, a few frames in time order with the overlay below each."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from slotcli.report.overlay import fit, overlay_frame, shrink
+from slotcli.tracks.writing import whole_file
+from slotcli.types import Size
+
+MAX_COLUMNS = 8
+THUMBNAIL: Size = (180, 240)
+GAP = 4
+PAPER = 255  # gray level between the thumbnails
+
+
+class StripBuilder:
+    """Picks evenly spaced frames of a stream whose length nobody knows, in constant memory.
+
+    Every stride-th frame is kept; whenever twice as many are kept as are shown, every other one is
+    let go and the stride doubles.
+    """
+
+    def __init__(self, opacity: float) -> None:
+        self._opacity = opacity
+        self._stride = 1
+        self._count = 0
+        self._kept: list[UInt8[np.ndarray, "h w 3"]] = []
+
+    def __len__(self) -> int:
+        """How many thumbnails are held."""
+        return len(self._kept)
+
+    def add(self, frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> None:
+        """Look at the next frame and its labels."""
+        if self._count % self._stride == 0:
+            size = fit((labels.shape[0], labels.shape[1]), THUMBNAIL)
+            small_frame, small_labels = shrink(frame, labels, size)
+            drawn = overlay_frame(small_frame, small_labels, self._opacity)
+            gap = np.full((GAP, size[1], 3), PAPER, dtype=np.uint8)
+            self._kept.append(np.concatenate([small_frame, gap, drawn]))
+            if len(self._kept) == 2 * MAX_COLUMNS:
+                self._kept = self._kept[::2]
+                self._stride *= 2
+        self._count += 1
+
+    def write(self, path: Path) -> None:
+        """Write the strip, at most 8 columns, as a PNG; a clip needs at least one frame.
+
+        Raises: OutputError and its kin.
+        """
+        columns = min(MAX_COLUMNS, len(self._kept))
+        chosen = np.rint(np.linspace(0, len(self._kept) - 1, columns)).astype(int)
+        height, width, _ = self._kept[0].shape
+        strip = np.full((height, columns * (width + GAP) - GAP, 3), PAPER, dtype=np.uint8)
+        for column, index in enumerate(chosen):
+            left = column * (width + GAP)
+            strip[:, left : left + width] = self._kept[index]
+        with whole_file(path) as file:
+            Image.fromarray(strip).save(file, format="PNG")

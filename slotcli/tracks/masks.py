@@ -1,0 +1,201 @@
+"""From attention on the encoder's grid to labels on the source's pixels, and to mask files.
+
+Slot k has label k + 1; label 0 is only for the slot chosen as background; OUTSIDE (255) is for the
+pixels outside the crop. Labels are always computed from attention rounded to float16, as the slot
+file stores it, so that an export draws the same pixels as the first run.
+"""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+import numpy as np
+import torch
+from av.error import FFmpegError
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from slotcli.errors import DataError, NoInputError
+from slotcli.kernels import mask_argmax
+from slotcli.tracks.palette import davis_palette
+from slotcli.tracks.transform import Transform
+from slotcli.tracks.writing import output_errors
+from slotcli.types import OUTSIDE, Size
+from slotcli.video.source import printable
+from slotcli.video.writer import VideoWriter
+
+MAX_SLOTS = OUTSIDE - 1
+PNG_COMPRESSION = 3  # flat areas pack well at any level; higher ones only cost time
+
+
+def labels_from_attention(
+    attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"],
+    transform: Transform,
+    background: int | None,
+) -> UInt8[np.ndarray, "t height width"]:
+    """Label every source pixel with the slot whose upsampled attention is greatest there.
+
+    The attention, at float16 precision, is upsampled bilinearly (align_corners=False) to the crop.
+    Raises DataError for more than 254 slots, which no label image can hold.
+    """
+    attention = torch.as_tensor(attention)
+    num_frames, num_slots = attention.shape[:2]
+    if num_slots > MAX_SLOTS:
+        raise DataError(
+            f"Label images hold {MAX_SLOTS} slots, not {num_slots}.",
+            "Use fewer slots.",
+        )
+    winners = mask_argmax(attention.half().float(), transform.crop_size).cpu().numpy()
+    label_of_slot = np.arange(1, num_slots + 1, dtype=np.uint8)
+    if background is not None:
+        label_of_slot[background] = 0
+    top, left, height, width = transform.crop
+    labels = np.full((num_frames, *transform.source_size), OUTSIDE, dtype=np.uint8)
+    labels[:, top : top + height, left : left + width] = label_of_slot[winners]
+    return labels
+
+
+class BorderVote:
+    """Counts, chunk by chunk, which slot holds the border of the encoder's grid of positions."""
+
+    def __init__(self, num_slots: int) -> None:
+        self._votes = np.zeros(num_slots, dtype=np.int64)
+
+    def add(self, attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"]) -> None:
+        """Let every border position of every frame vote for its slot of greatest attention."""
+        winners = torch.as_tensor(attention).half().float().argmax(dim=1).cpu().numpy()
+        border = np.ones(winners.shape[1:], dtype=bool)
+        border[1:-1, 1:-1] = False
+        self._votes += np.bincount(winners[:, border].ravel(), minlength=len(self._votes))
+
+    def background(self) -> int | None:
+        """The slot with more than half of the votes, or None where no slot has."""
+        leader = int(self._votes.argmax())
+        return leader if 2 * self._votes[leader] > self._votes.sum() else None
+
+
+class MaskWriter(Protocol):
+    """Takes the labels of a clip frame by frame; used as a context manager."""
+
+    def __enter__(self) -> "MaskWriter": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None: ...
+
+
+class PngMaskWriter:
+    """DAVIS palette PNG files 00000.png, 00001.png, ... in `folder`, which is made if need be."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._palette = davis_palette().tobytes()
+        self._count = 0
+
+    def __enter__(self) -> "PngMaskWriter":
+        with output_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
+        """Write the next file; a PNG knows no time, so `pts` and `duration` are not used.
+
+        Raises: OutputError and its kin.
+        """
+        height, width = labels.shape
+        image = Image.frombytes("P", (width, height), np.ascontiguousarray(labels).tobytes())
+        image.putpalette(self._palette)
+        path = self._folder / f"{self._count:05d}.png"
+        with output_errors(path):
+            image.save(path, format="PNG", compress_level=PNG_COMPRESSION)
+        self._count += 1
+
+
+class Ffv1MaskWriter:
+    """One lossless gray FFV1 video whose pixel values are the labels, at the source's timing."""
+
+    def __init__(self, path: Path, size: Size, time_base: Fraction) -> None:
+        self._video = VideoWriter(path, size, time_base, codec="ffv1-gray")
+
+    def __enter__(self) -> "Ffv1MaskWriter":
+        self._video.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._video.__exit__(kind, error, trace)
+
+    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
+        """Write the next frame; `pts` and `duration` in ticks. Raises: OutputError and its kin."""
+        self._video.write(labels, pts, duration)
+
+
+def read_masks(path: Path) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """The labels of every frame, from a folder of palette or gray PNG files or from a gray video.
+
+    Raises: NoInputError where there is nothing, DataError where it is no mask.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.png"), key=_number_in_name)
+        if not files:
+            raise NoInputError(f"{printable(path)} has no PNG files in it.", "Check the path.")
+        yield from map(_read_png, files)
+    elif path.is_file():
+        yield from _read_gray_video(path)
+    else:
+        raise NoInputError(f"There are no masks at {printable(path)}.", "Check the path.")
+
+
+def _number_in_name(path: Path) -> tuple[int, str]:
+    digits = re.findall(r"\d+", path.stem)
+    return (int(digits[-1]) if digits else -1, path.name)
+
+
+def _read_png(path: Path) -> UInt8[np.ndarray, "h w"]:
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(
+                    f"{printable(path)} is a {image.mode} image, not a mask.",
+                    "Masks are palette or gray PNGs.",
+                )
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise DataError(
+            f"{printable(path)} cannot be decoded: {error}.", "Export the masks again."
+        ) from error
+
+
+def _read_gray_video(path: Path) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    try:
+        with av.open(path) as container:
+            if not container.streams.video or container.streams.video[0].format.name != "gray":
+                raise DataError(f"{printable(path)} is no gray video.", "Export the masks again.")
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="gray")
+    except (FFmpegError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{printable(path)} cannot be decoded: {error}.", "Export the masks again."
+        ) from error

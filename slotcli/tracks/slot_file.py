@@ -1,0 +1,283 @@
+"""The canonical result: slots, attention, timing and provenance of a clip in one safetensors file.
+
+Schema `slotcli.slots/1`. The file is byte-identical for identical content: the tensors stand in
+safetensors' own order, and all metadata is ONE key of sorted JSON (the library writes several keys
+in a random order). A sha256 for each tensor and one for the metadata catch flipped bits, which
+safetensors itself loads silently.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float16, Float32, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from slotcli.errors import DataError, NumericError
+from slotcli.tracks.transform import Transform
+from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.types import FrameChunk
+from slotcli.video.source import access_errors, printable
+
+SCHEMA = "slotcli.slots/1"
+METADATA_KEY = "slotcli"
+SECTIONS = ("model", "source", "transform", "sampling", "run", "statistics")
+
+# In the order of the file: falling width of the number, then name. Little endian.
+DTYPES = {
+    "duration": np.dtype("<i8"),
+    "frame_index": np.dtype("<i8"),
+    "pts": np.dtype("<i8"),
+    "slots": np.dtype("<f4"),
+    "attention": np.dtype("<f2"),
+    "flags": np.dtype("u1"),
+}
+DTYPE_NAMES = {"<i8": "I64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
+RANKS = {"slots": 3, "attention": 4, "pts": 1, "duration": 1, "frame_index": 1, "flags": 1}
+BLOCK_BYTES = 1 << 20
+REMAKE = "Make it again with `slotcli decompose`."
+
+
+@dataclass(frozen=True)
+class SlotFile:
+    """What a slot file holds; `metadata` has the sections `SECTIONS`, without schema and hashes.
+
+    `slots` are the un-normalised slots of every frame, `attention` sums to 1 over n, `pts` and
+    `duration` are in ticks of the source's time base, `flags` are those of slotcli.types.
+    """
+
+    slots: Float32[np.ndarray, "t n d"]
+    attention: Float16[np.ndarray, "t n h w"]
+    pts: Int64[np.ndarray, " t"]
+    duration: Int64[np.ndarray, " t"]
+    frame_index: Int64[np.ndarray, " t"]
+    flags: UInt8[np.ndarray, " t"]
+    metadata: dict[str, Any]
+
+    @property
+    def transform(self) -> Transform:
+        """The crop the model saw; raises DataError where the metadata's is impossible."""
+        return Transform.from_json(self.metadata["transform"])
+
+
+class SlotFileWriter:
+    """Collects a clip chunk by chunk in journals on the disk, then makes the slot file of them.
+
+    Memory is constant in the length of the clip. `folder` is a work directory that exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.frames_written = 0
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._hashes = {name: hashlib.sha256() for name in DTYPES}
+        self._paths = {name: folder / f"{name}.journal" for name in DTYPES}
+        with output_errors(folder):
+            for path in self._paths.values():
+                path.write_bytes(b"")
+
+    def append(
+        self,
+        slots: Float[Tensor, "t n d"],
+        attention: Float[Tensor, "t n h w"],
+        chunk: FrameChunk,
+    ) -> None:
+        """Add the frames of one chunk; attention is rounded to float16.
+
+        Raises: NumericError naming the first frame with NaN or infinity; DataError where the shapes
+        differ from the chunk or from earlier chunks; OutputError.
+        """
+        arrays = {
+            "slots": slots.detach().float().cpu().numpy(),
+            "attention": attention.detach().half().cpu().numpy(),
+            "pts": chunk.pts,
+            "duration": chunk.duration,
+            "frame_index": chunk.frame_index,
+            "flags": chunk.flags,
+        }
+        _require_finite(arrays["slots"], chunk.frame_index, "slots")
+        _require_finite(arrays["attention"], chunk.frame_index, "attention")
+        shapes = {name: array.shape[1:] for name, array in arrays.items()}
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes or any(len(array) != len(chunk) for array in arrays.values()):
+            raise DataError(
+                f"A chunk of {len(chunk)} frames came with slots {arrays['slots'].shape} and "
+                f"attention {arrays['attention'].shape}, after rows of {self._shapes}.",
+                "Every chunk of a clip must have the same number, width and grid of slots.",
+            )
+        for name, array in arrays.items():
+            data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
+            self._hashes[name].update(data)
+            with output_errors(self._paths[name]), self._paths[name].open("ab") as journal:
+                journal.write(data)
+        self.frames_written += len(chunk)
+
+    def finish(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Write the slot file and remove the journals; `metadata` has the keys `SECTIONS`.
+
+        Raises: DataError where no frame was appended; OutputError and its kin.
+        """
+        if self.frames_written == 0:
+            raise DataError("The clip has no frames.", "Give a source with frames.")
+        tensors = {
+            name: _Tensor(
+                shape=(self.frames_written, *self._shapes[name]),
+                digest=self._hashes[name].hexdigest(),
+                blocks=_blocks_of_file(self._paths[name]),
+            )
+            for name in DTYPES
+        }
+        _assemble(path, tensors, metadata)
+        for journal in self._paths.values():
+            journal.unlink()
+
+
+def write_slot_file(path: Path, slot_file: SlotFile) -> None:
+    """Write a slot file that is in memory, the same bytes as `SlotFileWriter` for the same content.
+
+    Raises: NumericError naming the first frame with NaN or infinity; OutputError and its kin.
+    """
+    tensors = {}
+    for name, dtype in DTYPES.items():
+        array = np.ascontiguousarray(getattr(slot_file, name), dtype=dtype)
+        if name in ("slots", "attention"):
+            _require_finite(array, slot_file.frame_index, name)
+        data = array.data.cast("B") if array.size else memoryview(b"")
+        tensors[name] = _Tensor(array.shape, hashlib.sha256(data).hexdigest(), [data])
+    _assemble(path, tensors, slot_file.metadata)
+
+
+def read_slot_file(path: Path) -> SlotFile:
+    """Read and verify a slot file: schema, presence, types, shapes, finiteness and every hash.
+
+    Raises: NoInputError, AccessError, and DataError where anything in it is wrong.
+    """
+    shown = printable(path)
+    try:
+        # safetensors refuses lies about sizes; types and shapes are checked before anything loads.
+        with access_errors(path), safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            if text is None:
+                raise DataError(f"{shown} holds tensors, but is no slot file.", "Check the path.")
+            names = file.keys()
+            _require_tensors(shown, {name: file.get_slice(name) for name in names})
+            arrays = {name: file.get_tensor(name) for name in DTYPES}
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{shown} is damaged or no slot file: {error}.", REMAKE) from error
+    metadata = _parse_metadata(shown, text, arrays)
+    for name in ("slots", "attention"):
+        if not np.isfinite(arrays[name]).all():
+            raise DataError(f"{shown} holds NaN or infinity in {name!r}.", REMAKE)
+    return SlotFile(**arrays, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    shape: tuple[int, ...]
+    digest: str
+    blocks: Iterable[bytes | memoryview]
+
+
+def _blocks_of_file(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def _assemble(path: Path, tensors: dict[str, _Tensor], metadata: Mapping[str, Any]) -> None:
+    """The safetensors format by hand, because its own writer wants whole tensors in memory."""
+    if not set(SECTIONS) <= set(metadata):
+        raise ValueError(f"metadata must have the keys {SECTIONS}, not {tuple(metadata)}")
+    Transform.from_json(metadata["transform"])
+    described = {"schema": SCHEMA, **metadata}
+    hashes = {name: tensor.digest for name, tensor in tensors.items()}
+    hashes["metadata"] = _digest_of_json(described)
+    text = _canonical_json({**described, "sha256": hashes})
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: text}}
+    end = 0
+    for name, dtype in DTYPES.items():
+        shape = tensors[name].shape
+        begin, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        header[name] = {
+            "dtype": DTYPE_NAMES[dtype.str],
+            "shape": list(shape),
+            "data_offsets": [begin, end],
+        }
+    head = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    with whole_file(path) as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in DTYPES:
+            for block in tensors[name].blocks:
+                file.write(block)
+
+
+def _require_tensors(shown: str, tensors: dict[str, Any]) -> None:
+    """Check presence, types and shapes of safetensors slices."""
+    shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+    for name, dtype in DTYPES.items():
+        if name not in tensors:
+            raise DataError(f"{shown} lacks the tensor {name!r}.", REMAKE)
+        kind, shape = tensors[name].get_dtype(), shapes[name]
+        if kind != DTYPE_NAMES[dtype.str] or len(shape) != RANKS[name] or 0 in shape:
+            raise DataError(f"The tensor {name!r} of {shown} is {kind} of shape {shape}.", REMAKE)
+    lengths = {shapes[name][0] for name in DTYPES}
+    if len(lengths) > 1 or shapes["slots"][1] != shapes["attention"][1]:
+        raise DataError(f"The shapes in {shown} do not agree: {shapes}.", REMAKE)
+
+
+def _parse_metadata(shown: str, text: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Parse the metadata and check everything against its hash."""
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The metadata of {shown} is not JSON: {error}.", REMAKE) from error
+    schema = metadata.get("schema") if isinstance(metadata, dict) else None
+    if not isinstance(schema, str) or not schema.startswith("slotcli.slots/"):
+        raise DataError(f"The metadata of {shown} names no schema.", REMAKE)
+    if schema.partition("/")[2].partition(".")[0] != SCHEMA.partition("/")[2]:
+        raise DataError(
+            f"{shown} has the schema {schema!r}; this version reads {SCHEMA!r}.",
+            "Use the version of slotcli that wrote it.",
+        )
+    hashes = metadata.pop("sha256", None)
+    if not isinstance(hashes, dict):
+        raise DataError(f"{shown} has no hashes.", REMAKE)
+    for name, array in arrays.items():
+        if hashes.get(name) != hashlib.sha256(array.data).hexdigest():
+            raise DataError(f"The tensor {name!r} of {shown} does not match its hash.", REMAKE)
+    try:
+        digest = _digest_of_json(metadata)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The metadata of {shown} is damaged: {error}.", REMAKE) from error
+    if hashes.get("metadata") != digest:
+        raise DataError(f"The metadata of {shown} does not match its hash.", REMAKE)
+    del metadata["schema"]
+    if missing := sorted(set(SECTIONS) - set(metadata)):
+        raise DataError(f"The metadata of {shown} lacks {missing[0]!r}.", REMAKE)
+    # An impossible crop is found here, before anybody allocates for it.
+    Transform.from_json(metadata["transform"])
+    return metadata
+
+
+def _require_finite(
+    array: Float[np.ndarray, "t *rest"], frame_index: Int64[np.ndarray, " s"], name: str
+) -> None:
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if bad.any():
+        raise NumericError(
+            f"Frame {frame_index[bad.argmax()]}: the {name} are not finite numbers.",
+            "Try --precision fp32; if it stays, the model does not fit this clip.",
+        )
+
+
+def _canonical_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest_of_json(value: object) -> str:
+    return hashlib.sha256(_canonical_json(value).encode()).hexdigest()

@@ -1,0 +1,223 @@
+"""Where every slot is and how it moves, measured on labels while a clip streams by."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from slotcli.tracks.writing import output_errors, whole_file
+
+SCHEMA = "slotcli.tracks/1"
+NUM_LABELS = 256
+
+
+@dataclass(frozen=True)
+class TrackRow:
+    """One slot in one frame; an absent slot has area 0 and neither centroid nor box.
+
+    Pixels are counted from 0 at the upper left of the source; the box is half open: x0 <= x < x1.
+    """
+
+    frame_index: int
+    time: float  # seconds
+    slot: int
+    area: int  # pixels
+    visible_fraction: float  # of all pixels of the frame
+    centroid_x: float | None
+    centroid_y: float | None
+    x0: int | None
+    y0: int | None
+    x1: int | None
+    y1: int | None
+
+
+@dataclass(frozen=True)
+class SlotSummary:
+    """One slot over a whole clip; means are over the frames (colour: the pixels) it appears in."""
+
+    slot: int
+    is_background: bool
+    frames_present: int
+    share_present: float  # of all frames
+    first_time: float | None  # seconds
+    last_time: float | None
+    mean_area: float  # pixels
+    mean_visible_fraction: float
+    path_length: (
+        float  # pixels the centroid travelled between neighbouring frames that both show it
+    )
+    mean_colour: tuple[int, int, int] | None  # RGB
+
+
+class TrackStatistics:
+    """Measures labels frame by frame in constant memory.
+
+    `background` is the slot that has label 0, if any; every other slot k has label k + 1.
+    """
+
+    def __init__(self, num_slots: int, background: int | None) -> None:
+        self._background = background
+        self._labels = np.arange(1, num_slots + 1)
+        if background is not None:
+            self._labels[background] = 0
+        self._num_frames = 0
+        self._present = np.zeros(num_slots, dtype=np.int64)
+        self._first = np.full(num_slots, np.nan)
+        self._last = np.full(num_slots, np.nan)
+        self._area = np.zeros(num_slots, dtype=np.int64)
+        self._fraction = np.zeros(num_slots)
+        self._colour = np.zeros((num_slots, 3), dtype=np.int64)
+        self._path = np.zeros(num_slots)
+        self._centroid = np.full((num_slots, 2), np.nan)
+
+    def add(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        frame: UInt8[np.ndarray, "h w 3"],
+        time: float,
+        frame_index: int,
+    ) -> list[TrackRow]:
+        """Measure the next frame (source RGB, `time` in seconds); return one row for every slot."""
+        found = _measure(labels, frame)
+        area = found.area[self._labels]
+        colour = found.colour[self._labels]
+        centroid = found.centroid[self._labels]
+        box = found.box[self._labels]
+        present = area > 0
+        fraction = area / labels.size
+        step = np.hypot(*(centroid - self._centroid).T)
+
+        self._num_frames += 1
+        self._present += present
+        self._first = np.where(present & np.isnan(self._first), time, self._first)
+        self._last = np.where(present, time, self._last)
+        self._area += area
+        self._fraction += fraction
+        self._colour += colour
+        self._path += np.where(np.isnan(step), 0.0, step)
+        self._centroid = centroid
+
+        return [
+            TrackRow(
+                frame_index,
+                time,
+                slot,
+                int(area[slot]),
+                float(fraction[slot]),
+                *(centroid[slot].tolist() if present[slot] else (None, None)),
+                *(box[slot].tolist() if present[slot] else (None, None, None, None)),
+            )
+            for slot in range(len(area))
+        ]
+
+    def summary(self) -> list[SlotSummary]:
+        """What is known of every slot so far."""
+        return [self._summary_of(slot) for slot in range(len(self._labels))]
+
+    def _summary_of(self, slot: int) -> SlotSummary:
+        frames = int(self._present[slot])
+        area = int(self._area[slot])
+        red, green, blue = (int(value) for value in np.rint(self._colour[slot] / max(area, 1)))
+        return SlotSummary(
+            slot=slot,
+            is_background=slot == self._background,
+            frames_present=frames,
+            share_present=frames / max(self._num_frames, 1),
+            first_time=float(self._first[slot]) if frames else None,
+            last_time=float(self._last[slot]) if frames else None,
+            mean_area=area / max(frames, 1),
+            mean_visible_fraction=float(self._fraction[slot]) / max(frames, 1),
+            path_length=float(self._path[slot]),
+            mean_colour=(red, green, blue) if frames else None,
+        )
+
+
+class TracksCsv:
+    """tracks.csv, written row by row while the clip streams."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "TracksCsv":
+        with output_errors(self._path):
+            self._file = self._path.open("w", newline="", encoding="utf-8")
+            self._rows = csv.writer(self._file, lineterminator="\n")
+            self._rows.writerow(field.name for field in fields(TrackRow))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with output_errors(self._path):
+            self._file.close()
+
+    def write(self, rows: Iterable[TrackRow]) -> None:
+        """Append rows; fractions have 6 decimals, what is absent is empty. Raises: OutputError."""
+        with output_errors(self._path):
+            for row in rows:
+                values = (getattr(row, field.name) for field in fields(TrackRow))
+                self._rows.writerow(
+                    round(value, 6) if isinstance(value, float) else value for value in values
+                )
+
+
+def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str, Any]) -> None:
+    """Write tracks.json: schema, `facts` about the clip, and a summary a slot.
+
+    Raises: OutputError and its kin.
+    """
+    slots = [vars(summary) for summary in summaries]
+    text = json.dumps({"schema": SCHEMA, **facts, "slots": slots}, indent=1, allow_nan=False)
+    with whole_file(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    area: Int64[np.ndarray, "256"]
+    colour: Int64[np.ndarray, "256 3"]  # sums
+    centroid: Float64[np.ndarray, "256 2"]  # x, y; NaN where the label is absent
+    box: Int64[np.ndarray, "256 4"]  # x0, y0, x1, y1; nonsense where the label is absent
+
+
+def _measure(labels: UInt8[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]) -> _Measured:
+    """Exact sums over the pixels of every label, by the horizontal runs that labels consist of."""
+    height, width = labels.shape
+    starts_run = np.ones((height, width), dtype=bool)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=starts_run[:, 1:])
+    start = np.flatnonzero(starts_run)
+    length = np.diff(start, append=labels.size)
+    label = labels.ravel()[start]
+    y, x = np.divmod(start, width)
+
+    def total(values: np.ndarray) -> Int64[np.ndarray, "256"]:
+        # Float64 weights are exact here: no sum reaches 2**53.
+        return np.bincount(label, weights=values, minlength=NUM_LABELS).astype(np.int64)
+
+    area = total(length)
+    moments = np.stack([total(length * (2 * x + length - 1)) / 2, total(length * y)], axis=1)
+    centroid = np.full((NUM_LABELS, 2), np.nan)
+    np.divide(moments, area[:, None], out=centroid, where=area[:, None] > 0)
+    box = np.zeros((NUM_LABELS, 4), dtype=np.int64)
+    box[:, :2] = max(height, width)
+    for column, values in enumerate((x, y)):
+        np.minimum.at(box[:, column], label, values)
+    for column, values in enumerate((x + length, y + 1)):
+        np.maximum.at(box[:, 2 + column], label, values)
+    colour = np.stack(
+        [
+            total(np.add.reduceat(frame[..., channel].ravel(), start, dtype=np.int64))
+            for channel in range(3)
+        ],
+        axis=1,
+    )
+    return _Measured(area, colour, centroid, box)

@@ -1,0 +1,62 @@
+"""Output files that are either whole or absent, and failures to write them as slotcli's errors."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from slotcli.errors import AccessError, CannotCreateError, OutputError
+from slotcli.video.source import printable
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+NOT_CREATABLE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn any OSError raised while writing `path` into the error the user should see.
+
+    Raises: OutputError (disk full, I/O error), AccessError (permission, read-only disk),
+    CannotCreateError (the place itself is wrong).
+    """
+    try:
+        yield
+    except OSError as error:
+        shown = printable(path)
+        if error.errno in FULL_DISK:
+            raise OutputError(
+                f"The disk is full: {shown} could not be written.",
+                "Free some space, or choose another output folder, and run again.",
+            ) from error
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise AccessError(
+                f"{shown} may not be written.", "Choose an output folder you may write to."
+            ) from error
+        if error.errno in NOT_CREATABLE:
+            raise CannotCreateError(
+                f"{shown} cannot be created: {error.strerror}.", "Choose another output folder."
+            ) from error
+        raise OutputError(
+            f"{shown} could not be written: {error.strerror or error}.",
+            "Check the disk.",
+        ) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the name `path` only once it is complete and on the disk.
+
+    Raises: as `output_errors`; whatever happens inside, nothing half-written is left behind.
+    """
+    part = path.with_name(path.name + ".part")
+    with output_errors(path):
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Training a VQ-VAE: reconstruction, a perceptual term, quantisation. Paper, appendix D.4."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.codecs.perceptual import gradient_loss, lpips_vgg
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.data.datasets import Dataset
+from slotcli.data.windows import draw_windows
+from slotcli.model import denormalise, normalise
+from slotcli.spec import CodecModelSpec
+
+_RESTART_EVERY = 100
+
+
+class CodecTask:
+    """Single frames of a data set through a VQ-VAE."""
+
+    def __init__(
+        self,
+        spec: CodecModelSpec,
+        codec: Vqvae,
+        data: Dataset,
+        held_out: UInt8[Tensor, "b 3 h w"],
+        device: torch.device,
+    ) -> None:
+        self.module = codec.to(device, memory_format=torch.channels_last)
+        self.figures = ["codes_used", "psnr"]
+        self._options = spec.train
+        self._data = data
+        self._held_out = held_out
+        self._device = device
+        self._perceptual = lpips_vgg().to(device) if spec.train.perceptual_weight else None
+        self._used = torch.zeros(spec.codec.num_codes, dtype=torch.bool, device=device)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(self._batch(step).to(self._device))
+        output = self.module(frames)
+        loss = F.l1_loss(output.frames, frames) + output.quantisation_loss
+        if self._options.gradient_weight:
+            loss = loss + self._options.gradient_weight * gradient_loss(output.frames, frames)
+        if self._perceptual is not None:
+            perceptual = self._perceptual(output.frames, frames).mean()
+            loss = loss + self._options.perceptual_weight * perceptual
+        used = output.codes.unique()
+        self._used[used] = True
+        # Early on only: a code moved late would leave the decoder with a colour it never saw.
+        if (step + 1) % _RESTART_EVERY == 0:
+            if step < self._options.steps // 2:
+                latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
+                self.module.restart_dead_codes(latents, self._used)
+            self._used.zero_()
+        return loss, {"codes_used": float(len(used))}
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float | None]:
+        frames = normalise(self._held_out.to(self._device))
+        drawn = denormalise(self.module.decode(self.module.encode(frames)))
+        error = F.mse_loss(drawn.float(), self._held_out.to(self._device).float())
+        return {"psnr": (10 * torch.log10(255**2 / error)).item()}
+
+    def _batch(self, step: int) -> UInt8[Tensor, "b 3 h w"]:
+        windows = draw_windows(
+            self._data,
+            seed=self._options.seed,
+            step=step,
+            batch_size=self._options.batch_size,
+            length=1,
+            stride=1,
+            flip=self._options.flip,
+        )
+        frames = [self._data.clip(window.index, window.start, 1).frames for window in windows]
+        return torch.cat(
+            [frame.flip(-1) if window.flip else frame for frame, window in zip(frames, windows, strict=True)]
+        )

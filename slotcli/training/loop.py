@@ -1,0 +1,142 @@
+"""The training loop: the same for a codec and for a slot model, which differ in their task."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from slotcli import __version__
+from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.errors import CannotCreateError, NumericError, UsageError
+from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.training.log import RunLog
+from slotcli.training.optimiser import Average, learning_rate
+from slotcli.training.state import complete_states, load_state, save_state
+
+_LOG_EVERY = 50
+
+# Step, number of steps, figures of the moment.
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+
+class Task(Protocol):
+    """What is trained: a module, its loss at a step, and its figures on data held out."""
+
+    module: nn.Module
+    figures: list[str]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups, each with its peak learning rate under `peak`."""
+        ...
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step, and figures of it worth logging."""
+        ...
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Figures of the module as it stands."""
+        ...
+
+
+def train(
+    spec: SlotModelSpec | CodecModelSpec,
+    task: Task,
+    out: Path,
+    *,
+    resume: bool,
+    command: list[str],
+    progress: Progress,
+) -> dict[str, float | None]:
+    """Trains to the spec's number of steps; returns the figures of the last evaluation.
+
+    `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors) and the state to
+    resume from. Raises NumericError where the loss is not finite, CannotCreateError where `out`
+    holds another run and `resume` is off.
+    """
+    options = spec.train
+    module = task.module.train()
+    adam = torch.optim.Adam(task.parameter_groups(), lr=options.learning_rate)
+    average = Average(module, options.ema)
+    states = complete_states(out / "state")
+    if states and not resume:
+        raise CannotCreateError(f"{out}: holds a run already.", "Use --resume auto, or another --out.")
+    first = 0
+    if states:
+        first = load_state(states[-1], module, average, adam)
+        if first >= options.steps:
+            raise UsageError(
+                f"{out}: was trained to step {first} already.", "Raise train.steps to go on."
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotCreateError(f"{out}: cannot be created: {error}.", "Choose another --out.") from None
+    columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second", *task.figures]
+    log = RunLog(out, columns, first)
+    figures: dict[str, float | None] = {}
+    parameters = [p for group in adam.param_groups for p in group["params"]]
+    clock, clocked = time.monotonic(), first
+    loss_sum, figure_sums = 0.0, dict[str, float]()
+
+    def save(step: int) -> None:
+        save_state(out / "state", step, module, average, adam)
+        with average.applied():
+            provenance = {"version": __version__, "torch": torch.__version__, "command": command}
+            save_model(out / WEIGHTS, spec, module.state_dict(), step, provenance)
+
+    step = first
+    try:
+        for step in range(first, options.steps):
+            # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
+            torch.manual_seed(options.seed * 1_000_003 + step)
+            for group in adam.param_groups:
+                group["lr"] = learning_rate(options, group["peak"], step)
+            loss, extra = task.loss(step)
+            if not math.isfinite(loss.item()):
+                raise NumericError(
+                    f"the loss is {loss.item()} at step {step}.", "Lower the learning rate."
+                )
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm or math.inf)
+            adam.step()
+            adam.zero_grad(set_to_none=True)
+            average.update()
+
+            done = step + 1
+            loss_sum += loss.item()
+            for name, value in extra.items():
+                figure_sums[name] = figure_sums.get(name, 0.0) + value
+            if done % _LOG_EVERY == 0 or done == options.steps:
+                count = done - clocked
+                rate = count / (time.monotonic() - clock)
+                row: dict[str, Any] = {
+                    "step": done,
+                    "loss": loss_sum / count,
+                    "gradient_norm": norm.item(),
+                    "learning_rate": adam.param_groups[0]["lr"],
+                    "steps_per_second": rate,
+                    **{name: value / count for name, value in figure_sums.items()},
+                }
+                evaluated = done % options.evaluate_every == 0 or done == options.steps
+                if evaluated:
+                    with average.applied():
+                        module.eval()
+                        figures = task.evaluate()
+                        module.train()
+                    row |= figures
+                log.add(row)
+                progress(done, options.steps, row)
+                clock, clocked, loss_sum, figure_sums = time.monotonic(), done, 0.0, {}
+                if evaluated:
+                    save(done)
+    except KeyboardInterrupt:
+        # Gradients of the step at hand are dropped; it is taken again by the run that resumes.
+        save(step)
+        raise
+    return figures
+
+

@@ -1,0 +1,60 @@
+"""Adam's learning rate over a run, and an exponential moving average of the weights."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from slotcli.spec import OptimiserSpec
+
+
+def learning_rate(spec: OptimiserSpec, peak: float, step: int) -> float:
+    """Linear warm-up from the final rate to `peak`, then a cosine back to it. Paper, appendix D."""
+    warmup = max(1, round(spec.warmup * spec.steps))
+    if step < warmup:
+        share = (step + 1) / warmup
+    else:
+        share = (1 + math.cos(math.pi * (step - warmup) / max(1, spec.steps - warmup))) / 2
+    return spec.final_learning_rate + (peak - spec.final_learning_rate) * share
+
+
+class Average:
+    """An exponential moving average of a module's trainable parameters; 0 decay follows them.
+
+    The decay rises from 0.1 with the number of updates, so that the start of a run is forgotten.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._parameters = {
+            name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+        }
+        self.shadow = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(  # one call for all parameters: a loop costs as much as a layer
+            list(self.shadow.values()),
+            [parameter.detach() for parameter in self._parameters.values()],
+            1 - decay if self.decay else 1.0,
+        )
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module carries the averaged weights within this context."""
+        live = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self._put(self.shadow)
+        try:
+            yield
+        finally:
+            self._put(live)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(values[name])

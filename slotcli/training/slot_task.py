@@ -1,0 +1,149 @@
+"""Training a slot model on its frozen codec. Paper, Eq. 5 and section 4.1."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from slotcli.data.datasets import Dataset
+from slotcli.data.windows import Window, draw_windows
+from slotcli.errors import DataError
+from slotcli.evaluation.audit import audit
+from slotcli.evaluation.segmentation import segmentation_scores
+from slotcli.model import SlotModel, normalise
+from slotcli.spec import SlotModelSpec
+from slotcli.types import ClipBatch
+
+_CHUNK = 16  # clips encoded at once in an evaluation
+_TARGET_BYTES = 2 << 30
+
+
+class SlotTask:
+    """Short clips of a data set through a slot model."""
+
+    def __init__(
+        self,
+        spec: SlotModelSpec,
+        model: SlotModel,
+        data: Dataset,
+        held_out: ClipBatch,
+        device: torch.device,
+    ) -> None:
+        self.module = model.to(device, memory_format=torch.channels_last)
+        self.figures = [
+            "degeneration",
+            "position_determinism",
+            "shift_equivariance",
+            "edge_alignment",
+            "used_slots",
+            "carry_first",
+            "carry_later",
+            "slot_information",
+            "fg_ari",
+            "ari",
+            "miou",
+        ]
+        self._spec = spec
+        self._options = spec.train
+        self._data = data
+        self._held_out = held_out
+        self._device = device
+        self._targets: dict[tuple[int, bool], Tensor] = {}
+        self._target_bytes = 0
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        encoder = list(self.module.encoder.parameters())
+        decoder = [p for p in self.module.decoder.parameters() if p.requires_grad]
+        return [
+            {"params": encoder, "peak": self._options.learning_rate},
+            {"params": decoder, "peak": self._options.decoder_learning_rate},
+        ]
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        windows = draw_windows(
+            self._data,
+            seed=self._options.seed,
+            step=step,
+            batch_size=self._options.batch_size,
+            length=self._options.clip_length,
+            stride=self._options.clip_stride,
+            flip=self._options.flip,
+        )
+        frames = torch.stack([self._frames(window) for window in windows])
+        target = torch.stack([self._target(window) for window in windows])
+        self.module.decoder.codec.eval()
+        return self.module.loss(
+            normalise(frames.to(self._device)), target.to(self._device).float()
+        ), {}
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float | None]:
+        """Label-free scores, and beside them, never to choose by, those against ground truth."""
+        frames, truth = self._held_out.frames, self._held_out.labels
+        scores: dict[str, float | None] = {"slot_information": self._slot_information(frames)}
+        try:
+            shift = max(1, frames.shape[-1] // 5)
+            figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
+            scores |= {name: figures[name] for name in self.figures if name in figures}
+        except DataError:  # fewer clips than the audit can speak of: the figures stay null
+            scores |= dict.fromkeys(self.figures[:7])
+        if truth is not None:
+            found = self._segment(frames)
+            each = [
+                segmentation_scores(clip, own)
+                for clip, own in zip(truth.numpy(), found, strict=True)
+            ]
+            for name in ("fg_ari", "ari", "miou"):
+                values = [v for score in each if (v := getattr(score, name)) is not None]
+                scores[name] = float(np.mean(values)) if values else None
+        return scores
+
+    def _segment(self, frames: UInt8[Tensor, "b t 3 h w"]) -> UInt8[np.ndarray, "b t h w"]:
+        labels = []
+        for clips in frames.split(_CHUNK):
+            track = self.module.encode(clips.to(self._device))
+            size = (frames.shape[-2], frames.shape[-1])
+            flat = self.module.decoder.masks(
+                track.slots.flatten(0, 1), track.attention.flatten(0, 1), size
+            )
+            labels.append(flat.unflatten(0, clips.shape[:2]).cpu().numpy())
+        return np.concatenate(labels)
+
+    def _slot_information(self, frames: UInt8[Tensor, "b t 3 h w"]) -> float:
+        """How much more the decoder errs with another clip's slots: near 0 means collapse."""
+        clips = frames[:_CHUNK].to(self._device)
+        slots = self.module.encode(clips).slots
+        generator = torch.Generator().manual_seed(0)
+        target = self.module.decoder.target(normalise(clips).flatten(0, 1))
+        noise = torch.randn(target.shape, generator=generator).to(self._device)
+        step = torch.randint(1000, (len(target),), generator=generator).to(self._device)
+        own, other = (
+            self.module.decoder.loss_at(chosen.flatten(0, 1), target, noise, step).mean()
+            for chosen in (slots, slots.roll(1, dims=0))
+        )
+        return (other - own).item()
+
+    def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
+        options = self._options
+        clip = self._data.clip(
+            window.index, window.start, options.clip_length, options.clip_stride
+        )
+        return clip.frames.flip(-1) if window.flip else clip.frames
+
+    def _target(self, window: Window) -> Float[Tensor, "t c i j"]:
+        """The codec is frozen, so what it makes of a whole clip is kept while memory allows."""
+        key = (window.index, window.flip)
+        whole = self._targets.get(key)
+        if whole is None:
+            clip = self._data.clip(window.index, 0, self._data.frames(window.index))
+            frames = clip.frames.flip(-1) if window.flip else clip.frames
+            frames = normalise(frames.to(self._device))
+            whole = torch.cat([self.module.decoder.target(part) for part in frames.split(32)])
+            if self._target_bytes + whole.nbytes < _TARGET_BYTES:
+                self._target_bytes += whole.nbytes
+                self._targets[key] = whole
+        options = self._options
+        end = window.start + (options.clip_length - 1) * options.clip_stride + 1
+        return whole[window.start : end : options.clip_stride]

@@ -1,0 +1,75 @@
+"""A run's state on disk: weights, average and Adam's moments, with a completion marker.
+
+No random state is kept: every step seeds its own from the run's seed and its number, so a run that
+is resumed draws what an undisturbed one would have drawn.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from slotcli.checkpoint import load_strictly, read_tensors, write_tensors
+from slotcli.errors import CannotCreateError, DataError
+from slotcli.training.optimiser import Average
+
+_MARKER = "COMPLETE"
+_KEPT = 2
+
+
+def save_state(
+    folder: Path, step: int, module: nn.Module, average: Average, adam: torch.optim.Adam
+) -> None:
+    """Writes state/step-N beside the earlier ones, complete or not at all; keeps the last two."""
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".{final.name}.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        facts = {"step": step, "updates": average.updates}
+        write_tensors(partial / "weights.safetensors", module.state_dict(), facts)
+        write_tensors(partial / "average.safetensors", average.shadow, {})
+        write_tensors(partial / "adam.safetensors", _moments(module, adam), {})
+        (partial / _MARKER).touch()
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+    except OSError as error:
+        raise CannotCreateError(f"{final}: cannot be written: {error}.", "Check the disk.") from None
+    for old in complete_states(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def complete_states(folder: Path) -> list[Path]:
+    """State folders that were written to their end, oldest first."""
+    return sorted(path.parent for path in folder.glob(f"step-*/{_MARKER}"))
+
+
+def load_state(
+    path: Path, module: nn.Module, average: Average, adam: torch.optim.Adam
+) -> int:
+    """Restores a run from a state folder; returns the step it was saved at. Raises DataError."""
+    weights, facts = read_tensors(path / "weights.safetensors")
+    load_strictly(module, weights, str(path))
+    shadow, _ = read_tensors(path / "average.safetensors")
+    if shadow.keys() != average.shadow.keys():
+        raise DataError(f"{path}: belongs to another model.", "Choose another --out.")
+    for name, tensor in shadow.items():
+        average.shadow[name].copy_(tensor)
+    average.updates = int(facts["updates"])
+    moments, _ = read_tensors(path / "adam.safetensors")
+    for name, parameter in module.named_parameters():
+        if f"{name}/exp_avg" in moments:
+            adam.state[parameter] = {
+                key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    return int(facts["step"])
+
+
+def _moments(module: nn.Module, adam: torch.optim.Adam) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in adam.state.get(parameter, {}).items()
+    }

@@ -1,0 +1,75 @@
+"""Conversion between coded pixels and full range RGB."""
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Interpolation
+from jaxtyping import UInt8
+
+from slotcli.types import Size
+
+MID_GRAY = 128
+
+# swscale's fast path is 1.2 levels too dark on average in 4:2:0; without BITEXACT the result
+# depends on the processor.
+EXACT = (
+    Interpolation.BILINEAR
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.BITEXACT
+)
+
+UNSPECIFIED_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED: swscale takes BT.601
+
+
+def to_rgb(frame: av.VideoFrame) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
+    """Full range RGB of any frame, by its marked matrix and range, and remarks on what was assumed.
+
+    Transparent pixels are laid on mid-gray. Raises FFmpegError for formats that swscale cannot
+    read.
+    """
+    remarks = []
+    # The components of pal8 do not admit to the alpha in its palette.
+    transparent = frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
+    target = "rgba" if transparent else "rgb24"
+    try:
+        picture = _converted(frame, target)
+    except FFmpegError:
+        # swscale refuses rare or damaged colour marks; the picture itself may well be sound.
+        frame.colorspace = UNSPECIFIED_MATRIX
+        frame.color_range = ColorRange.UNSPECIFIED
+        picture = _converted(frame, target)
+        remarks.append("The colour matrix it is marked with is unknown: BT.601 was assumed.")
+    if not transparent:
+        return picture, remarks
+    rgb, covered = on_gray(picture)
+    if covered:
+        remarks.append("It is transparent in places: mid-gray was laid behind it.")
+    return rgb, remarks
+
+
+def _converted(frame: av.VideoFrame, target: str) -> np.ndarray:
+    rgb = frame.reformat(format=target, interpolation=EXACT, threads=1)
+    return np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+def on_gray(rgba: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
+    """RGB with straight alpha composited on mid-gray, and whether any pixel needed it."""
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(colour), False
+    weight = alpha.astype(np.uint16)
+    mixed = (colour * weight + MID_GRAY * (255 - weight) + 127) // 255
+    return mixed.astype(np.uint8), True
+
+
+def resized(picture: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture at (height, width): area average when it shrinks, else bilinear."""
+    height, width = picture.shape[:2]
+    if (height, width) == size:
+        return picture
+    shrinks = size[0] * size[1] < height * width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=method), np.uint8)

@@ -1,0 +1,80 @@
+"""What is known of a source of frames before and after it is decoded."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from slotcli.errors import AccessError, DataError, NoInputError
+from slotcli.types import Size
+
+MAX_PIXELS = 8192 * 8192  # of one frame; a small hostile file can declare any size
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A clip as its container and first frame describe it.
+
+    Turning the coded picture upright: flip it left to right if `flipped`, then rotate it
+    counter-clockwise by `rotation` degrees. `size` is what comes out, with square pixels.
+    """
+
+    path: Path
+    name: str  # of the file, printable
+    bytes: int
+    codec: str
+    pixel_format: str
+    coded_size: Size
+    size: Size
+    rotation: int  # 0, 90, 180 or 270
+    flipped: bool
+    sample_aspect: Fraction  # width of a coded pixel over its height
+    time_base: Fraction  # seconds a tick
+    average_rate: Fraction | None  # frames a second
+    declared_seconds: float | None
+    declared_frames: int | None
+
+
+@dataclass
+class Damage:
+    """Running count of what a clip lost or had repaired; complete once it is exhausted."""
+
+    decoded: int = 0
+    packet_errors: int = 0  # pieces that gave an error instead of a frame
+    corrupt_frames: int = 0
+    timing_repaired: int = 0
+    format_changes: int = 0  # frames whose size or pixel format is not the first frame's
+    notes: list[str] = field(default_factory=list)
+    coverage: float | None = None  # decoded time over declared duration, at most 1
+
+    def note(self, text: str) -> None:
+        """Adds a remark once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def printable(path: Path | str) -> str:
+    """The path as text that any terminal can show: odd bytes and control characters escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def access_errors(path: Path) -> Iterator[None]:
+    """Turns what the file system says about `path` into NoInputError, AccessError or DataError."""
+    shown = printable(path)
+    try:
+        yield
+    except PermissionError as error:
+        raise AccessError(
+            f"{shown} may not be read.", "Ask its owner for permission to read it."
+        ) from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NoInputError(f"{shown} is not a file.", "Check the path.") from error
+    except OSError as error:
+        raise DataError(
+            f"{shown} could not be read: {error.strerror or error}.",
+            "Check the disk or the network share that it is on.",
+        ) from error

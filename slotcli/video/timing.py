@@ -1,0 +1,108 @@
+"""Gives every frame a strictly increasing timestamp and a duration, and cuts clips into chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import UInt8
+
+from slotcli.types import (
+    FLAG_CORRUPT,
+    FLAG_FORMAT_CHANGED,
+    FLAG_TIMING_REPAIRED,
+    FrameChunk,
+)
+from slotcli.video.source import Damage
+
+RESET_SECONDS = 1  # a clock that runs back further than this has been started again
+DEFAULT_RATE = Fraction(25)  # what FFmpeg assumes of streams without any timing
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded, upright frame with the timing that the file gave it."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    pts: int | None  # ticks
+    duration: int  # ticks, 0 where unknown
+    flags: int
+
+
+class Clock:
+    """Repairs timestamps as they come; a good timestamp is never changed.
+
+    A missing one continues at the average rate. One that does not increase is put half an average
+    frame after its predecessor, so that the true clock catches up. A clock that was started again
+    (concatenated recordings) continues where it stopped.
+    """
+
+    def __init__(self, time_base: Fraction, rate: Fraction | None) -> None:
+        self.time_base = time_base
+        self.step = max(1, round(1 / ((rate or DEFAULT_RATE) * time_base)))
+        self._shift = 0
+        self._last: int | None = None
+
+    def place(self, pts: int | None) -> tuple[int, bool]:
+        """The timestamp to use in ticks, and whether it was made up."""
+        placed, repaired = self._placed(pts)
+        self._last = placed
+        return placed, repaired
+
+    def _placed(self, pts: int | None) -> tuple[int, bool]:
+        if pts is None:
+            return (0 if self._last is None else self._last + self.step), True
+        shifted = pts + self._shift
+        if self._last is None or shifted > self._last:
+            return shifted, self._shift != 0
+        if (self._last - shifted) * self.time_base > RESET_SECONDS:
+            self._shift = self._last + self.step - pts
+            return pts + self._shift, True
+        return self._last + max(1, self.step // 2), True
+
+
+def chunked(
+    pictures: Iterator[Picture],
+    length: int,
+    clock: Clock,
+    damage: Damage,
+    declared_seconds: float | None,
+) -> Iterator[FrameChunk]:
+    """Yields the pictures `length` at a time, placed by the clock and counted into `damage`.
+
+    A frame lasts until the next one; the last lasts as its packet says, or an average frame.
+    """
+    held: list[Picture] = []
+    times: list[int] = []
+    flags: list[int] = []
+    first = last_end = None
+    for picture in pictures:
+        pts, repaired = clock.place(picture.pts)
+        first = pts if first is None else first
+        if len(held) == length:
+            yield _packed(held, [*times, pts], flags, damage.decoded)
+            held, times, flags = [], [], []
+        held.append(picture)
+        times.append(pts)
+        flags.append(picture.flags | (FLAG_TIMING_REPAIRED if repaired else 0))
+        last_end = pts + (picture.duration or clock.step)
+        damage.decoded += 1
+        damage.timing_repaired += repaired
+        damage.corrupt_frames += bool(picture.flags & FLAG_CORRUPT)
+        damage.format_changes += bool(picture.flags & FLAG_FORMAT_CHANGED)
+    if first is not None and last_end is not None and declared_seconds:
+        decoded_seconds = float((last_end - first) * clock.time_base)
+        damage.coverage = min(1.0, decoded_seconds / declared_seconds)
+    if held and last_end is not None:
+        yield _packed(held, [*times, last_end], flags, damage.decoded)
+
+
+def _packed(held: list[Picture], borders: list[int], flags: list[int], decoded: int) -> FrameChunk:
+    pts = np.asarray(borders, np.int64)
+    return FrameChunk(
+        frames=np.stack([picture.rgb for picture in held]),
+        pts=pts[:-1],
+        duration=np.diff(pts),
+        frame_index=np.arange(decoded - len(held), decoded, dtype=np.int64),
+        flags=np.asarray(flags, np.uint8),
+    )
