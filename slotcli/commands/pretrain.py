@@ -2,14 +2,13 @@
 
 
 
+from slotcli.commands.options import Device, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
-    Device,
     Overrides,
     Resume,
     RunFolder,
-    Threads,
     run_training,
 )
 

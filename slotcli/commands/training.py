@@ -21,8 +21,6 @@ Overrides = Annotated[
 Resume = Annotated[
     Literal["auto", "never"], typer.Option(help="Go on from the run's last complete state, or not.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
 
 def run_training(

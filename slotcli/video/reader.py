@@ -61,6 +61,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         self.path = path
         self.damage = Damage()
         self._max_pixels = max_pixels
+        self._cut_off = 0  # frames that an edit list keeps for decoding only
         self._resources = ExitStack()
         try:
             self._open()
@@ -201,6 +202,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
                     # PyAV ends with an empty packet; AVI has them in mid-stream for dropped
                     # frames, where one would shut the decoder.
                     if packet.size:
+                        self._cut_off += packet.is_discard
                         yield from self._decode_packet(packet)
                 break
             except (FFmpegError, OSError) as error:
@@ -229,8 +231,8 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             raise DataError(
                 f"No frame of {printable(self.path)} has pixels that can be read.", ADVICE
             )
-        declared = self.info.declared_frames
-        if declared and self.damage.decoded < declared:
+        declared = (self.info.declared_frames or 0) - self._cut_off
+        if self.damage.decoded < declared:
             self.damage.note(f"{self.damage.decoded} of {declared} declared frames were decoded.")
 
     def _picture(self, frame: av.VideoFrame) -> Iterator[Picture]:

@@ -1,5 +1,4 @@
-"""Ground and sky: procedural pictures, drawn once a clip, looked up by every ray that hits nothing.
-"""
+"""Ground and sky: procedural pictures, drawn once a clip, looked up by every ray that hits nothing."""
 
 import math
 from collections.abc import Callable

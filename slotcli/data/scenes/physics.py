@@ -20,20 +20,6 @@ CONTACT_BAND = 0.03
 SPIN_DRAG = 0.8  # per second, of everything that touches the ground
 EPSILON = 1e-12
 
-# A rotation matrix's nine entries as sums of products of a quaternion (w, x, y, z), row by row:
-# the first and second product of each entry with their factors. 1 is added on the diagonal.
-_PRODUCTS = (
-    ((2, 2, -2), (3, 3, -2)),
-    ((1, 2, 2), (0, 3, -2)),
-    ((1, 3, 2), (0, 2, 2)),
-    ((1, 2, 2), (0, 3, 2)),
-    ((1, 1, -2), (3, 3, -2)),
-    ((2, 3, 2), (0, 1, -2)),
-    ((1, 3, 2), (0, 2, -2)),
-    ((2, 3, 2), (0, 1, 2)),
-    ((1, 1, -2), (2, 2, -2)),
-)
-
 
 @dataclass(frozen=True)
 class Bodies:
@@ -53,13 +39,18 @@ class Bodies:
 
 
 def rotation_matrices(quaternion: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3 3"]:
-    """Matrices that take local vectors to world vectors."""
-    first = [i * 4 + j for (i, j, _), _ in _PRODUCTS]
-    second = [i * 4 + j for _, (i, j, _) in _PRODUCTS]
-    factors = quaternion.new_tensor([[a[2], b[2]] for a, b in _PRODUCTS])
-    products = (quaternion[..., :, None] * quaternion[..., None, :]).flatten(-2)
-    entries = products[..., first] * factors[:, 0] + products[..., second] * factors[:, 1]
-    return entries.unflatten(-1, (3, 3)) + torch.eye(3, dtype=quaternion.dtype)
+    """Matrices that take local vectors to world vectors, from unit quaternions (w, x, y, z)."""
+    w, x, y, z = quaternion.unbind(-1)
+    twice_x, twice_y, twice_z = (2 * quaternion[..., 1:]).unbind(-1)
+    xx, yy, zz = x * twice_x, y * twice_y, z * twice_z
+    xy, xz, yz = x * twice_y, x * twice_z, y * twice_z
+    wx, wy, wz = w * twice_x, w * twice_y, w * twice_z
+    entries = (
+        *(1 - (yy + zz), xy - wz, xz + wy),
+        *(xy + wz, 1 - (xx + zz), yz - wx),
+        *(xz - wy, yz + wx, 1 - (xx + yy)),
+    )
+    return torch.stack(entries, -1).unflatten(-1, (3, 3))
 
 
 def _to_local(rotation: Tensor, vector: Tensor) -> Tensor:
@@ -74,7 +65,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
 
 
-class _World:
+class World:
     """The flat list of all bodies, with what stays constant while they move."""
 
     def __init__(self, bodies: Bodies) -> None:
@@ -209,7 +200,7 @@ def simulate(
     bodies: Bodies, length: int
 ) -> tuple[Float[Tensor, "b t k 3"], Float[Tensor, "b t k 4"]]:
     """Positions and quaternions at `length` frames, 1/12 s apart; the first are as given."""
-    world = _World(bodies)
+    world = World(bodies)
     positions, quaternions = [world.position.clone()], [world.quaternion.clone()]
     for _ in range(length - 1):
         for _ in range(STEPS_PER_FRAME):

@@ -1,5 +1,7 @@
 """Pictures and labels of a scene whose objects' poses are known."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -10,10 +12,29 @@ from slotcli.data.scenes.textures import PATTERNS, palette_colour
 from slotcli.data.scenes.trace import Hits, Solids, blocked, first_hits, surface_normals
 from slotcli.types import Clip, Size
 
-BACKGROUND = -1
 COLOURS = len(COLOUR_SAMPLES)
+PATTERN_NAMES, PATTERN_LIST = list(PATTERNS), list(PATTERNS.values())
 # Samples traced at once: what a processor's cache holds, or what fills an accelerator.
 CPU_RAYS, DEVICE_RAYS = 24_000, 1_500_000
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the samples of some frames see."""
+
+    surface: Float[Tensor, "3 f s p"]  # albedo
+    beyond: Float[Tensor, "3 f s p"]  # colour of the haze before it, or of the sky
+    haze: Float[Tensor, "f s p"]  # share of the light that the haze swallows
+    point: Float[Tensor, "3 f s p"]  # in the world
+
+    def copies(self, frames: int) -> "_View":
+        """The same view in each of so many frames; `beyond` is never changed and not copied."""
+        return _View(
+            self.surface.expand(-1, frames, -1, -1).clone(),
+            self.beyond,
+            self.haze.expand(frames, -1, -1).clone(),
+            self.point.expand(-1, frames, -1, -1).clone(),
+        )
 
 
 class _Renderer:
@@ -26,12 +47,14 @@ class _Renderer:
         self.dims = self._table([thing.dims for thing in things]).T.contiguous()
         self.radius = self._table([thing.hull.radius for thing in things])
         extents = [thing.hull.half_extents for thing in things]
-        self.inner = self._table([sum(extent) / 3 for extent in extents])
+        self.inner_square = self._table([(sum(extent) / 3) ** 2 for extent in extents])
         self.extents = self._table(extents).T.contiguous()
         self.palettes = self._table([thing.palette for thing in things]).permute(2, 1, 0)
         self.palettes = self.palettes.contiguous()
         self.gloss = self._table([thing.gloss for thing in things])
-        self.patterns = [thing.pattern for thing in things]
+        numbers = [PATTERN_NAMES.index(thing.pattern) for thing in things]
+        self.pattern = torch.tensor(numbers).to(device)
+        self.patterns_used = sorted(set(numbers))
         self.dice, self.lattice = scene.dice.to(device), scene.lattice.to(device)
         self.backdrop = scene.backdrop.to(device)
         self.light = scene.light
@@ -58,129 +81,109 @@ class _Renderer:
         solid = hits.pairs.solid
         point = hits.point / self.extents.index_select(1, solid)
         dice = self.dice.index_select(1, solid)
-        value = torch.zeros_like(hits.distance)
-        for name in sorted(set(self.patterns)):
-            mine = torch.tensor([p == name for p in self.patterns], device=self.device)
-            which = mine[solid].nonzero()[:, 0]
-            value[which] = PATTERNS[name](
-                point[:, which], normal[:, which], dice[:, which], self.lattice
-            )
+        value = torch.zeros_like(point[0])
+        patterns = self.pattern.index_select(0, solid)
+        for number in self.patterns_used:
+            which = (patterns == number).nonzero()[:, 0]
+            parts = (table.index_select(1, which) for table in (point, normal, dice))
+            value.index_copy_(0, which, PATTERN_LIST[number](*parts, self.lattice))
         return palette_colour(self.palettes.index_select(2, solid), value)
 
-    def background(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Colours [f, 3, s, p], points, and how much of each ray's light the haze swallows.
+    def empty_view(self, origin: Tensor, direction: Tensor) -> "_View":
+        """The world without objects along rays [3, f, s, p] from origins [3, f].
 
         A ray that goes to the sky is all haze: nothing is lit there, and its point is far below.
         """
-        down = direction[:, 2] < -1e-3
-        distance = torch.where(down, -origin[:, 2, None, None] / direction[:, 2], 1e4)
-        point = origin[:, :, None, None] + direction * distance[:, None]
-        ground = self.backdrop.ground_colour(point.transpose(0, 1), distance).transpose(0, 1)
-        sky = self.backdrop.sky_colour(direction.transpose(0, 1)).transpose(0, 1)
+        down = direction[2] < -1e-3
+        distance = torch.where(down, -origin[2, :, None, None] / direction[2], 1e4)
+        point = origin[:, :, None, None] + direction * distance
         haze = 1 - (-((distance / self.backdrop.fade) ** 2)).exp()
-        haze = torch.where(down, haze, 1.0)[:, None]
-        beyond = torch.where(
-            down[:, None], self.backdrop.haze[:, None, None], sky
+        far_below = point.new_tensor([0, 0, -1e3])[:, None, None, None]
+        return _View(
+            self.backdrop.ground_colour(point, distance),
+            torch.where(
+                down,
+                self.backdrop.haze[:, None, None, None],
+                self.backdrop.sky_colour(direction),
+            ),
+            torch.where(down, haze, 1.0),
+            torch.where(down, point, far_below),
         )
-        point = torch.where(down[:, None], point, point.new_tensor([0, 0, -1e3])[:, None, None])
-        return torch.cat((ground, beyond), 1), point, haze
 
-    def shade(
-        self,
-        solids: Solids,
-        point: Tensor,
-        normal: Tensor,
-        owner: Tensor,
-    ) -> Tensor:
-        """Light [f, 3, s, p] that falls on points [f, 3, s, p]."""
-        frames = len(point)
-        count = solids.centre.shape[1]
-        light = self.light
-        suns = self.suns.T[:, :, None]  # 3 s 1
-        flat = point.flatten(2)
-        square = (flat * flat).sum(1, keepdim=True)
-        centre_square = (solids.centre**2).sum(-1, keepdim=True)
-        apart = square - 2 * (solids.centre @ flat) + centre_square
+    def light_at(
+        self, solids: Solids, point: Tensor, normal: Tensor, owner: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Light [3, f, s, p] that falls on points, and the sun's part of it [f, s, p]."""
+        light, shape = self.light, point.shape[1:]
+        suns = self.suns.T[:, None, :, None]
+        per_frame = point.flatten(2).transpose(0, 1)
+        square = point.square().sum(0).flatten(1)[:, None]
+        centre_square = solids.centre.square().sum(-1, keepdim=True)
+        apart = square - 2 * (solids.centre @ per_frame) + centre_square
         height = (solids.centre @ self.suns.T)[..., None]
-        along = (height - (point * suns).sum(1)[:, None]).flatten(2)
+        along = (height - (point * suns).sum(0)[:, None]).flatten(2)
         radius = self.radius[:, None]
-        others = torch.arange(count, device=self.device)[:, None] != owner.flatten(1)[:, None]
+        # A solid does not shade itself but by turning away: no solid here is deeply hollow.
+        others = torch.arange(len(radius), device=self.device)[:, None] != owner.flatten(1)[:, None]
         near = (apart - along * along < radius * radius) & (along > -radius) & others
-        toward = suns.expand_as(point)
-        shadow = blocked(
-            solids,
-            near,
-            point.transpose(0, 1).flatten(1),
-            toward.transpose(0, 1).flatten(1),
-        ).unflatten(0, (frames, *point.shape[2:]))
+        toward = suns.expand_as(point).flatten(1)
+        shadow = blocked(solids, near, point.flatten(1), toward).view(shape)
 
         # Sky hidden by a ball (Quilez, "sphere ambient occlusion").
-        facing = solids.centre @ normal.flatten(2) - (normal * point).sum(1).flatten(1)[:, None]
-        inner = (self.inner**2)[:, None]
-        closed = facing.clamp(min=0) * inner * apart.clamp(min=1e-2).rsqrt() ** 3
-        closed = torch.where(others, closed, 0.0).clamp(max=0.9)
-        open_sky = (1 - closed).prod(1).unflatten(1, point.shape[2:])
+        off_plane = (normal * point).sum(0).flatten(1)[:, None]
+        facing = solids.centre @ normal.flatten(2).transpose(0, 1) - off_plane
+        apart = apart.clamp(min=1e-2)
+        closed = facing.clamp(min=0) * self.inner_square[:, None] / (apart * apart.sqrt())
+        closed = (closed * others).clamp(max=0.9)
+        open_sky = (1 - closed).prod(1).view(shape)
 
-        upward = 0.5 + 0.5 * normal[:, 2]
-        lift = point[:, 2].clamp(min=0)
+        upward = 0.5 + 0.5 * normal[2]
+        lift = point[2].clamp(min=0)
         open_sky = open_sky * (1 - 0.6 * (1 - upward) * (-3 * lift).exp())
-        direct = (normal * suns).sum(1).clamp(min=0) * (~shadow)
+        direct = (normal * suns).sum(0).clamp(min=0) * ~shadow
         colours = [
-            direct * sun + open_sky * (above * upward + below * (1 - upward))
+            direct * sun + open_sky * (below + (above - below) * upward)
             for sun, above, below in zip(light.sun, light.above, light.below, strict=True)
         ]
-        return torch.stack(colours, 1), direct
+        return torch.stack(colours), direct
 
-    def frames(
-        self, solids: Solids, origin: Tensor, direction: Tensor, background: tuple
+    def look(
+        self, solids: Solids, origin: Tensor, direction: Tensor, empty: "_View"
     ) -> tuple[Tensor, Tensor]:
-        """Linear colours [f, 3, h, w] and solid numbers [f, h, w] of some frames."""
-        frames, _, samples, height, width = direction.shape
-        pixels = height * width
-        hits = first_hits(solids, origin, direction.flatten(2))
-        owner = torch.full((frames * samples * pixels,), BACKGROUND, device=self.device)
-        owner[hits.pairs.ray] = hits.pairs.solid
-        owner = owner.view(frames, samples, pixels)
+        """Linear colours [f, 3, p] and solids' numbers [f, p] of some frames.
 
-        surface, point, haze = background
-        surface = surface.expand(frames, -1, -1, -1).clone()
-        point = point.expand(frames, -1, -1, -1).clone()
-        haze = haze.expand(frames, -1, -1, -1).clone()
-        normal = torch.zeros_like(point)
-        normal[:, 2] = 1
-        gloss = torch.zeros(frames, COLOURS, pixels, device=self.device)
+        origin: Float[Tensor, "f 3"]; direction: Float[Tensor, "f 3 s p"].
+        """
+        frames, _, _, pixels = direction.shape
+        owner, hits = first_hits(solids, origin, direction.flatten(2), COLOURS * pixels)
+        view = empty.copies(frames)
+        normal = torch.zeros_like(view.point)
+        normal[2] = 1
+        gloss = torch.zeros_like(view.haze)
 
-        kept = (hits.pairs.ray % (samples * pixels) < COLOURS * pixels).nonzero()[:, 0]
-        if len(kept):
-            hits = Hits(
-                hits.pairs.pick(kept),
-                hits.distance[kept],
-                hits.point[:, kept],
-                hits.rotation[:, :, kept],
-            )
-            local_normal = surface_normals(solids, hits)
-            frame = hits.pairs.ray // (samples * pixels)
-            place = hits.pairs.ray % (samples * pixels)
-            world_normal = (hits.rotation * local_normal).sum(1)
-            centre = solids.centre.flatten(0, 1).T.index_select(1, hits.pairs.pose)
-            world_point = (hits.rotation * hits.point).sum(1) + centre
-            # Off the surface, so that a neighbour it touches does not swallow its light.
-            point.flatten(2)[frame, :, place] = (world_point + 1e-3 * world_normal).T
-            normal.flatten(2)[frame, :, place] = world_normal.T
-            surface.flatten(2)[frame, :3, place] = self.object_colours(hits, local_normal).T
-            gloss.flatten(1)[frame, place] = self.gloss[hits.pairs.solid]
-            haze.flatten(2)[frame, 0, place] = 0
+        # Rays are numbered over all samples, what is seen over those that have a colour.
+        rays_per_frame = len(SAMPLES) * pixels
+        frame = hits.pairs.ray // rays_per_frame
+        place = hits.pairs.ray - frame * (rays_per_frame - COLOURS * pixels)
+        local_normal = surface_normals(solids, hits)
+        world_normal = hits.world_normal(local_normal)
+        # Off the surface, so that a neighbour it touches does not swallow its light.
+        world_point = hits.world_point(solids) + 1e-3 * world_normal
+        view.point.flatten(1).index_copy_(1, place, world_point)
+        normal.flatten(1).index_copy_(1, place, world_normal)
+        view.surface.flatten(1).index_copy_(1, place, self.object_colours(hits, local_normal))
+        gloss.flatten().index_copy_(0, place, self.gloss.index_select(0, hits.pairs.solid))
+        view.haze.flatten().index_fill_(0, place, 0.0)
 
-        lit, direct = self.shade(solids, point, normal, owner[:, :COLOURS])
-        ways = direction[:, :, :COLOURS].flatten(3)
-        half = self.suns.T[:, :, None] - ways
-        shine = ((normal * half).sum(1) / half.square().sum(1).sqrt()).clamp(min=0)
-        shine = gloss * (shine**32) * (direct > 0)
-        colour = surface[:, :3] * lit + shine[:, None]
-        colour = colour + (surface[:, 3:] - colour) * haze
-        return colour.mean(2).unflatten(-1, (height, width)), owner[:, -1].view(
-            frames, height, width
-        )
+        seen = owner[:, : COLOURS * pixels].unflatten(1, (COLOURS, pixels))
+        light, direct = self.light_at(solids, view.point, normal, seen)
+        half = self.suns.T[:, None, :, None] - direction[:, :, :COLOURS].transpose(0, 1)
+        shine = ((normal * half).sum(0) / half.square().sum(0).sqrt()).clamp(min=0)
+        for _ in range(5):
+            shine = shine * shine
+        colour = view.surface * light + gloss * shine * (direct > 0)
+        colour = colour + (view.beyond - colour) * view.haze
+        return colour.mean(2).transpose(0, 1), owner[:, -pixels:]
 
     def develop(self, colour: Tensor) -> Tensor:
         """Display bytes from linear colours: exposure, saturation, contrast."""
@@ -216,19 +219,21 @@ def render(
     budget = CPU_RAYS if device.type == "cpu" else DEVICE_RAYS
     chunk = max(1, budget // (len(SAMPLES) * size[0] * size[1]))
     still = scene.camera.speed == 0
-    direction = background = None
     colours, owners = [], []
-    for part in torch.arange(len(eye)).split(chunk):
-        if not still or direction is None:
+    direction = empty = None
+    for part in torch.arange(len(eye), device=device).split(chunk):
+        if direction is None or empty is None or not still:
             seen_from = eye[:1] if still else eye[part]
-            direction = rays(seen_from, size)
-            background = renderer.background(seen_from, direction[:, :, :COLOURS].flatten(3))
-        colour, owner = renderer.frames(
+            direction = rays(seen_from, size).flatten(3)
+            empty = renderer.empty_view(seen_from.T, direction[:, :, :COLOURS].transpose(0, 1))
+        colour, owner = renderer.look(
             renderer.solids(position[part], rotation[part]),
             eye[part],
-            direction.expand(len(part), -1, -1, -1, -1),
-            background,
+            direction.expand(len(part), -1, -1, -1),
+            empty,
         )
         colours.append(renderer.develop(colour))
         owners.append(owner)
-    return Clip(torch.cat(colours), number_by_area(torch.cat(owners), len(scene.things)))
+    frames = torch.cat(colours).unflatten(-1, size)
+    labels = number_by_area(torch.cat(owners).unflatten(-1, size), len(scene.things))
+    return Clip(frames, labels)

@@ -86,7 +86,12 @@ def _palette(rng: Random) -> list[Vector]:
         second = _colour(rng, (0.0, 1.0), (0.1, 1.0))
         if sum(abs(a - b) for a, b in zip(first, second, strict=True)) > 0.5:
             break
-    return [first, second, _colour(rng, (0.0, 1.0), (0.1, 1.0)), _colour(rng, (0.0, 0.8), (0, 1))]
+    return [
+        first,
+        second,
+        _colour(rng, (0.0, 1.0), (0.1, 1.0)),
+        _colour(rng, (0.0, 0.8), (0.0, 1.0)),
+    ]
 
 
 def _random_rotation(rng: Random) -> Quaternion:
@@ -127,9 +132,7 @@ def _somewhere(rng: Random, camera: CameraPath, height: float) -> Vector:
 
 
 def _free(position: Vector, radius: float, others: list[Thing]) -> bool:
-    return all(
-        math.dist(position, other.position) > radius + other.hull.radius for other in others
-    )
+    return all(math.dist(position, other.position) > radius + other.hull.radius for other in others)
 
 
 def _draw_motion(

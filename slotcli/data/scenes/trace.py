@@ -5,13 +5,16 @@ order of the solids, so that those of one shape lie together.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from slotcli.data.scenes.shapes import SHAPES
+from slotcli.data.scenes.shapes import SHAPES, Shape
+
+MISSED = -1
 
 
 @dataclass(frozen=True)
@@ -43,85 +46,110 @@ class Pairs:
 
     @staticmethod
     def of(near: Bool[Tensor, "f k n"]) -> "Pairs":
-        frames, count, rays = near.shape
+        _, count, rays = near.shape
         solid, frame, place = near.transpose(0, 1).nonzero(as_tuple=True)
         return Pairs(solid, frame * count + solid, frame * rays + place)
 
     def pick(self, which: Tensor) -> "Pairs":
-        return Pairs(self.solid[which], self.pose[which], self.ray[which])
+        return Pairs(
+            self.solid.index_select(0, which),
+            self.pose.index_select(0, which),
+            self.ray.index_select(0, which),
+        )
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Rays that meet a solid."""
+    """Rays that meet a solid, and where."""
 
     pairs: Pairs
-    distance: Float[Tensor, " p"]
     point: Float[Tensor, "3 p"]  # in the solid's frame
     rotation: Float[Tensor, "3 3 p"]
+
+    def world_point(self, solids: Solids) -> Float[Tensor, "3 p"]:
+        centre = solids.centre.flatten(0, 1).T.index_select(1, self.pairs.pose)
+        return (self.rotation * self.point).sum(1) + centre
+
+    def world_normal(self, local: Float[Tensor, "3 p"]) -> Float[Tensor, "3 p"]:
+        return (self.rotation * local).sum(1)
+
+
+def _rotations(solids: Solids, pairs: Pairs) -> Float[Tensor, "3 3 p"]:
+    table = solids.rotation.flatten(0, 1).flatten(1).T
+    return table.index_select(1, pairs.pose).unflatten(0, (3, 3))
 
 
 def _into_frames(
     solids: Solids, pairs: Pairs, origin: Tensor, direction: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rays [3, p] in their solids' frames, and those frames' rotations."""
-    rotation = solids.rotation.flatten(0, 1).flatten(1).T.index_select(1, pairs.pose)
-    rotation = rotation.unflatten(0, (3, 3))
+) -> tuple[Tensor, Tensor]:
+    """Rays [3, p] in their solids' frames."""
+    rotation = _rotations(solids, pairs)
     away = origin - solids.centre.flatten(0, 1).T.index_select(1, pairs.pose)
-    return (
-        (rotation * away[:, None]).sum(0),
-        (rotation * direction[:, None]).sum(0),
-        rotation,
-    )
+    return (rotation * away[:, None]).sum(0), (rotation * direction[:, None]).sum(0)
+
+
+def _by_shape(solids: Solids, pairs: Pairs) -> Iterator[tuple[Shape, slice]]:
+    """Each shape that occurs, with its part of the pairs."""
+    spans = solids.spans()
+    ends = torch.tensor([end for _, end in spans], device=pairs.solid.device)
+    start = 0
+    for (name, _), stop in zip(spans, torch.searchsorted(pairs.solid, ends).tolist(), strict=True):
+        if stop > start:
+            yield SHAPES[name], slice(start, stop)
+        start = stop
 
 
 def _enter(solids: Solids, pairs: Pairs, origin: Tensor, direction: Tensor) -> Tensor:
-    spans = solids.spans()
-    ends = torch.tensor([end for _, end in spans], device=pairs.solid.device)
-    stops = torch.searchsorted(pairs.solid, ends).tolist()
     dims = solids.dims.index_select(1, pairs.solid)
-    found, start = [], 0
-    for (name, _), stop in zip(spans, stops, strict=True):
-        part = slice(start, stop)
-        if stop > start:
-            found.append(SHAPES[name].enter(origin[:, part], direction[:, part], dims[:, part]))
-        start = stop
+    found = [
+        shape.enter(origin[:, part], direction[:, part], dims[:, part])
+        for shape, part in _by_shape(solids, pairs)
+    ]
     return torch.cat(found) if found else origin.new_empty(0)
 
 
 def first_hits(
-    solids: Solids, origin: Float[Tensor, "f 3"], direction: Float[Tensor, "f 3 n"]
-) -> Hits:
-    """The nearest solid of every ray that meets one; all rays of a frame start at one point."""
+    solids: Solids,
+    origin: Float[Tensor, "f 3"],
+    direction: Float[Tensor, "f 3 n"],
+    detailed: int,
+) -> tuple[Int64[Tensor, "f n"], Hits]:
+    """The nearest solid of every ray (or MISSED), and details of a frame's first `detailed` rays.
+
+    All rays of a frame start at one point.
+    """
     frames, _, rays = direction.shape
     to_centre = solids.centre - origin[:, None]
     along = to_centre @ direction
     spare = (to_centre * to_centre).sum(-1, keepdim=True) - solids.radius[:, None] ** 2
     pairs = Pairs.of((along > 0) & (along * along > spare))
-    frame = pairs.ray // rays
-    starts = origin.T.index_select(1, frame)
+    starts = origin.T.index_select(1, pairs.ray // rays)
     ways = direction.transpose(0, 1).flatten(1).index_select(1, pairs.ray)
-    local_origin, local_direction, rotation = _into_frames(solids, pairs, starts, ways)
-    distance = _enter(solids, pairs, local_origin, local_direction)
+    starts, ways = _into_frames(solids, pairs, starts, ways)
+    distance = _enter(solids, pairs, starts, ways)
+
     nearest = torch.full((frames * rays,), math.inf, device=direction.device)
     nearest = nearest.scatter_reduce(0, pairs.ray, distance, "amin")
-    first = ((distance == nearest[pairs.ray]) & (distance < math.inf)).nonzero()[:, 0]
-    reached = distance[first]
-    point = local_origin[:, first] + local_direction[:, first] * reached
-    return Hits(pairs.pick(first), reached, point, rotation[:, :, first])
+    seen = (distance == nearest.index_select(0, pairs.ray)) & (distance < math.inf)
+    first = seen.nonzero()[:, 0]
+    owner = torch.full((frames * rays,), MISSED, device=direction.device)
+    owner[pairs.ray.index_select(0, first)] = pairs.solid.index_select(0, first)
+
+    first = (seen & (pairs.ray % rays < detailed)).nonzero()[:, 0]
+    pairs, distance = pairs.pick(first), distance.index_select(0, first)
+    point = starts.index_select(1, first) + ways.index_select(1, first) * distance
+    return owner.view(frames, rays), Hits(pairs, point, _rotations(solids, pairs))
 
 
 def surface_normals(solids: Solids, hits: Hits) -> Float[Tensor, "3 p"]:
     """Outward unit normals in the solids' frames."""
-    spans = solids.spans()
-    ends = torch.tensor([end for _, end in spans], device=hits.distance.device)
-    stops = torch.searchsorted(hits.pairs.solid, ends).tolist()
     dims = solids.dims.index_select(1, hits.pairs.solid)
-    found, start = [], 0
-    for (name, _), stop in zip(spans, stops, strict=True):
-        part = slice(start, stop)
-        found.append(SHAPES[name].normal(hits.point[:, part], dims[:, part]))
-        start = stop
+    found = [
+        shape.normal(hits.point[:, part], dims[:, part])
+        for shape, part in _by_shape(solids, hits.pairs)
+    ]
+    if not found:
+        return hits.point
     normal = torch.cat(found, 1)
     return normal / normal.square().sum(0).sqrt().clamp(min=1e-9)
 
@@ -131,7 +159,7 @@ def blocked(
 ) -> Bool[Tensor, " r"]:
     """Whether rays (numbered over all frames, Float[Tensor, "3 r"]) meet a solid near them."""
     pairs = Pairs.of(near)
-    local_origin, local_direction, _ = _into_frames(
+    local_origin, local_direction = _into_frames(
         solids,
         pairs,
         origin.index_select(1, pairs.ray),

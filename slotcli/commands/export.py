@@ -1,0 +1,28 @@
+"""slotcli export: masks from a slot file, without a model."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from slotcli.commands import console
+
+
+def export(
+    slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and masks.mkv.")],
+    masks: Annotated[
+        list[Literal["png", "ffv1"]] | None, typer.Option(help="Mask files. Repeatable.")
+    ] = None,
+) -> None:
+    """Write the masks of a slot file: the same pixels that decompose wrote."""
+    from slotcli.runs.reconstruct import export_masks, find_slot_file, recorded_background
+    from slotcli.tracks.slot_file import read_slot_file
+
+    slot_file = read_slot_file(find_slot_file(slots))
+    formats = tuple(masks or ["png"])
+    export_masks(slot_file, out, formats, recorded_background(slot_file))
+    if console.wants_json():
+        console.record({"out": str(out), "masks": list(formats), "frames": len(slot_file.pts)})
+    else:
+        console.result(f"{out}: masks of {len(slot_file.pts)} frames")

@@ -1,0 +1,70 @@
+"""slotcli reconstruct: a clip drawn again from its slots."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from slotcli.commands import console, setup
+from slotcli.commands.options import Device, Threads
+from slotcli.errors import CannotCreateError, UsageError
+
+
+def reconstruct(
+    slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The MP4; reconstruction.mp4 beside the slots by default."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model the slots came from, where it cannot be found.")
+    ] = None,
+    keep: Annotated[
+        list[int] | None, typer.Option(help="Draw from this slot only. Repeatable.")
+    ] = None,
+    drop: Annotated[list[int] | None, typer.Option(help="Leave this slot out. Repeatable.")] = None,
+    sampler: Annotated[
+        Literal["singlestep", "multistep", "ddim"],
+        typer.Option(help="DPM-Solver++ of third or second order, or DDIM."),
+    ] = "singlestep",
+    evaluations: Annotated[int, typer.Option(help="Evaluations of the U-Net.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Of the noise that every frame starts from.", min=0)] = 0,
+    batch: Annotated[int, typer.Option(help="Frames drawn at once.", min=1)] = 16,
+    overwrite: Annotated[bool, typer.Option(help="Replace a video that exists.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Draw a clip again from its slots, at the source's size and timing."""
+    from slotcli.checkpoint import load_model
+    from slotcli.runs.reconstruct import (
+        ReconstructOptions,
+        find_slot_file,
+        recorded_model,
+    )
+    from slotcli.runs.reconstruct import reconstruct as draw
+    from slotcli.tracks.slot_file import read_slot_file
+
+    if keep and drop:
+        raise UsageError("--keep and --drop exclude each other.", "Use one of them.")
+    path = find_slot_file(slots)
+    slot_file = read_slot_file(path)
+    target = out or path.with_name("reconstruction.mp4")
+    if target.exists() and not overwrite:
+        raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
+    every = range(slot_file.slots.shape[1])
+    kept = tuple(slot for slot in every if slot not in drop) if drop else keep and tuple(keep)
+    unknown = [slot for slot in drop or [] if slot not in every]
+    if unknown:
+        raise UsageError(f"slots {unknown} do not exist.", f"The file has slots 0 to {every[-1]}.")
+    loaded = load_model(model or recorded_model(path, slot_file))
+    chosen = setup.choose_device(device)
+    setup.set_threads(threads)
+    options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
+    if drop and not kept:
+        raise UsageError("no slot is left to draw from.", "Drop fewer slots.")
+    with console.progress(target.name) as meter:
+        draw(slot_file, loaded, target, options, chosen, meter.update)
+    if console.wants_json():
+        console.record({"video": str(target), "frames": len(slot_file.pts)})
+    else:
+        console.result(f"{target}: {len(slot_file.pts)} frames")

@@ -1,0 +1,437 @@
+"""One clip to its result folder: a single pass over the frames in constant memory."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli import __version__
+from slotcli.checkpoint import LoadedModel
+from slotcli.errors import CannotCreateError, DataError, UsageError
+from slotcli.model import SlotModel
+from slotcli.report.overlay import OverlayWriter
+from slotcli.report.page import Report, write_report
+from slotcli.report.strip import StripBuilder
+from slotcli.runs.plan import PlannedClip
+from slotcli.spec import SlotModelSpec, spec_json
+from slotcli.tracks.masks import (
+    BorderVote,
+    Ffv1MaskWriter,
+    MaskWriter,
+    PngMaskWriter,
+    labels_from_attention,
+)
+from slotcli.tracks.slot_file import SlotFileWriter
+from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, write_tracks_json
+from slotcli.tracks.transform import Transform
+from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.types import FrameChunk, Size, SlotTrack
+from slotcli.video.reader import open_clip
+from slotcli.video.source import Damage, SourceInfo, printable
+
+SLOT_FILE = "clip.slots.safetensors"
+RESULT = "result.json"
+SCHEMA = "slotcli.result/1"
+
+# The background is settled on these first frames, whatever the chunks, so that masks can be
+# written while the clip streams.
+_LEAD_IN = 16
+_OPACITY = 0.5
+_MIN_COVERAGE = 0.98
+
+MaskFormat = Literal["png", "ffv1"]
+
+
+@dataclass(frozen=True)
+class DecomposeOptions:
+    """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio."""
+
+    masks: tuple[MaskFormat, ...] = ("png",)
+    background: int | Literal["auto", "none"] = "auto"
+    fit: Literal["squeeze", "crop"] = "squeeze"
+    chunk: int = 16
+    max_bad: float = 0.02
+    max_pixels: int = 8192 * 8192
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """`status` is ok, or degraded where more was lost than allowed."""
+
+    folder: Path
+    status: Literal["ok", "degraded"]
+    frames: int
+    seconds: float
+    warnings: list[str]
+
+
+def is_done(clip: PlannedClip) -> bool:
+    """Whether a complete result stands at the clip's place."""
+    return (clip.result / RESULT).is_file()
+
+
+def decompose_clip(
+    clip: PlannedClip,
+    loaded: LoadedModel,
+    options: DecomposeOptions,
+    device: torch.device,
+    progress: Callable[[int, int | None], None],
+) -> ClipResult:
+    """Writes a clip's result folder beside its place and renames it; nothing is left on failure.
+
+    Raises CannotCreateError where a result exists and `overwrite` is off, NumericError on slots
+    that are not finite, and whatever the reader raises for the source.
+    """
+    started = time.monotonic()
+    if clip.result.exists() and not options.overwrite:
+        raise CannotCreateError(
+            f"{printable(clip.result)}: exists already.", "Use --overwrite, or another --out."
+        )
+    with open_clip(clip.source, max_pixels=options.max_pixels) as reader:
+        work = _work_folder(clip.result)
+        made = _make(work)
+        try:
+            run = _Run(work, reader.info, loaded, options, device)
+            with ExitStack() as files:
+                run.open(files)
+                for chunk in _with_lead_in(reader.chunks(options.chunk)):
+                    run.add(chunk)
+                    progress(run.frames, _expected_frames(reader.info))
+            result = run.finish(reader.damage, clip, started)
+            _put_in_place(work, clip.result)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            for folder in made:  # parents that this clip alone had made
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+            raise
+    return result
+
+
+class _Run:
+    """The state of one clip on its way through the model into the files of its result."""
+
+    def __init__(
+        self,
+        work: Path,
+        source: SourceInfo,
+        loaded: LoadedModel,
+        options: DecomposeOptions,
+        device: torch.device,
+    ) -> None:
+        if not isinstance(loaded.module, SlotModel) or not isinstance(loaded.spec, SlotModelSpec):
+            raise UsageError(f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model.")
+        self.work = work
+        self.source = source
+        self.loaded = loaded
+        self.spec = loaded.spec
+        self.model = loaded.module
+        self.options = options
+        self.device = device
+        self.transform = fit_transform(source.size, loaded.spec.size, options.fit)
+        self.state: Tensor | None = None
+        self.background: int | None = None
+        self.frames = 0
+        self.kept_sum = 0.0
+        self.last_labels: np.ndarray | None = None
+
+    def open(self, files: ExitStack) -> None:
+        """Opens every output; the context closes them."""
+        time_base = self.source.time_base
+        size = self.source.size
+        self.slots = SlotFileWriter(self.work)
+        self.masks: list[MaskWriter] = []
+        if "png" in self.options.masks:
+            self.masks.append(files.enter_context(PngMaskWriter(self.work / "masks")))
+        if "ffv1" in self.options.masks:
+            path = self.work / "masks.mkv"
+            self.masks.append(files.enter_context(Ffv1MaskWriter(path, size, time_base)))
+        self.overlay = files.enter_context(
+            OverlayWriter(self.work / "overlay.mp4", size, time_base, _OPACITY)
+        )
+        self.csv = files.enter_context(TracksCsv(self.work / "tracks.csv"))
+        self.strip = StripBuilder(_OPACITY)
+
+    def add(self, chunk: FrameChunk) -> None:
+        """Takes the next frames through the model and into every output."""
+        attention = self._encode(chunk)
+        if self.frames == 0:
+            self._settle_background(attention)
+            self.statistics = TrackStatistics(self.spec.num_slots, self.background)
+        for index in range(len(chunk)):
+            # Frame by frame: labels at full size of a whole chunk would be much memory.
+            labels = labels_from_attention(
+                attention[index : index + 1], self.transform, self.background
+            )[0]
+            pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
+            seconds = float(pts * self.source.time_base)
+            frame = chunk.frames[index]
+            for writer in self.masks:
+                writer.write(labels, pts, duration)
+            self.overlay.write(frame, labels, pts, duration)
+            self.strip.add(frame, labels)
+            rows = self.statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
+            self.csv.write(rows)
+            if self.last_labels is not None:
+                self.kept_sum += float((labels == self.last_labels).mean())
+            self.last_labels = labels
+        self.frames += len(chunk)
+
+    def finish(self, damage: Damage, clip: PlannedClip, started: float) -> ClipResult:
+        """Writes what could not be written before the end; result.json last."""
+        lost = damage.packet_errors + damage.corrupt_frames
+        share = lost / max(1, damage.decoded + damage.packet_errors)
+        short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
+        status = "degraded" if share > self.options.max_bad or short else "ok"
+        warnings = list(damage.notes)
+        if lost:
+            warnings.append(f"{lost} of {damage.decoded} frames were damaged or lost.")
+        if short and damage.coverage is not None:
+            warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
+        summaries = self.statistics.summary()
+        metadata = self._metadata(damage)
+        self.slots.finish(self.work / SLOT_FILE, metadata)
+        write_tracks_json(
+            self.work / "tracks.json",
+            summaries,
+            {"source": metadata["source"], "frames": self.frames},
+        )
+        self.strip.write(self.work / "strip.png")
+        seconds = time.monotonic() - started
+        write_report(
+            self.work / "report.html", self._report(summaries, warnings, metadata, seconds)
+        )
+        result = {
+            "schema": SCHEMA,
+            "status": status,
+            "source": metadata["source"] | {"path": printable(self.source.path.resolve())},
+            "model": {
+                "name": self.spec.name,
+                "weights_sha256": self.loaded.sha256,
+                "path": printable(self.loaded.path.resolve()),
+            },
+            "counts": {
+                "frames": self.frames,
+                "packet_errors": damage.packet_errors,
+                "corrupt_frames": damage.corrupt_frames,
+                "timing_repaired": damage.timing_repaired,
+                "format_changes": damage.format_changes,
+            },
+            "coverage": damage.coverage,
+            "warnings": warnings,
+            "options": metadata["run"]["options"],
+            "slots_sha256": _sha256(self.work / SLOT_FILE),
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(self.frames / seconds, 3),
+            "version": __version__,
+        }
+        with whole_file(self.work / RESULT) as file:
+            file.write(json.dumps(result, indent=1, sort_keys=True).encode() + b"\n")
+        return ClipResult(clip.result, status, self.frames, seconds, warnings)
+
+    def _encode(self, chunk: FrameChunk) -> Tensor:
+        frames = torch.from_numpy(self._resized(chunk)).permute(0, 3, 1, 2)[None].to(self.device)
+        track: SlotTrack = self.model.encode(frames, self.state)
+        self.state = track.slots[:, -1]
+        # From here on the attention is what the slot file stores, so that an export draws the same.
+        attention = track.attention[0].half().cpu()
+        self.slots.append(track.slots[0], attention.float(), chunk)
+        return attention
+
+    def _resized(self, chunk: FrameChunk) -> UInt8[np.ndarray, "t h w 3"]:
+        top, left, height, width = self.transform.crop
+        cropped = chunk.frames[:, top : top + height, left : left + width]
+        size = self.spec.size
+        shrinks = height >= size[0] and width >= size[1]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.stack([cv2.resize(frame, size[::-1], interpolation=method) for frame in cropped])
+
+    def _settle_background(self, attention: Tensor) -> None:
+        chosen = self.options.background
+        if chosen == "auto":
+            vote = BorderVote(self.spec.num_slots)
+            vote.add(attention[:_LEAD_IN])
+            self.background = vote.background()
+        elif chosen != "none":
+            if not 0 <= chosen < self.spec.num_slots:
+                raise UsageError(
+                    f"--background {chosen}: the model has slots 0 to {self.spec.num_slots - 1}.",
+                    "Choose one of them, auto or none.",
+                )
+            self.background = chosen
+
+    def _metadata(self, damage: Damage) -> dict[str, Any]:
+        source = self.source
+        used = [summary.slot for summary in self.statistics.summary() if summary.frames_present]
+        kept = None if self.frames < 2 else round(self.kept_sum / (self.frames - 1), 6)
+        return {
+            "model": {
+                "name": self.spec.name,
+                "weights_sha256": self.loaded.sha256,
+                "step": self.loaded.step,
+                "spec": spec_json(self.spec),
+            },
+            "source": {
+                "name": source.name,
+                "bytes": source.bytes,
+                "codec": source.codec,
+                "pixel_format": source.pixel_format,
+                "coded_size": list(source.coded_size),
+                "size": list(source.size),
+                "rotation": source.rotation,
+                "flipped": source.flipped,
+                "sample_aspect": _ratio(source.sample_aspect),
+                "time_base": _ratio(source.time_base),
+                "average_rate": None
+                if source.average_rate is None
+                else _ratio(source.average_rate),
+            },
+            "transform": self.transform.to_json(),
+            "sampling": {"stride": 1, "start": 0},
+            "run": {
+                "version": __version__,
+                "torch": torch.__version__,
+                "device": self.device.type,
+                "precision": "fp32",
+                "options": {
+                    "background": self.options.background,
+                    "fit": self.options.fit,
+                    "masks": list(self.options.masks),
+                },
+            },
+            "statistics": {
+                "frames": self.frames,
+                "background": self.background,
+                "used_slots": used,
+                "kept_pixels": kept,
+                "corrupt_frames": damage.corrupt_frames,
+            },
+        }
+
+    def _report(
+        self,
+        summaries: list[SlotSummary],
+        warnings: list[str],
+        metadata: dict[str, Any],
+        seconds: float,
+    ) -> Report:
+        source, statistics = self.source, metadata["statistics"]
+        height, width = source.size
+        background = "none" if self.background is None else f"slot {self.background}"
+        return Report(
+            title=source.name,
+            trust=trust_sentence(len(statistics["used_slots"]), statistics["kept_pixels"]),
+            warnings=warnings,
+            source=[
+                ("Size", f"{width} x {height} pixels"),
+                ("Frames", str(self.frames)),
+                ("Codec", f"{source.codec}, {source.pixel_format}"),
+                ("Time base", f"{source.time_base} s"),
+            ],
+            model=[
+                ("Model", self.spec.name),
+                ("Weights", f"sha256 {self.loaded.sha256[:16]}, step {self.loaded.step}"),
+                ("Sees", f"{self.spec.size[1]} x {self.spec.size[0]} pixels, {self.options.fit}"),
+            ],
+            run=[
+                ("Version", f"slotcli {__version__}, torch {torch.__version__}"),
+                ("Device", self.device.type),
+                ("Background", background),
+                ("Time", f"{seconds:.1f} s"),
+            ],
+            slots=summaries,
+            overlay="overlay.mp4",
+            strip="strip.png",
+        )
+
+
+def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) -> Transform:
+    """The whole source squeezed to the model's size, or its largest centred box of that shape."""
+    height, width = source
+    if fit == "squeeze":
+        return Transform(source, (0, 0, height, width), model)
+    scale = min(height / model[0], width / model[1])
+    crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
+    return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
+
+
+def trust_sentence(used: int, kept: float | None) -> str:
+    """How far to believe a result, from what can be known without labels."""
+    if used < 2:
+        return "One slot took every pixel: this result says nothing about objects."
+    moved = "" if kept is None else f" {kept:.0%} of pixels keep their slot from frame to frame."
+    return (
+        f"{used} slots are used.{moved} The model learned without labels and was never told what "
+        "an object is: look at the overlay before relying on the masks."
+    )
+
+
+def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
+    """The same frames; the first chunk has all of the lead-in, or the whole of a shorter clip."""
+    first: list[FrameChunk] = []
+    for chunk in chunks:
+        first.append(chunk)
+        if sum(len(part) for part in first) >= _LEAD_IN:
+            break
+    if first:
+        fields = ("frames", "pts", "duration", "frame_index", "flags")
+        joined = {name: np.concatenate([getattr(c, name) for c in first]) for name in fields}
+        yield FrameChunk(**joined)
+    yield from chunks
+
+
+def _expected_frames(source: SourceInfo) -> int | None:
+    if source.declared_frames:
+        return source.declared_frames
+    if source.declared_seconds and source.average_rate:
+        return round(source.declared_seconds * source.average_rate)
+    return None
+
+
+def _work_folder(result: Path) -> Path:
+    # A short name of its own: the clip's may be as long as the file system allows.
+    digest = hashlib.sha256(os.fsencode(result.name)).hexdigest()[:12]
+    return result.parent / f".slotcli-{digest}-{os.getpid()}.part"
+
+
+def _make(work: Path) -> list[Path]:
+    """Makes the work folder; returns those of its parents that had to be made, innermost first."""
+    missing = [folder for folder in work.parents if not folder.exists()]
+    shutil.rmtree(work, ignore_errors=True)
+    with output_errors(work):
+        work.mkdir(parents=True)
+    return missing
+
+
+def _put_in_place(work: Path, result: Path) -> None:
+    with output_errors(result):
+        if result.exists():
+            old = work.with_suffix(".old")
+            result.replace(old)
+            work.replace(result)
+            shutil.rmtree(old)
+        else:
+            work.replace(result)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _ratio(value: Fraction) -> list[int]:
+    return [value.numerator, value.denominator]
