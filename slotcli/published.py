@@ -142,7 +142,6 @@ def import_published(
     DataError where the file is unreadable or its tensors are not exactly those of `spec`.
     """
     names = published_names(spec)
-    shapes = {name: tensor.shape for name, tensor in _meta_state(spec).items()}
     theirs = _without_prefix(_read(path), "module.")
     if isinstance(spec, CodecModelSpec):
         theirs = _without_prefix(theirs, "vqvae.")
@@ -150,7 +149,7 @@ def import_published(
     else:
         dropped = sorted(theirs.keys() & DERIVED)
         _check_derived(theirs, spec, path)
-    _check_names(names, shapes, theirs, dropped, path)
+    _check_names(names, _shapes(spec), theirs, dropped, path)
     # Emptying `theirs` as we go holds one copy of a large model, not two; copies share no memory.
     ours = {own: theirs.pop(name).to(torch.float32, copy=True) for own, name in names.items()}
     broken = [names[own] for own, tensor in ours.items() if not torch.isfinite(tensor).all()]
@@ -165,7 +164,7 @@ def published_names(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str]:
     Raises ConfigError where the spec has parts that the authors' models lack.
     """
     modules = _codec(spec.codec) if isinstance(spec, CodecModelSpec) else _slot_model(spec)
-    names = {own: _translate(own, modules) for own in _meta_state(spec)}
+    names = {own: _translate(own, modules) for own in _shapes(spec)}
     strangers = sorted(own for own, name in names.items() if name is None)
     if strangers:
         raise ConfigError(
@@ -185,10 +184,10 @@ def _translate(name: str, modules: Mapping[str, str]) -> str | None:
     return modules[head] + tail
 
 
-def _meta_state(spec: SlotModelSpec | CodecModelSpec) -> dict[str, Tensor]:
+def _shapes(spec: SlotModelSpec | CodecModelSpec) -> dict[str, list[int]]:
     with torch.device("meta"):
         module: nn.Module = build(spec)
-    return module.state_dict()
+    return {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def _inside(ours: str, theirs: str, parts: Mapping[str, str]) -> dict[str, str]:
@@ -232,7 +231,8 @@ def _unet(spec: LatentDiffusionSpec) -> dict[str, str]:
         first = level * (spec.res_blocks + 1)
         for i in range(spec.res_blocks + 1):
             modules |= stage(f"up.{level}.{i}", f"output_blocks.{first + i}")
-        modules[f"upsample.{level}"] = f"output_blocks.{first + spec.res_blocks}.2.conv"
+        if level < levels - 1:
+            modules[f"upsample.{level}"] = f"output_blocks.{first + spec.res_blocks}.2.conv"
     return modules
 
 
@@ -267,12 +267,12 @@ def _codec(spec: VqvaeSpec) -> dict[str, str]:
 
 def _check_names(
     names: Mapping[str, str],
-    shapes: Mapping[str, torch.Size],
+    shapes: Mapping[str, list[int]],
     theirs: Mapping[str, Tensor],
     dropped: list[str],
     path: Path,
 ) -> None:
-    wanted = {name: list(shapes[own]) for own, name in names.items()}
+    wanted = {name: shapes[own] for own, name in names.items()}
     missing = sorted(wanted.keys() - theirs.keys())
     unknown = sorted(theirs.keys() - wanted.keys() - set(dropped))
     wrong = [

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Model, Threads
+from slotcli.commands.options import Device, MaskFile, Masks, Model, Threads
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 
@@ -21,10 +21,7 @@ def decompose(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look below folders too.")
     ] = False,
-    masks: Annotated[
-        list[Literal["png", "ffv1", "none"]] | None,
-        typer.Option(help="Mask files: DAVIS palette PNGs, one lossless video. Repeatable."),
-    ] = None,
+    masks: Masks = None,
     background: Annotated[
         str, typer.Option(help="The slot with label 0: auto, none, or its number.")
     ] = "auto",
@@ -50,7 +47,7 @@ def decompose(
 
     clips = plan(inputs, out, recursive=recursive)
     options = DecomposeOptions(
-        masks=tuple(name for name in masks or ["png"] if name != "none"),
+        masks=tuple(name.value for name in masks or [MaskFile.png] if name != MaskFile.none),
         background=_background(background),
         fit=fit,
         chunk=chunk,

@@ -1,26 +1,25 @@
 """slotcli export: masks from a slot file, without a model."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.options import MaskFile, Masks
 
 
 def export(
     slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and masks.mkv.")],
-    masks: Annotated[
-        list[Literal["png", "ffv1"]] | None, typer.Option(help="Mask files. Repeatable.")
-    ] = None,
+    masks: Masks = None,
 ) -> None:
     """Write the masks of a slot file: the same pixels that decompose wrote."""
     from slotcli.runs.reconstruct import export_masks, find_slot_file, recorded_background
     from slotcli.tracks.slot_file import read_slot_file
 
     slot_file = read_slot_file(find_slot_file(slots))
-    formats = tuple(masks or ["png"])
+    formats = tuple(name.value for name in masks or [MaskFile.png] if name != MaskFile.none)
     export_masks(slot_file, out, formats, recorded_background(slot_file))
     if console.wants_json():
         console.record({"out": str(out), "masks": list(formats), "frames": len(slot_file.pts)})

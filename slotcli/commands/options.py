@@ -1,5 +1,6 @@
 """Options that several commands have, said once."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -8,4 +9,18 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.", min=1)]
 Model = Annotated[
     str, typer.Option(help="A model's name, folder or weights file (slotcli models list).")
+]
+
+
+class MaskFile(StrEnum):
+    """A list of choices has to be an enumeration: typer takes no list of literals."""
+
+    png = "png"
+    ffv1 = "ffv1"
+    none = "none"
+
+
+Masks = Annotated[
+    list[MaskFile] | None,
+    typer.Option(help="Mask files: DAVIS palette PNGs, or one lossless video. Repeatable."),
 ]

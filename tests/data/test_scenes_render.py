@@ -27,8 +27,8 @@ def _balls(count, seed=5, tier="A"):
         replace(
             scene.things[0],
             shape="ellipsoid",
-            dims=(radius,) * 3,
-            hull=SHAPES["ellipsoid"].hull((radius,) * 3),
+            dims=(radius, radius, radius),
+            hull=SHAPES["ellipsoid"].hull((radius, radius, radius)),
         )
         for radius in radii
     ]

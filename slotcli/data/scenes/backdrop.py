@@ -1,4 +1,4 @@
-"""Ground and sky: procedural pictures, drawn once a clip, looked up by every ray that hits nothing."""
+"""Ground and sky: pictures drawn once a clip, looked up by every ray that hits no object."""
 
 import math
 from collections.abc import Callable
@@ -59,6 +59,10 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
+def _count(generator: torch.Generator, low: int, below: int) -> int:
+    return int(torch.randint(low, below, (), generator=generator).item())
+
+
 def _smooth(generator: torch.Generator, cells: int, size: tuple[int, int]) -> Tensor:
     values = torch.rand((1, 1, cells, cells), generator=generator)
     return interpolate(values, size, mode="bicubic", align_corners=True)[0, 0]
@@ -78,22 +82,22 @@ def _coordinates() -> tuple[Tensor, Tensor]:
 
 
 def _mottled(generator: torch.Generator) -> Tensor:
-    return _fractal(generator, int(_uniform(generator, 3, 12)), (TEXELS, TEXELS))
+    return _fractal(generator, _count(generator, 3, 12), (TEXELS, TEXELS))
 
 
 def _tiles(generator: torch.Generator) -> Tensor:
-    count = int(_uniform(generator, 4, 12))
+    count = _count(generator, 4, 12)
     v, u = _coordinates()
     cell = ((v * count).long() + (u * count).long() * count) % (count * count)
     shade = torch.rand(count * count, generator=generator)[cell]
-    if _uniform(generator, 0, 1) < 0.5:
+    if _uniform(generator, 0.0, 1.0) < 0.5:
         shade = 0.2 * shade + 0.8 * ((v * count).floor() + (u * count).floor()).remainder(2)
     joint = ((v * count).frac() < 0.06) | ((u * count).frac() < 0.06)
     return torch.where(joint, 0.0, 0.25 + 0.75 * shade)
 
 
 def _planks(generator: torch.Generator) -> Tensor:
-    count = int(_uniform(generator, 5, 14))
+    count = _count(generator, 5, 14)
     v, _ = _coordinates()
     shade = torch.rand(count, generator=generator)[(v * count).long()]
     grain = interpolate(
@@ -110,22 +114,22 @@ def _slopes(generator: torch.Generator) -> Tensor:
 
 
 def _patches(generator: torch.Generator) -> Tensor:
-    levels = int(_uniform(generator, 3, 6))
+    levels = _count(generator, 3, 6)
     return (_fractal(generator, 4, (TEXELS, TEXELS)) * levels).floor() / levels
 
 
 def _waves(generator: torch.Generator) -> Tensor:
     v, u = _coordinates()
     bend = _smooth(generator, 4, (TEXELS, TEXELS))
-    turns = _uniform(generator, 6, 14)
+    turns = _uniform(generator, 6.0, 14.0)
     return 0.5 + 0.5 * ((v + 0.25 * bend + 0.1 * u) * turns * math.tau).sin()
 
 
 def _rings(generator: torch.Generator) -> Tensor:
-    count = int(_uniform(generator, 4, 9))
+    count = _count(generator, 4, 9)
     v, u = _coordinates()
     from_middle = torch.hypot((v * count).frac() - 0.5, (u * count).frac() - 0.5)
-    return (from_middle * _uniform(generator, 3, 6)).frac().round()
+    return (from_middle * _uniform(generator, 3.0, 6.0)).frac().round()
 
 
 GROUNDS: dict[str, Field] = {
@@ -155,7 +159,7 @@ def textured_backdrop(
 ) -> Backdrop:
     """A ground of one family in three colours (rows) under a hazy sky with a skyline."""
     field = GROUNDS[ground](generator).clamp(0, 1)
-    tint = _fractal(generator, 3, (TEXELS, TEXELS)) * _uniform(generator, 0, 0.7)
+    tint = _fractal(generator, 3, (TEXELS, TEXELS)) * _uniform(generator, 0.0, 0.7)
     base = ground_palette[0][:, None, None]
     fine = base + (ground_palette[1][:, None, None] - base) * field
     fine = fine + (ground_palette[2][:, None, None] - fine) * tint
@@ -163,22 +167,22 @@ def textured_backdrop(
 
     rows, columns = SKY_TEXELS
     height = ((torch.arange(rows) + 0.5) / rows)[:, None]
-    clouds = _fractal(generator, 4, SKY_TEXELS) * _uniform(generator, 0, 1)
+    clouds = _fractal(generator, 4, SKY_TEXELS) * _uniform(generator, 0.0, 1.0)
     haze = sky_palette[0]
-    up = (height * _uniform(generator, 1.5, 4)).clamp(max=1)
+    up = (height * _uniform(generator, 1.5, 4.0)).clamp(max=1)
     sky = haze[:, None, None] * (1 - up) + sky_palette[1][:, None, None] * up
     sky = sky + (1 - sky) * clouds * 0.5
     # Hills, trees or houses: a dark band whose upper edge varies along the horizon.
-    cells = int(_uniform(generator, 6, 40))
+    cells = _count(generator, 6, 40)
     edge = torch.rand((1, 1, cells), generator=generator)
-    mode = "nearest" if _uniform(generator, 0, 1) < 0.5 else "linear"
-    edge = interpolate(edge, columns, mode=mode)[0] * _uniform(generator, 0, 0.35)
+    mode = "nearest" if _uniform(generator, 0.0, 1.0) < 0.5 else "linear"
+    edge = interpolate(edge, columns, mode=mode)[0] * _uniform(generator, 0.0, 0.35)
     skyline = sky_palette[2][:, None, None] * (0.6 + 0.8 * _fractal(generator, 6, SKY_TEXELS))
     sky = torch.where(height < edge, skyline, sky)
     return Backdrop(
         torch.cat((fine[None], coarse), 1),
         sky[None],
         haze,
-        _uniform(generator, 6, 14),
-        _uniform(generator, 25, 90),
+        _uniform(generator, 6.0, 14.0),
+        _uniform(generator, 25.0, 90.0),
     )

@@ -31,7 +31,7 @@ class _View:
         """The same view in each of so many frames; `beyond` is never changed and not copied."""
         return _View(
             self.surface.expand(-1, frames, -1, -1).clone(),
-            self.beyond,
+            self.beyond.expand(-1, frames, -1, -1),
             self.haze.expand(frames, -1, -1).clone(),
             self.point.expand(-1, frames, -1, -1).clone(),
         )
@@ -85,8 +85,13 @@ class _Renderer:
         patterns = self.pattern.index_select(0, solid)
         for number in self.patterns_used:
             which = (patterns == number).nonzero()[:, 0]
-            parts = (table.index_select(1, which) for table in (point, normal, dice))
-            value.index_copy_(0, which, PATTERN_LIST[number](*parts, self.lattice))
+            place = PATTERN_LIST[number](
+                point.index_select(1, which),
+                normal.index_select(1, which),
+                dice.index_select(1, which),
+                self.lattice,
+            )
+            value.index_copy_(0, which, place)
         return palette_colour(self.palettes.index_select(2, solid), value)
 
     def empty_view(self, origin: Tensor, direction: Tensor) -> "_View":

@@ -115,7 +115,7 @@ def wood(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor
     along = (point * axis).sum(0)
     off_axis = point - along * axis + 0.3 * (dice[2:5] - 0.5)
     radius = (off_axis * off_axis).sum(0).sqrt()
-    wobble = noise(lattice, point * torch.tensor([[1.5]], device=point.device) + 16 * dice[5:8])
+    wobble = noise(lattice, point * 1.5 + 16 * dice[5:8])
     place = _fraction(radius * _scale(2.0, 4.0, dice[6]) + 0.8 * wobble + 0.1 * along)
     return 1.5 * (2 * place - 1).abs()
 

@@ -1,0 +1,75 @@
+"""slotcli data: clips to learn from and to be judged on."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from slotcli.commands import console, setup
+from slotcli.commands.options import Device, Threads
+from slotcli.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Make clips to learn from.")
+
+
+@app.callback()
+def data() -> None:
+    """Make clips to learn from."""
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for videos, masks and index.json.")],
+    tier: Annotated[
+        str, typer.Option(help="A plain, C textured, E with a moving camera, or a held-out one.")
+    ] = "C",
+    clips: Annotated[int, typer.Option(help="How many, one a seed.", min=1)] = 16,
+    frames: Annotated[int, typer.Option(help="Of each clip, 12 a second.", min=1)] = 24,
+    size: Annotated[str, typer.Option(help="Pixels: 64, or height x width as in 64x96.")] = "64",
+    seed: Annotated[int, typer.Option(help="Of the first clip.", min=0)] = 0,
+    masks: Annotated[
+        list[Literal["png", "ffv1"]] | None,
+        typer.Option(help="Ground truth: palette PNGs, one lossless video. Repeatable."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Make clips again that are there.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Render clips with their true masks; clips that are there already are not made again."""
+    pixels = _size(size)
+
+    from slotcli.data.scenes import TIERS
+    from slotcli.data.synth_files import VIDEOS, SynthClip, reserved_for
+    from slotcli.runs.synth import write_clips
+
+    if tier not in TIERS:
+        raise UsageError(f"--tier {tier}: no such tier.", f"Use one of {', '.join(TIERS)}.")
+    chosen = setup.choose_device(device)
+    setup.set_threads(threads)
+    kinds = tuple(dict.fromkeys(masks or ["png"]))
+    wanted = [SynthClip(tier, seed + i, frames, pixels, kinds) for i in range(clips)]
+    use = reserved_for(seed + clips - 1)
+    if use is not None:
+        console.warn(f"Seeds from {seed} on are held out ({use}): do not train on these clips.")
+    with console.progress(f"tier {tier}") as meter:
+        made = write_clips(out, wanted, overwrite=overwrite, device=chosen, progress=meter.update)
+    if console.wants_json():
+        console.record({"folder": str(out), "clips": clips, "made": made, "reserved_for": use})
+    else:
+        console.result(f"{out}: {made} clips made, {clips - made} were there already.")
+    console.note(
+        f"Train with --data {shlex.quote(str(out / VIDEOS))}, "
+        f"evaluate with --data {shlex.quote(str(out))}."
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    try:
+        size = int(height), int(width or height)
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise UsageError(f"--size {text}: not a size.", "Write 64, or 64x96 for height x width.")
+    return size

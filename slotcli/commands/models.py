@@ -1,0 +1,136 @@
+"""slotcli models: what came along, what is in a definition, and weights from elsewhere."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotcli.commands import console
+from slotcli.errors import CannotCreateError
+
+if TYPE_CHECKING:
+    from slotcli.spec import CodecModelSpec, SlotModelSpec
+
+app = typer.Typer(no_args_is_help=True, help="Models: list, show, and import the authors' weights.")
+
+Definition = Annotated[str, typer.Option(help="A model.toml, or the name of a model.")]
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that came with this installation."""
+    from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    from slotcli.spec import load_definition
+
+    rows = []
+    for folder in model_folders():
+        spec = load_definition(folder / DEFINITION)
+        facts = {
+            "name": folder.name,
+            "kind": spec.kind,
+            "parameters": _parameters(spec),
+            "weights": (folder / WEIGHTS).is_file(),
+        }
+        console.record(facts)
+        weights = "yes" if facts["weights"] else "no"
+        rows.append([folder.name, spec.kind, f"{facts['parameters']:,}", weights])
+    if not console.wants_json():
+        console.table("", ["model", "kind", "parameters", "weights"], rows)
+
+
+@app.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A model.toml, or the name of a model.")],
+) -> None:
+    """Show a definition with every default filled in, and where its card and weights are."""
+    from slotcli.checkpoint import WEIGHTS
+    from slotcli.spec import load_definition, spec_json
+
+    definition = _definition(name)
+    spec = load_definition(definition)
+    card, weights = definition.with_name("README.md"), definition.with_name(WEIGHTS)
+    files = {
+        "card": str(card) if card.is_file() else None,
+        "definition": str(definition),
+        "weights": str(weights) if weights.is_file() else None,
+    }
+    values = spec_json(spec)
+    console.record({"spec": values, "parameters": _parameters(spec), **files})
+    if not console.wants_json():
+        rows = [[key, str(value)] for key, value in _flat(values)]
+        rows.append(["(parameters)", f"{_parameters(spec):,}"])
+        rows += [[f"({key})", value or "none"] for key, value in files.items()]
+        console.table("", ["key", "value"], rows)
+
+
+@app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(help="The authors' .pth, .pt, .safetensors or .npz.")],
+    definition: Definition,
+    out: Annotated[Path, typer.Option(help="Folder for model.toml and weights.safetensors.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace weights that are there.")] = False,
+) -> None:
+    """Import weights of the published models. Nothing in the file is executed."""
+    from slotcli.checkpoint import DEFINITION, WEIGHTS, save_model
+    from slotcli.published import import_published
+    from slotcli.spec import load_definition
+
+    source = _definition(definition)
+    spec = load_definition(source)
+    text = source.read_bytes()
+    weights, own_definition = out / WEIGHTS, out / DEFINITION
+    if not overwrite:
+        if weights.exists():
+            raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")
+        if own_definition.exists() and own_definition.read_bytes() != text:
+            raise CannotCreateError(
+                f"{own_definition}: another definition is there already.",
+                "Choose another folder, or give --overwrite to replace it.",
+            )
+    tensors, report = import_published(file, spec)
+    provenance = {"source": file.name, "sha256": _sha256(file)}
+    # The definition goes first: without weights it is still a model, the reverse is not.
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        own_definition.write_bytes(text)
+    except OSError as error:
+        raise CannotCreateError(
+            f"{own_definition}: cannot be written: {error.strerror}.", "Check the folder."
+        ) from None
+    save_model(weights, spec, tensors, step=0, provenance=provenance)
+    console.record(
+        {"mapped": report.mapped, "dropped": report.dropped, "weights": str(weights), **provenance}
+    )
+    if not console.wants_json():
+        console.result(f"{weights}: {report.mapped} tensors of {file.name}.")
+    if report.dropped:
+        console.note(f"Left out, not needed here: {', '.join(report.dropped)}.")
+
+
+def _definition(reference: str) -> Path:
+    from slotcli.checkpoint import DEFINITION, find_model
+
+    path = find_model(reference)
+    return path / DEFINITION if path.is_dir() else path
+
+
+def _parameters(spec: "SlotModelSpec | CodecModelSpec") -> int:
+    import torch
+
+    from slotcli.build import build
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(spec).parameters())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return rows

@@ -1,0 +1,73 @@
+"""A slot model as what scores and audit ask for: frames in, labels out."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.errors import NumericError
+from slotcli.model import SlotModel
+from slotcli.types import Size, SlotTrack
+
+CLIPS = 16  # encoded side by side
+FRAMES = 16  # encoded at once; longer clips go through in chunks
+
+
+class Segmenter:
+    """Calls a model on clips of any size and length, in memory that depends on neither's number.
+
+    Frames of another size than the model's are resized for it; the labels have the frames' own
+    size. Raises NumericError where slots are not finite.
+    """
+
+    def __init__(self, model: SlotModel, device: torch.device) -> None:
+        self._model = model
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, frames: UInt8[Tensor, "b t 3 h w"]) -> UInt8[np.ndarray, "b t h w"]:
+        b, t, _, h, w = frames.shape
+        labels = np.empty((b, t, h, w), np.uint8)
+        for first in range(0, b, CLIPS):
+            clips = slice(first, min(first + CLIPS, b))
+            for start, track in self.tracks(frames[clips]):
+                flat = self._model.decoder.masks(
+                    track.slots.flatten(0, 1), track.attention.flatten(0, 1), (h, w)
+                )
+                length = track.slots.shape[1]
+                found = flat.unflatten(0, (-1, length)).cpu().numpy()
+                labels[clips, start : start + length] = found
+        return labels
+
+    @torch.inference_mode()
+    def tracks(self, frames: UInt8[Tensor, "b t 3 h w"]) -> Iterator[tuple[int, SlotTrack]]:
+        """The slots of some clips, a chunk of frames at a time, each with its first frame's index.
+
+        A clip encoded in chunks equals the clip encoded whole.
+        """
+        state = None
+        for start in range(0, frames.shape[1], FRAMES):
+            chunk = at_size(frames[:, start : start + FRAMES], self._model.size)
+            track = self._model.encode(chunk.to(self._device), state)
+            if not torch.isfinite(track.slots).all():
+                raise NumericError(
+                    f"The model's slots are not finite from frame {start} on.",
+                    "Its weights do not fit these clips, or its training broke.",
+                )
+            state = track.slots[:, -1]
+            yield start, track
+
+
+def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:
+    """Frames at (height, width), averaged over areas where they shrink; themselves if they fit."""
+    h, w = frames.shape[-2:]
+    if (h, w) == size:
+        return frames
+    method = cv2.INTER_AREA if h >= size[0] and w >= size[1] else cv2.INTER_LINEAR
+    pictures = frames.reshape(-1, 3, h, w).permute(0, 2, 3, 1).contiguous().numpy()
+    scaled = [cv2.resize(picture, size[::-1], interpolation=method) for picture in pictures]
+    stacked = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)
+    return stacked.reshape(*frames.shape[:-2], *size)
