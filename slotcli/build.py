@@ -81,5 +81,6 @@ def _latent_diffusion(spec: SlotModelSpec) -> LatentDiffusion:
         slot_dim=spec.slot_dim,
         target=decoder.target,
         null_tokens=decoder.null_tokens,
+        latent_scale=decoder.latent_scale,
         timesteps=spec.train.timesteps,
     )

@@ -71,6 +71,7 @@ class LatentDiffusionSpec(Record):
     res_blocks: PositiveInt = 2
     target: Literal["eps", "x0", "v"] = "eps"
     null_tokens: Annotated[int, Field(ge=0)] = 0
+    latent_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
 class SynthSpec(Record):
@@ -110,6 +111,7 @@ class CodecTrainSpec(OptimiserSpec):
     data: DataSpec = SynthSpec()
     perceptual_weight: Annotated[float, Field(ge=0)] = 1.0
     gradient_weight: Annotated[float, Field(ge=0)] = 0.0
+    quantise_from: Fraction = 0.0
 
 
 class SlotTrainSpec(OptimiserSpec):

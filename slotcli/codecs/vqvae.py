@@ -55,10 +55,11 @@ class Vqvae(nn.Module):
         """Frames from latents, snapped to the codebook first; not clamped to [-1, 1]."""
         return self.decoder(self.from_latents(self.snap(latents)))
 
-    def forward(self, frames: Float[Tensor, "b 3 h w"]) -> VqvaeOutput:
+    def forward(self, frames: Float[Tensor, "b 3 h w"], *, quantise: bool = True) -> VqvaeOutput:
         """Reconstruction and quantisation loss, as in training.
 
-        The weights of the two terms are those that the authors' `legacy` quantiser has in effect:
+        Without `quantise` the decoder sees the latents themselves and only the codebook's own term
+        is left, which keeps the codes near the latents. The weights of the two terms are those that the authors' `legacy` quantiser has in effect:
         1 on the encoder's commitment, 0.25 on the codebook.
         """
         latents = self.encode(frames)
@@ -67,11 +68,11 @@ class Vqvae(nn.Module):
         snapped = self.codebook(codes).view(b, i, j, -1).permute(0, 3, 1, 2)
         commitment = F.mse_loss(latents, snapped.detach())
         codebook = F.mse_loss(snapped, latents.detach())
-        straight_through = latents + (snapped - latents).detach()
+        straight_through = latents + (snapped - latents).detach() if quantise else latents
         return VqvaeOutput(
             frames=self.decoder(self.from_latents(straight_through)),
             codes=codes,
-            quantisation_loss=commitment + 0.25 * codebook,
+            quantisation_loss=0.25 * codebook + (commitment if quantise else 0.0),
         )
 
     @torch.no_grad()

@@ -82,7 +82,9 @@ def import_model(
     weights, own_definition = out / WEIGHTS, out / DEFINITION
     if not overwrite:
         if weights.exists():
-            raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")
+            raise CannotCreateError(
+                f"{weights}: exists already.", "Give --overwrite to replace it."
+            )
         if own_definition.exists() and own_definition.read_bytes() != text:
             raise CannotCreateError(
                 f"{own_definition}: another definition is there already.",
@@ -132,5 +134,7 @@ def _sha256(path: Path) -> str:
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
     for key, value in values.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        rows += (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        )
     return rows

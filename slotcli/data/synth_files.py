@@ -106,7 +106,7 @@ def _clip(record: Mapping[str, Any]) -> SynthClip:
     # Names of files are made of these, so they are not taken on trust.
     height, width = (int(side) for side in record["size"])
     tier, masks = str(record["tier"]), tuple(record["masks"])
-    if tier not in TIERS or not set(masks) <= {"png", "ffv1"}:
+    if tier not in TIERS or not masks or not set(masks) <= {"png", "ffv1"}:
         raise ValueError(f"a clip of tier {tier!r} with masks {list(masks)}")
     seed, frames = int(record["seed"]), int(record["frames"])
     return SynthClip(tier, seed, frames, (height, width), masks, str(record["version"]))

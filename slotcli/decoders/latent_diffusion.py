@@ -21,6 +21,7 @@ _MID_STEPS = (100, 600)
 class LatentDiffusion(nn.Module):
     """A frozen codec, a noise schedule, and the U-Net that is trained.
 
+    `latent_scale` brings the codec's latents to about unit variance, for which the schedule is made.
     `null_tokens` fixed random vectors stand beside the slots in the U-Net's context: a place for
     its attention to rest that carries nothing of the frame.
     """
@@ -36,6 +37,7 @@ class LatentDiffusion(nn.Module):
         slot_dim: int,
         target: Target,
         null_tokens: int = 0,
+        latent_scale: float = 1.0,
         timesteps: Literal["uniform", "mid"] = "uniform",
     ) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class LatentDiffusion(nn.Module):
         self.unet = unet
         self.schedule = Schedule()
         self.latent_shape = latent_shape
+        self.latent_scale = latent_scale
         self.prediction_target: Target = target
         self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
         if null_tokens:
@@ -54,8 +57,8 @@ class LatentDiffusion(nn.Module):
 
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
-        """The codec's latents of frames in [-1, 1], before quantisation."""
-        return self.codec.encode(frames)
+        """The codec's latents of frames in [-1, 1], before quantisation, at about unit variance."""
+        return self.codec.encode(frames) * self.latent_scale
 
     def loss(
         self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
@@ -71,7 +74,8 @@ class LatentDiffusion(nn.Module):
         context = self._context(slots)
         return denoising_loss(
             self.schedule,
-            self.prediction_target,
+            self.latent_scale = latent_scale
+        self.prediction_target,
             lambda noisy, step: self.unet(noisy, step.float(), context),
             target,
             noise,
@@ -100,13 +104,12 @@ class LatentDiffusion(nn.Module):
             step = torch.full((len(noisy),), self.schedule.model_step(time), device=noisy.device)
             prediction = self.unet(noisy, step, context)
             alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
-            return self.codec.snap(
-                clean_signal(self.prediction_target, prediction, noisy, alpha, sigma)
-            )
+            clean = clean_signal(self.prediction_target, prediction, noisy, alpha, sigma)
+            return self.codec.snap(clean / self.latent_scale) * self.latent_scale
 
         start = noise.to(slots).expand(len(slots), -1, -1, -1)
         latents = sample(sampler, denoise, start, self.schedule, evaluations)
-        return self.codec.decode(latents).clamp(-1, 1)
+        return self.codec.decode(latents / self.latent_scale).clamp(-1, 1)
 
     def masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"], size: Size

@@ -53,7 +53,12 @@ def open_source(
 
 
 def unrelated_frames(
-    source: ClipSource, *, clips: int, frames: int, size: Size
+    source: ClipSource,
+    *,
+    clips: int,
+    frames: int,
+    size: Size,
+    progress: Callable[[int, int], None],
 ) -> tuple[UInt8[Tensor, "b t 3 h w"], dict[str, SlotcliError]]:
     """The first `frames` frames of the first `clips` clips that have them, at `size`.
 
@@ -73,6 +78,7 @@ def unrelated_frames(
             left_out[name] = DataError(f"it has only {len(found)} frames.", "Ask for fewer frames.")
             continue
         kept.append(at_size(found, size))
+        progress(len(kept), min(clips, len(source.names)))
     if not kept:
         raise NoInputError(
             f"None of {len(source.names)} clips has {frames} frames that can be read.",
@@ -98,14 +104,13 @@ def _written(folder: Path, index: list[SynthClip], frames: int) -> ClipSource:
         clip = index[number]
         found = _first_frames(clip.video(folder), frames)
         path = clip.labels(folder, clip.masks[0])
-        labels = torch.from_numpy(np.stack(list(islice(read_masks(path), len(found)))))
-        if labels.shape != (len(found), *found.shape[2:]):
+        labels = list(islice(read_masks(path), len(found)))
+        if [label.shape for label in labels] != [found.shape[2:]] * len(found):
             raise DataError(
-                f"{printable(path)} holds labels of {list(labels.shape)} for "
-                f"{len(found)} frames of {list(found.shape[2:])}.",
+                f"The masks in {printable(path)} are not those of {clip.name}'s frames.",
                 "Make the clip again: slotcli data synth --overwrite.",
             )
-        return Clip(found, labels)
+        return Clip(found, torch.from_numpy(np.stack(labels)))
 
     return ClipSource([clip.name for clip in index], True, load)
 

@@ -42,7 +42,10 @@ class CodecTask:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         frames = normalise(self._batch(step).to(self._device))
-        output = self.module(frames)
+        # A young codebook passes on brightness and little else, and the encoder settles for that;
+        # an encoder that knows colours before it is quantised keeps them.
+        quantise = step >= self._options.quantise_from * self._options.steps
+        output = self.module(frames, quantise=quantise)
         loss = F.l1_loss(output.frames, frames) + output.quantisation_loss
         if self._options.gradient_weight:
             loss = loss + self._options.gradient_weight * gradient_loss(output.frames, frames)
@@ -53,7 +56,7 @@ class CodecTask:
         self._used[used] = True
         # Early on only: a code moved late would leave the decoder with a colour it never saw.
         if (step + 1) % _RESTART_EVERY == 0:
-            if step < self._options.steps // 2:
+            if step < 0.75 * self._options.steps:
                 latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
                 self.module.restart_dead_codes(latents, self._used)
             self._used.zero_()

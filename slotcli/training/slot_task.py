@@ -12,11 +12,12 @@ from slotcli.data.windows import Window, draw_windows
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import audit
 from slotcli.evaluation.segmentation import segmentation_scores
+from slotcli.evaluation.segmenter import Segmenter
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.types import ClipBatch
 
-_CHUNK = 16  # clips encoded at once in an evaluation
+_CHUNK = 16  # clips whose slots are compared in an evaluation
 _TARGET_BYTES = 2 << 30
 
 
@@ -50,6 +51,7 @@ class SlotTask:
         self._data = data
         self._held_out = held_out
         self._device = device
+        self._segment = Segmenter(model, device)
         self._targets: dict[tuple[int, bool], Tensor] = {}
         self._target_bytes = 0
 
@@ -100,17 +102,6 @@ class SlotTask:
                 scores[name] = float(np.mean(values)) if values else None
         return scores
 
-    def _segment(self, frames: UInt8[Tensor, "b t 3 h w"]) -> UInt8[np.ndarray, "b t h w"]:
-        labels = []
-        for clips in frames.split(_CHUNK):
-            track = self.module.encode(clips.to(self._device))
-            size = (frames.shape[-2], frames.shape[-1])
-            flat = self.module.decoder.masks(
-                track.slots.flatten(0, 1), track.attention.flatten(0, 1), size
-            )
-            labels.append(flat.unflatten(0, clips.shape[:2]).cpu().numpy())
-        return np.concatenate(labels)
-
     def _slot_information(self, frames: UInt8[Tensor, "b t 3 h w"]) -> float:
         """How much more the decoder errs with another clip's slots: near 0 means collapse."""
         clips = frames[:_CHUNK].to(self._device)
@@ -127,9 +118,7 @@ class SlotTask:
 
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options
-        clip = self._data.clip(
-            window.index, window.start, options.clip_length, options.clip_stride
-        )
+        clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
         return clip.frames.flip(-1) if window.flip else clip.frames
 
     def _target(self, window: Window) -> Float[Tensor, "t c i j"]:

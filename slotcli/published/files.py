@@ -1,0 +1,77 @@
+"""A state dict from a file of any common kind, without running anything that is in it."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slotcli.errors import DataError, NoInputError
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The named tensors in a .pth, .pt, .safetensors or .npz file, or in its "state_dict" or "model".
+
+    Raises NoInputError where there is no file, and DataError where it is of another kind, is
+    damaged, needs code to be read, or holds other things than tensors.
+    """
+    if not path.is_file():
+        raise NoInputError(f"{path}: there is no such file.", "Check the path.")
+    # Whatever fails after this line is about the content, not about access to it.
+    with path.open("rb"):
+        pass
+    readers = {
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+        ".safetensors": load_file,
+        ".npz": _read_npz,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: not a kind of weights file that can be imported.",
+            f"Give one of: {', '.join(readers)}.",
+        )
+    try:
+        content = reader(path)
+    except pickle.UnpicklingError:
+        raise DataError(
+            f"{path}: not plain weights: the file is damaged, or would run code when loaded.",
+            "Fetch it again, or save its state_dict alone.",
+        ) from None
+    # A damaged archive can make its reader raise nearly anything.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: unreadable: {reason}.", "Fetch it again.") from None
+    return _state_dict(content, path)
+
+
+def _read_torch(path: Path) -> Any:
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: torch.from_numpy(archive[name]) for name in archive.files}
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, dict):
+        nested = [content.get(key) for key in ("state_dict", "model")]
+        content = next((part for part in nested if isinstance(part, dict)), content)
+    if not isinstance(content, dict) or not content:
+        raise DataError(f"{path}: holds no state dict.", "Save the model's state_dict.")
+    for key, value in content.items():
+        if not (isinstance(key, str) and isinstance(value, Tensor) and _in_memory(value)):
+            raise DataError(
+                f"{path}: {key} is not a plain tensor under a name.",
+                "Save the model's state_dict alone.",
+            )
+    return dict(content)
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
