@@ -1,11 +1,12 @@
 """Frames to latents and back: what a decoder on latents asks of its frozen codec."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Codec(Protocol):
     """An autoencoder whose latents are continuous and whose decoder takes continuous latents."""
 

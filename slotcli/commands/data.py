@@ -1,8 +1,9 @@
 """slotcli data: clips to learn from and to be judged on."""
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,13 @@ from slotcli.commands.options import Device, Threads
 from slotcli.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Make clips to learn from.")
+
+
+class TruthFile(StrEnum):
+    """An enumeration, for typer takes no list of literals."""
+
+    png = "png"
+    ffv1 = "ffv1"
 
 
 @app.callback()
@@ -29,7 +37,7 @@ def synth(
     size: Annotated[str, typer.Option(help="Pixels: 64, or height x width as in 64x96.")] = "64",
     seed: Annotated[int, typer.Option(help="Of the first clip.", min=0)] = 0,
     masks: Annotated[
-        list[Literal["png", "ffv1"]] | None,
+        list[TruthFile] | None,
         typer.Option(help="Ground truth: palette PNGs, one lossless video. Repeatable."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Make clips again that are there.")] = False,
@@ -40,14 +48,17 @@ def synth(
     pixels = _size(size)
 
     from slotcli.data.scenes import TIERS
-    from slotcli.data.synth_files import VIDEOS, SynthClip, reserved_for
+    from slotcli.data.synth_files import VIDEOS, MaskKind, SynthClip, reserved_for
     from slotcli.runs.synth import write_clips
 
     if tier not in TIERS:
         raise UsageError(f"--tier {tier}: no such tier.", f"Use one of {', '.join(TIERS)}.")
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
-    kinds = tuple(dict.fromkeys(masks or ["png"]))
+    chosen_files = dict.fromkeys(masks or [TruthFile.png])
+    kinds: tuple[MaskKind, ...] = tuple(
+        "png" if file is TruthFile.png else "ffv1" for file in chosen_files
+    )
     wanted = [SynthClip(tier, seed + i, frames, pixels, kinds) for i in range(clips)]
     use = reserved_for(seed + clips - 1)
     if use is not None:

@@ -3,13 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 import torch
 
-from slotcli.data.scenes import render_clip
+from slotcli.data.scenes import render_clips
 from slotcli.errors import ConfigError, NoInputError, SlotcliError
 from slotcli.spec import DataSpec, SynthSpec
 from slotcli.types import Clip, Size
@@ -25,8 +25,10 @@ VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .ogv .3gp .gif".split()
 )
 _CACHE_BYTES = 2 << 30
+_RENDERED_TOGETHER = 16
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """Clips by index; every clip has at least one frame."""
 
@@ -74,10 +76,22 @@ class SynthDataset:
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
         if index not in self._clips:
-            self._clips[index] = render_clip(
-                self.spec.seed + index, self.tier(index), self.spec.frames, self.size
-            )
+            self._render_with(index)
         return _window(self._clips[index], start, length, stride)
+
+    def _render_with(self, index: int) -> None:
+        """Renders a clip and the next few of its tier: physics costs one clip what it costs many."""
+        tier = self.tier(index)
+        together = [
+            other
+            for other in range(index, len(self))
+            if other not in self._clips and self.tier(other) == tier
+        ][:_RENDERED_TOGETHER]
+        seeds = [self.spec.seed + other for other in together]
+        batch = render_clips(seeds, tier, self.spec.frames, self.size)
+        for place, other in enumerate(together):
+            labels = None if batch.labels is None else batch.labels[place]
+            self._clips[other] = Clip(batch.frames[place], labels)
 
 
 class VideoFolder:

@@ -1,6 +1,6 @@
 """What every slot decoder offers; all of them see single frames, time belongs to the encoder."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,6 +10,7 @@ from slotcli.diffusion.samplers import Sampler
 from slotcli.types import Size
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Slots to a training loss, to frames, and to masks."""
 

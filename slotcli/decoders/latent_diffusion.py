@@ -74,8 +74,7 @@ class LatentDiffusion(nn.Module):
         context = self._context(slots)
         return denoising_loss(
             self.schedule,
-            self.latent_scale = latent_scale
-        self.prediction_target,
+            self.prediction_target,
             lambda noisy, step: self.unet(noisy, step.float(), context),
             target,
             noise,

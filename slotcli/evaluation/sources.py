@@ -37,9 +37,9 @@ def open_source(
 ) -> ClipSource:
     """What `reference` names: at most `clips` clips of at most `frames` frames.
 
-    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder that `slotcli data synth`
-    wrote has labels; any other folder of videos has none, and of it all clips are named, since some
-    may turn out to be unreadable. Raises UsageError for an unknown tier, NoInputError.
+    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder as data.synth_files lays
+    it out has labels; any other folder of videos has none, and of it all clips are named, since
+    some may turn out to be unreadable. Raises UsageError for an unknown tier, NoInputError.
     """
     if reference.startswith(RENDERED):
         return _rendered(reference.removeprefix(RENDERED), clips, frames, size, first_seed)

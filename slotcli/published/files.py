@@ -13,7 +13,9 @@ from slotcli.errors import DataError, NoInputError
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The named tensors in a .pth, .pt, .safetensors or .npz file, or in its "state_dict" or "model".
+    """The named tensors of a .pth, .pt, .safetensors or .npz file.
+
+    Where a .pth holds more (a trainer's checkpoint), they are under its "state_dict" or "model".
 
     Raises NoInputError where there is no file, and DataError where it is of another kind, is
     damaged, needs code to be read, or holds other things than tensors.
@@ -54,7 +56,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: torch.from_numpy(archive[name]) for name in archive.files}
 
 

@@ -179,7 +179,8 @@ def _unet(spec: LatentDiffusionSpec) -> dict[str, str]:
 def _codec(spec: VqvaeSpec) -> dict[str, str]:
     levels = range(len(spec.multipliers))
     middle = ["mid.block_1", "mid.attn_1", "mid.block_2"]
-    # Ours are plain sequences; these are theirs in the order of their execution.
+    # Ours are plain sequences; these are theirs in the order of their execution, with an empty
+    # name for the activation, which has no tensors.
     encoder = ["conv_in"]
     for level in levels:
         if level:

@@ -21,7 +21,8 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
     """The clips of files, folders, and patterns that the shell did not expand, in a fixed order.
 
     A folder stands for the videos in it, below it too with `recursive`, or for one clip where it
-    holds images; its sub-folders are mirrored. Raises NoInputError where any input means nothing.
+    holds images; its sub-folders are mirrored. One missing file among several is left for its own
+    run to fail on. Raises NoInputError where nothing is meant.
     """
     found: list[tuple[Path, Path]] = []
     for text in inputs:
@@ -29,6 +30,8 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
         if path.is_dir():
             found += _in_folder(path, recursive)
         elif path.exists() or not glob.has_magic(text):
+            if len(inputs) == 1 and not path.exists():
+                raise NoInputError(f"{text}: there is no such file.", "Check the path.")
             found.append((path, Path(path.name)))
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]

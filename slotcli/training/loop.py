@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ _LOG_EVERY = 50
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained: a module, its loss at a step, and its figures on data held out."""
 

@@ -84,6 +84,17 @@ def test_commitment_weighs_one_and_the_codebook_a_quarter(codec: Vqvae, latents:
     torch.testing.assert_close(output.quantisation_loss.item(), 1.25 * F.mse_loss(rows, snapped).item())
 
 
+def test_without_quantisation_the_codebook_follows_and_nothing_else_changes(
+    codec: Vqvae, latents: Tensor
+) -> None:
+    output = codec(FRAMES, quantise=False)
+    torch.testing.assert_close(output.frames, codec.decoder(codec.from_latents(latents)))
+    output.quantisation_loss.backward()
+    assert latents.grad is None or not latents.grad.any()
+    assert codec.codebook.weight.grad is not None
+    assert codec.codebook.weight.grad.any()
+
+
 def test_every_part_is_trained(codec: Vqvae) -> None:
     output = codec(torch.rand(2, 3, 8, 12))
     (output.frames.square().mean() + output.quantisation_loss).backward()

@@ -1,0 +1,149 @@
+"""Models small enough to build and train within a test, and slotcli as a program.
+
+The definitions touch every kind of layer.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from slotcli.build import build
+from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
+
+Cli = Callable[..., tuple[int, str, str]]
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+_CODEC = {"channels": 8, "multipliers": [1, 2], "res_blocks": 1, "latent_channels": 4, "num_codes": 32}
+_TRAIN = {
+    "steps": 4,
+    "batch_size": 2,
+    "learning_rate": 1e-3,
+    "clip_norm": 1.0,
+    "ema": 0.9,
+    "flip": True,
+    "evaluate_every": 2,
+    "data": {"kind": "synth", "mix": {"A": 1.0}, "clips": 4, "frames": 3},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_codec_spec() -> CodecModelSpec:
+    spec = parse_spec(
+        {
+            "kind": "codec",
+            "name": "tiny-codec",
+            "size": [32, 32],
+            "codec": _CODEC,
+            "train": _TRAIN | {"perceptual_weight": 0.0, "gradient_weight": 1.0},
+        },
+        "tests",
+    )
+    assert isinstance(spec, CodecModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_slot_spec() -> SlotModelSpec:
+    spec = parse_spec(
+        {
+            "kind": "slot_model",
+            "name": "tiny-slots",
+            "size": [32, 32],
+            "num_slots": 3,
+            "slot_dim": 16,
+            "encoder": {
+                "backbone": {"kind": "compact_cnn", "channels": 8},
+                "predictor": {"layers": 1},
+            },
+            "decoder": {
+                "kind": "latent_diffusion",
+                "codec": _CODEC,
+                "channels": 32,
+                "multipliers": [1, 2],
+                "res_blocks": 1,
+                "null_tokens": 2,
+            },
+            "train": _TRAIN
+            | {"codec": "tiny-codec", "decoder_learning_rate": 2e-3, "clip_length": 2},
+        },
+        "tests",
+    )
+    assert isinstance(spec, SlotModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(
+    tmp_path_factory: pytest.TempPathFactory, tiny_codec_spec: CodecModelSpec
+) -> Path:
+    """A folder with the weights of a small untrained codec."""
+    return _untrained(tmp_path_factory.mktemp("tiny-codec"), tiny_codec_spec)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_slot_spec: SlotModelSpec) -> Path:
+    """A folder with the weights of a small untrained slot model: 32x32, 4 slots of 32 numbers."""
+    spec = tiny_slot_spec.model_copy(
+        update={"name": "tiny-model", "num_slots": 4, "slot_dim": 32}
+    )
+    return _untrained(tmp_path_factory.mktemp("tiny-model"), spec)
+
+
+def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = build(spec)
+        # What starts at zero would hide whatever hangs on it.
+        for parameter in module.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.05)
+    save_model(folder / WEIGHTS, spec, module.state_dict(), 0, {})
+    return folder
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Run slotcli as a program, in a folder of the test's own."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "slotcli", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run slotcli's main in this process: its exit code, standard output and standard error."""
+    from slotcli.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slotcli", *map(str, arguments)])
+        threads = torch.get_num_threads()
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        torch.set_num_threads(threads)
+        code = ended.value.code
+        assert isinstance(code, int), code
+        return code, out.getvalue(), err.getvalue()
+
+    return run

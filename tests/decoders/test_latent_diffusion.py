@@ -1,0 +1,179 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slotcli.build import build_model
+from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.diffusion.samplers import SAMPLERS
+from slotcli.spec import SlotModelSpec
+
+
+@pytest.fixture
+def decoder(tiny_slot_spec: SlotModelSpec) -> LatentDiffusion:
+    """As built, but with random weights in the layers that start at zero and hide all others."""
+    torch.manual_seed(0)
+    decoder = build_model(tiny_slot_spec).decoder
+    assert isinstance(decoder, LatentDiffusion)
+    for parameter in decoder.unet.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    # Codes far apart: a rounding error must not decide between two of them.
+    nn.init.normal_(decoder.codec.codebook.weight, std=2.0)
+    return decoder.eval()
+
+
+@pytest.fixture
+def slots() -> Tensor:
+    return torch.randn(5, 3, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_noise_has_the_latents_shape_and_comes_from_its_generator(
+    decoder: LatentDiffusion,
+) -> None:
+    first = decoder.noise(torch.Generator().manual_seed(3))
+    assert torch.equal(first, decoder.noise(torch.Generator().manual_seed(3)))
+    assert first.shape == decoder.target(torch.zeros(1, 3, 32, 32)).shape[1:]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_frame_is_drawn_the_same_at_any_batch_size(
+    decoder: LatentDiffusion, slots: Tensor, sampler: str
+) -> None:
+    noise = decoder.noise(torch.Generator().manual_seed(0))
+    whole = decoder.render(slots, noise, sampler, 4)
+    assert whole.shape == (5, 3, 32, 32)
+    assert whole.abs().max() <= 1
+    assert (whole[0] - whole[1]).abs().max() > 1e-2
+    for size in (1, 2):
+        parts = [decoder.render(part, noise, sampler, 4) for part in slots.split(size)]
+        torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_drawing_depends_on_the_noise_alone(decoder: LatentDiffusion, slots: Tensor) -> None:
+    noise = decoder.noise(torch.Generator().manual_seed(0))
+    first = decoder.render(slots, noise, "singlestep", 3)
+    torch.manual_seed(99)
+    assert torch.equal(decoder.render(slots, noise, "singlestep", 3), first)
+    other = decoder.noise(torch.Generator().manual_seed(1))
+    assert (decoder.render(slots, other, "singlestep", 3) - first).abs().max() > 1e-2
+
+
+def test_slots_are_a_set(decoder: LatentDiffusion, slots: Tensor) -> None:
+    noise = decoder.noise(torch.Generator().manual_seed(0))
+    found = decoder.render(slots[:, [2, 0, 1]], noise, "multistep", 3)
+    torch.testing.assert_close(
+        found, decoder.render(slots, noise, "multistep", 3), atol=1e-5, rtol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_the_loss_of_a_batch_is_that_of_its_items(decoder: LatentDiffusion, slots: Tensor) -> None:
+    target, noise = torch.randn(2, 5, 4, 16, 16)
+    step = torch.tensor([0, 10, 300, 700, 999])
+    together = decoder.loss_at(slots, target, noise, step)
+    for item in range(5):
+        alone = decoder.loss_at(*(value[item : item + 1] for value in (slots, target, noise, step)))
+        torch.testing.assert_close(alone[0], together[item], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("timesteps", "allowed"), [("uniform", (0, 999)), ("mid", (100, 599))])
+def test_steps_are_drawn_from_their_range(
+    tiny_slot_spec: SlotModelSpec,
+    slots: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    timesteps: str,
+    allowed: tuple[int, int],
+) -> None:
+    train = tiny_slot_spec.train.model_copy(update={"timesteps": timesteps})
+    decoder = build_model(tiny_slot_spec.model_copy(update={"train": train})).decoder
+    assert isinstance(decoder, LatentDiffusion)
+    seen: list[Tensor] = []
+
+    def loss_at(slots: Tensor, target: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        seen.append(step)
+        return torch.zeros(len(slots))
+
+    monkeypatch.setattr(decoder, "loss_at", loss_at)
+    many = slots[:1].expand(20_000, -1, -1)
+    decoder.loss(many, torch.zeros(20_000, 4, 1, 1))
+    assert seen[0].min().item() == pytest.approx(allowed[0], abs=5)
+    assert seen[0].max().item() == pytest.approx(allowed[1], abs=5)
+    assert allowed[0] <= seen[0].min()
+    assert seen[0].max() <= allowed[1]
+
+
+def test_only_the_unet_is_trained(decoder: LatentDiffusion, slots: Tensor) -> None:
+    before = {name: tensor.clone() for name, tensor in decoder.codec.state_dict().items()}
+    slots = slots.requires_grad_()
+    decoder.train()
+    loss = decoder.loss(slots, decoder.target(torch.rand(5, 3, 32, 32)))
+    loss.backward()
+    assert slots.grad is not None
+    assert slots.grad.any()
+    assert all(p.grad is None and not p.requires_grad for p in decoder.codec.parameters())
+    assert all(p.grad is not None for p in decoder.unet.parameters())
+    trained = {name for name, p in decoder.named_parameters() if p.requires_grad}
+    assert all(name.startswith("unet.") for name in trained)
+    assert all(torch.equal(t, before[name]) for name, t in decoder.codec.state_dict().items())
+
+
+def test_null_tokens_are_fixed_saved_and_read(decoder: LatentDiffusion, slots: Tensor) -> None:
+    assert not decoder.null.requires_grad
+    assert "null" not in dict(decoder.named_parameters())
+    assert torch.equal(decoder.state_dict()["null"], decoder.null)
+    assert decoder.null.shape == (1, 2, 16)
+    step, target = torch.full((5,), 300), torch.zeros(5, 4, 16, 16)
+    with torch.no_grad():
+        before = decoder.loss_at(slots, target, target + 1, step)
+        decoder.null += 1
+        assert (decoder.loss_at(slots, target, target + 1, step) - before).abs().max() > 1e-6
+
+
+def test_without_null_tokens_nothing_is_saved(tiny_slot_spec: SlotModelSpec) -> None:
+    plain = tiny_slot_spec.decoder.model_copy(update={"null_tokens": 0})
+    decoder = build_model(tiny_slot_spec.model_copy(update={"decoder": plain})).decoder
+    assert isinstance(decoder, LatentDiffusion)
+    assert "null" not in decoder.state_dict()
+    with torch.no_grad():
+        loss = decoder.loss_at(
+            torch.randn(2, 3, 16), torch.zeros(2, 4, 16, 16), torch.ones(2, 4, 16, 16), torch.tensor([5, 9])
+        )
+    torch.testing.assert_close(loss, torch.ones(2))  # untrained, the U-Net predicts no noise at all
+
+
+def test_latents_are_scaled_for_the_diffusion_and_only_for_it(
+    tiny_slot_spec: SlotModelSpec, slots: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen from the codec, targets and drawn latents have the codec's own scale."""
+    scaled = tiny_slot_spec.decoder.model_copy(update={"latent_scale": 4.0})
+    decoder = build_model(tiny_slot_spec.model_copy(update={"decoder": scaled})).decoder.eval()
+    assert isinstance(decoder, LatentDiffusion)
+    frames = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(decoder.target(frames), 4 * decoder.codec.encode(frames))
+
+    given: list[Tensor] = []
+
+    def decode(latents: Tensor) -> Tensor:
+        given.append(latents)
+        return torch.zeros(len(latents), 3, 32, 32)
+
+    monkeypatch.setattr(decoder.codec, "decode", decode)
+    noise = decoder.noise(torch.Generator().manual_seed(0))
+    decoder.render(slots, noise, "ddim", 1)
+    # One step of DDIM: what is left of the noise, and a multiple of the codes that it snapped to.
+    alpha, sigma = decoder.schedule.alpha, decoder.schedule.sigma
+    left = sigma(0.001) / sigma(1.0)
+    clean = (4 * given[0] - left * noise) / (alpha(0.001) - left * alpha(1.0)) / 4
+    torch.testing.assert_close(clean, decoder.codec.snap(clean), atol=1e-5, rtol=0)
+
+
+def test_masks_are_the_attention_argmax(decoder: LatentDiffusion, slots: Tensor) -> None:
+    attention = torch.zeros(5, 3, 4, 4)
+    attention[:, 2] = 0.1
+    attention[1, 1, :, :2] = 1
+    labels = decoder.masks(slots, attention, (8, 8))
+    assert labels.dtype == torch.uint8
+    assert labels[0].unique().tolist() == [2]
+    assert labels[1, :, :4].unique().tolist() == [1]
+    assert labels[1, :, 5:].unique().tolist() == [2]

@@ -1,0 +1,109 @@
+"""The whole model, and the published models' sizes to the last parameter."""
+
+import pytest
+import torch
+from torch import nn
+
+from slotcli.build import build, build_model
+from slotcli.checkpoint import DEFINITION, model_folders
+from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.errors import ConfigError
+from slotcli.model import SlotModel, denormalise, normalise
+from slotcli.spec import SlotModelSpec, load_definition
+
+
+def count(module: nn.Module, trainable_only: bool = False) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+def definition(name: str) -> SlotModelSpec:
+    folder = next(folder for folder in model_folders() if folder.name == name)
+    spec = load_definition(folder / DEFINITION)
+    assert isinstance(spec, SlotModelSpec)
+    return spec
+
+
+@pytest.mark.parametrize("name", ["slotdiffusion-movi-d", "slotdiffusion-movi-e"])
+def test_published_parameter_counts(name: str) -> None:
+    """Counts of the authors' own classes for the MOVi configurations."""
+    with torch.device("meta"):
+        model = build_model(definition(name))
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(decoder, LatentDiffusion)
+    assert isinstance(decoder.codec, nn.Module)
+    assert encoder.predictor is not None
+    assert {
+        "total": count(model),
+        "trainable": count(model, trainable_only=True),
+        "unet": count(decoder.unet),
+        "codec": count(decoder.codec),
+        "backbone": count(encoder.backbone),
+        "position": count(encoder.position),
+        "readout": count(encoder.readout),
+        "slot attention": count(encoder.corrector),
+        "predictor": count(encoder.predictor),
+        "initial slots": encoder.initial_slots.numel(),
+    } == {
+        "total": 152_339_233,
+        "trainable": 138_481_347,
+        "unet": 134_243_331,
+        "codec": 13_857_886,
+        "backbone": 2_775_104,
+        "position": 1_280,
+        "readout": 86_912,
+        "slot attention": 482_112,
+        "predictor": 889_728,
+        "initial slots": 2_880,
+    }
+
+
+@pytest.mark.parametrize("folder", model_folders(), ids=lambda folder: folder.name)
+def test_every_definition_builds(folder) -> None:
+    with torch.device("meta"):
+        assert count(build(load_definition(folder / DEFINITION))) > 0
+
+
+@pytest.mark.parametrize("size", [(34, 32), (32, 30)])
+def test_a_size_that_does_not_divide_is_refused(
+    tiny_slot_spec: SlotModelSpec, size: tuple[int, int]
+) -> None:
+    with pytest.raises(ConfigError, match="does not divide by 4"):
+        build_model(tiny_slot_spec.model_copy(update={"size": size}))
+
+
+def test_encoding_takes_bytes_and_carries_its_state(tiny_slot_spec: SlotModelSpec) -> None:
+    torch.manual_seed(0)
+    model = build_model(tiny_slot_spec).eval()
+    frames = torch.randint(256, (2, 3, 3, 32, 32), dtype=torch.uint8)
+    whole = model.encode(frames)
+    assert whole.attention.shape == (2, 3, 3, 16, 16)
+    rest = model.encode(frames[:, 1:], whole.slots[:, 0])
+    torch.testing.assert_close(rest.slots, whole.slots[:, 1:], atol=1e-5, rtol=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.encoder(normalise(frames)).slots, whole.slots)
+
+
+def test_the_loss_reaches_every_trainable_parameter(tiny_slot_spec: SlotModelSpec) -> None:
+    torch.manual_seed(0)
+    model: SlotModel = build_model(tiny_slot_spec).train()
+    for parameter in model.parameters():
+        if parameter.requires_grad and not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    frames = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+    target = model.decoder.target(frames.flatten(0, 1)).unflatten(0, (2, 3))
+    model.loss(frames, target).backward()
+    idle = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
+    assert idle == []
+
+
+def test_bytes_survive_normalisation() -> None:
+    values = torch.arange(256, dtype=torch.uint8).repeat(3, 1)[None, :, :, None]
+    signal = normalise(values)
+    assert (signal.min().item(), signal.max().item()) == (-1, 1)
+    assert torch.equal(denormalise(signal), values)
+    beyond = torch.tensor([-3.0, 3.0]).view(1, 1, 2).expand(3, 1, 2)
+    assert denormalise(beyond)[0, 0].tolist() == [0, 255]
