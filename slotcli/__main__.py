@@ -51,10 +51,11 @@ app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         console.result(f"slotcli {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

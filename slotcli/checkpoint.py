@@ -7,6 +7,7 @@ order and the file would not be reproducible.
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,13 @@ from torch import Tensor, nn
 
 from slotcli.build import build
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.errors import CannotCreateError, DataError, NoInputError, UnavailableError
+from slotcli.errors import (
+    CannotCreateError,
+    ConfigError,
+    DataError,
+    NoInputError,
+    UnavailableError,
+)
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
 
@@ -68,7 +75,7 @@ def find_weights(reference: str) -> Path:
     if not path.is_file():
         raise UnavailableError(
             f"{reference}: the model has a definition but no weights ({path.name} is missing).",
-            "Train it (slotcli pretrain, slotcli train) or import its weights (slotcli models import).",
+            "Train it (slotcli pretrain, slotcli train) or import it (slotcli models import).",
         )
     return path
 
@@ -82,12 +89,20 @@ def load_model(reference: str) -> LoadedModel:
     path = find_weights(reference)
     tensors, metadata = read_tensors(path)
     if metadata.get("schema") != SCHEMA:
-        raise DataError(f"{path}: not a slotcli model file.", "Import it with: slotcli models import.")
-    spec = parse_spec(metadata.get("spec", {}), str(path))
-    module = build(spec)
+        raise DataError(
+            f"{path}: not a slotcli model file.", "Import it with: slotcli models import."
+        )
+    values, step = metadata.get("spec"), metadata.get("step")
+    if not isinstance(values, dict) or not isinstance(step, int):
+        raise DataError(f"{path}: its definition or step is damaged.", "Fetch or train it again.")
+    try:
+        spec = parse_spec(values, f"{path}: its definition")
+        module = build(spec)
+    except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
+        raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
     load_strictly(module, tensors, str(path))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedModel(spec, module.eval(), int(metadata.get("step", 0)), digest, path)
+    return LoadedModel(spec, module.eval(), step, digest, path)
 
 
 def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str:
@@ -102,12 +117,12 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str:
             f"{loaded.path}: this is not the codec that {spec.name} defines.",
             "Make [decoder] codec and the codec's own definition the same, or set train.codec.",
         )
-    model.decoder.codec.load_state_dict(loaded.module.state_dict())
+    model.get_submodule("decoder.codec").load_state_dict(loaded.module.state_dict())
     return loaded.sha256
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Loads tensors into a module, raising DataError that lists what is missing, extra or misshapen."""
+    """Loads tensors into a module; DataError lists what is missing, extra or misshapen."""
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     extra = sorted(tensors.keys() - own.keys())
@@ -133,7 +148,7 @@ def save_model(
     step: int,
     provenance: dict[str, Any],
 ) -> None:
-    """Writes a model file beside `path` and renames it. Raises CannotCreateError where it cannot."""
+    """Writes a model file beside `path`, then renames it. Raises CannotCreateError."""
     metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
     write_tensors(path, tensors, metadata)
 
@@ -164,5 +179,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
         save_file(contiguous, partial, metadata={"slotcli": text})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise CannotCreateError(f"{path}: cannot be written: {error}.", "Check the folder.") from None
+        with suppress(OSError):  # what went wrong first is what is told
+            partial.unlink()
+        raise CannotCreateError(
+            f"{path}: cannot be written: {error}.", "Check the folder."
+        ) from None

@@ -22,7 +22,13 @@ from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
 Cli = Callable[..., tuple[int, str, str]]
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
-_CODEC = {"channels": 8, "multipliers": [1, 2], "res_blocks": 1, "latent_channels": 4, "num_codes": 32}
+_CODEC = {
+    "channels": 8,
+    "multipliers": [1, 2],
+    "res_blocks": 1,
+    "latent_channels": 4,
+    "num_codes": 32,
+}
 _TRAIN = {
     "steps": 4,
     "batch_size": 2,
@@ -82,9 +88,7 @@ def tiny_slot_spec() -> SlotModelSpec:
 
 
 @pytest.fixture(scope="session")
-def tiny_codec(
-    tmp_path_factory: pytest.TempPathFactory, tiny_codec_spec: CodecModelSpec
-) -> Path:
+def tiny_codec(tmp_path_factory: pytest.TempPathFactory, tiny_codec_spec: CodecModelSpec) -> Path:
     """A folder with the weights of a small untrained codec."""
     return _untrained(tmp_path_factory.mktemp("tiny-codec"), tiny_codec_spec)
 
@@ -92,9 +96,7 @@ def tiny_codec(
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_slot_spec: SlotModelSpec) -> Path:
     """A folder with the weights of a small untrained slot model: 32x32, 4 slots of 32 numbers."""
-    spec = tiny_slot_spec.model_copy(
-        update={"name": "tiny-model", "num_slots": 4, "slot_dim": 32}
-    )
+    spec = tiny_slot_spec.model_copy(update={"name": "tiny-model", "num_slots": 4, "slot_dim": 32})
     return _untrained(tmp_path_factory.mktemp("tiny-model"), spec)
 
 

@@ -77,7 +77,9 @@ def test_overrides(override: str, read: Any) -> None:
 
 
 def test_the_last_override_wins() -> None:
-    assert load_definition(TINY, ("num_slots=3", "num_slots=5")).num_slots == 5
+    spec = load_definition(TINY, ("num_slots=3", "num_slots=5"))
+    assert isinstance(spec, SlotModelSpec)
+    assert spec.num_slots == 5
 
 
 def test_an_override_can_make_a_table() -> None:

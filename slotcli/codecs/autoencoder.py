@@ -8,7 +8,11 @@ from slotcli.kernels.normalisation import group_norm
 
 
 class ResBlock(nn.Module):
-    """GroupNorm, SiLU, 3x3 convolution, twice, with a shortcut."""
+    """GroupNorm, SiLU, 3x3 convolution, twice, with a shortcut; untrained, the shortcut alone.
+
+    Twenty random branches in a row drown what the shortcuts carry, colour above all: codecs that
+    started with them drew grey pictures for hundreds of steps.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -17,6 +21,7 @@ class ResBlock(nn.Module):
         self.norm2 = group_norm(outputs, eps=1e-6)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        _zero(self.conv2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e h w"]:
         y = self.conv1(F.silu(self.norm1(x)))
@@ -33,6 +38,7 @@ class Attention(nn.Module):
         self.keys = nn.Conv2d(channels, channels, 1)
         self.values = nn.Conv2d(channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
+        _zero(self.out)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         normed = self.norm(x)
@@ -64,6 +70,11 @@ class Upsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _middle(channels: int) -> list[nn.Module]:

@@ -50,7 +50,7 @@ def audit(
     scores = audit(
         Segmenter(module, chosen), pictures, spec.num_slots, shift=audit_shift(spec.size)
     )
-    show_audit(f"{spec.name} on {scores.clips} clips of {data}", scores, spec.num_slots)
+    show_audit(f"{spec.name} on {scores.clips} clips of {data}:", scores, spec.num_slots)
     console.record(
         {"model": spec.name, "weights_sha256": loaded.sha256, "data": data, **audit_record(scores)}
     )
@@ -83,8 +83,9 @@ def show_audit(title: str, scores: "AuditScores", num_slots: int) -> None:
 
     determined = scores.position_determinism >= MAX_POSITION_DETERMINISM
     still = scores.shift_equivariance <= MIN_SHIFT_EQUIVARIANCE
+    console.result(title)
     console.table(
-        title,
+        "",
         ["", "score", "wanted", ""],
         [
             [

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,45 +97,42 @@ def evaluate(
         _write(out, summary, found)
     console.record(summary)
     if not console.wants_json():
-        title = f"{spec.name} on {len(source.names)} clips of {data}, {frames} frames"
-        _show(f"{title}: percent ± half of the 95 % interval", segmentation, _SEGMENTATION, 100)
+        console.result(
+            f"{spec.name}, {len(source.names)} clips of {data}, at most {frames} frames each. "
+            "Mean ± half of its 95 % interval, in percent:"
+        )
+        _show(segmentation, _SEGMENTATION, 100)
         if pictures:
-            drawn = f"Frames of {len(found.pictures)} clips, drawn again from their slots"
-            _show(drawn, pictures, _PICTURES, 1)
+            console.result(f"Frames of {len(found.pictures)} clips, drawn from their slots:")
+            _show(pictures, _PICTURES, 1)
     if found.audit is None:
         console.note("No audit: it takes at least 2 clips.")
     else:
-        show_audit(f"Without labels, {found.audit.clips} clips", found.audit, spec.num_slots)
+        show_audit(f"Without labels, {found.audit.clips} clips:", found.audit, spec.num_slots)
     for score, name in _SEGMENTATION.items():
         if better := better_baselines(segmentation, score):
             console.warn(f"{name}: no better than {', '.join(better)}.")
 
 
-def _show(
-    title: str,
-    rows: "dict[str, dict[str, MeanInterval]]",
-    columns: dict[str, str],
-    scale: float,
-) -> None:
+def _show(rows: "dict[str, dict[str, MeanInterval]]", columns: dict[str, str], scale: int) -> None:
     console.table(
-        title,
+        "",
         ["", *columns.values()],
         [[row, *(_cell(scores[name], scale) for name in columns)] for row, scores in rows.items()],
     )
 
 
-def _cell(value: "MeanInterval", scale: float) -> str:
+def _cell(value: "MeanInterval", scale: int) -> str:
     if value.mean is None:
         return "-"
-    mean = f"{value.mean * scale:.4g}" if scale == 1 else f"{value.mean * scale:.1f}"
+    digits = 1 if abs(value.mean * scale) >= 2 or scale > 1 else 3
+    mean = f"{value.mean * scale:.{digits}f}"
     if value.low is None or value.high is None:
         return mean
-    return f"{mean} ±{(value.high - value.low) / 2 * scale:.2g}"
+    return f"{mean} ±{(value.high - value.low) / 2 * scale:.{digits}f}"
 
 
 def _plain(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
     }

@@ -17,7 +17,7 @@ FRAMES = 16  # encoded at once; longer clips go through in chunks
 
 
 class Segmenter:
-    """Calls a model on clips of any size and length, in memory that depends on neither's number.
+    """Calls a model on any number of clips of any length, in constant memory on its device.
 
     Frames of another size than the model's are resized for it; the labels have the frames' own
     size. Raises NumericError where slots are not finite.

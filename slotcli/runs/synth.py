@@ -20,7 +20,7 @@ from slotcli.data.synth_files import (
     read_index,
 )
 from slotcli.errors import CannotCreateError
-from slotcli.tracks.masks import Ffv1MaskWriter, MaskWriter, PngMaskWriter
+from slotcli.tracks.masks import Ffv1MaskWriter, PngMaskWriter
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import Clip
 from slotcli.video.writer import VideoWriter
@@ -108,7 +108,7 @@ def _write_files(folder: Path, clip: SynthClip, rendered: Clip) -> None:
                 writer.write(labels, pts, 1)
 
 
-def _mask_writers(folder: Path, clip: SynthClip) -> Iterable[MaskWriter]:
+def _mask_writers(folder: Path, clip: SynthClip) -> Iterable[PngMaskWriter | Ffv1MaskWriter]:
     for kind in clip.masks:
         path = clip.labels(folder, kind)
         if kind == "png":

@@ -36,6 +36,7 @@ class CodecTask:
         self._device = device
         self._perceptual = lpips_vgg().to(device) if spec.train.perceptual_weight else None
         self._used = torch.zeros(spec.codec.num_codes, dtype=torch.bool, device=device)
+        self.memory = {"used": self._used}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]

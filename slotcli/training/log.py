@@ -15,7 +15,9 @@ class RunLog:
         self._columns = columns
         rows = []
         if self._json.exists():
-            rows = [json.loads(line) for line in self._json.read_text().splitlines()]
+            # A row cut short by a crash belongs to no saved state: its step is taken again.
+            lines = self._json.read_text().splitlines(keepends=True)
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
         self._json.write_text("")
         with self._csv.open("w", newline="") as file:
             csv.writer(file).writerow(columns)

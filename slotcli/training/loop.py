@@ -13,6 +13,7 @@ from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.errors import CannotCreateError, NumericError, UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.training.interrupts import interrupts_deferred
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
 from slotcli.training.state import complete_states, load_state, save_state
@@ -29,6 +30,8 @@ class Task(Protocol):
 
     module: nn.Module
     figures: list[str]
+    memory: dict[str, Tensor]
+    """What the task carries from step to step besides its module; changed in place only."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's groups, each with its peak learning rate under `peak`."""
@@ -55,8 +58,8 @@ def train(
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
     `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors) and the state to
-    resume from. Raises NumericError where the loss is not finite, CannotCreateError where `out`
-    holds another run and `resume` is off.
+    resume from. Ctrl-C ends the step at hand and saves it. Raises NumericError where the loss is
+    not finite, CannotCreateError where `out` holds another run and `resume` is off.
     """
     options = spec.train
     module = task.module.train()
@@ -64,10 +67,12 @@ def train(
     average = Average(module, options.ema)
     states = complete_states(out / "state")
     if states and not resume:
-        raise CannotCreateError(f"{out}: holds a run already.", "Use --resume auto, or another --out.")
+        raise CannotCreateError(
+            f"{out}: holds a run already.", "Use --resume auto, or another --out."
+        )
     first = 0
     if states:
-        first = load_state(states[-1], module, average, adam)
+        first = load_state(states[-1], module, average, adam, task.memory)
         if first >= options.steps:
             raise UsageError(
                 f"{out}: was trained to step {first} already.", "Raise train.steps to go on."
@@ -75,7 +80,9 @@ def train(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotCreateError(f"{out}: cannot be created: {error}.", "Choose another --out.") from None
+        raise CannotCreateError(
+            f"{out}: cannot be created: {error}.", "Choose another --out."
+        ) from None
     columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second", *task.figures]
     log = RunLog(out, columns, first)
     figures: dict[str, float | None] = {}
@@ -84,34 +91,38 @@ def train(
     loss_sum, figure_sums = 0.0, dict[str, float]()
 
     def save(step: int) -> None:
-        save_state(out / "state", step, module, average, adam)
+        save_state(out / "state", step, module, average, adam, task.memory)
         with average.applied():
             provenance = {"version": __version__, "torch": torch.__version__, "command": command}
             save_model(out / WEIGHTS, spec, module.state_dict(), step, provenance)
 
-    step = first
+    completed, whole = first, True
     try:
         for step in range(first, options.steps):
             # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
             torch.manual_seed(options.seed * 1_000_003 + step)
             for group in adam.param_groups:
                 group["lr"] = learning_rate(options, group["peak"], step)
-            loss, extra = task.loss(step)
-            if not math.isfinite(loss.item()):
-                raise NumericError(
-                    f"the loss is {loss.item()} at step {step}.", "Lower the learning rate."
-                )
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm or math.inf)
-            adam.step()
-            adam.zero_grad(set_to_none=True)
-            average.update()
+            with interrupts_deferred():
+                whole = False
+                loss, extra = task.loss(step)
+                if not math.isfinite(loss.item()):
+                    raise NumericError(
+                        f"the loss is {loss.item()} at step {step}.", "Lower the learning rate."
+                    )
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm or math.inf)
+                adam.step()
+                adam.zero_grad(set_to_none=True)
+                average.update()
+                completed, whole = step + 1, True
 
-            done = step + 1
+            done = completed
             loss_sum += loss.item()
             for name, value in extra.items():
                 figure_sums[name] = figure_sums.get(name, 0.0) + value
-            if done % _LOG_EVERY == 0 or done == options.steps:
+            evaluated = done % options.evaluate_every == 0 or done == options.steps
+            if evaluated or done % _LOG_EVERY == 0:
                 count = done - clocked
                 rate = count / (time.monotonic() - clock)
                 row: dict[str, Any] = {
@@ -122,7 +133,6 @@ def train(
                     "steps_per_second": rate,
                     **{name: value / count for name, value in figure_sums.items()},
                 }
-                evaluated = done % options.evaluate_every == 0 or done == options.steps
                 if evaluated:
                     with average.applied():
                         module.eval()
@@ -135,9 +145,8 @@ def train(
                 if evaluated:
                     save(done)
     except KeyboardInterrupt:
-        # Gradients of the step at hand are dropped; it is taken again by the run that resumes.
-        save(step)
+        # A second interrupt cuts a step in two: then the state before it is the one to go on from.
+        if whole:
+            save(completed)
         raise
     return figures
-
-

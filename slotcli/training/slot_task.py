@@ -46,6 +46,7 @@ class SlotTask:
             "ari",
             "miou",
         ]
+        self.memory: dict[str, Tensor] = {}
         self._spec = spec
         self._options = spec.train
         self._data = data

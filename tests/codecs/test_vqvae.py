@@ -68,7 +68,9 @@ def test_the_gradient_goes_straight_through(codec: Vqvae, latents: Tensor) -> No
 
 def test_the_decoder_is_trained_on_what_it_will_be_given(codec: Vqvae, latents: Tensor) -> None:
     with torch.no_grad():
-        torch.testing.assert_close(codec(FRAMES).frames, codec.decode(latents), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            codec(FRAMES).frames, codec.decode(latents), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_commitment_weighs_one_and_the_codebook_a_quarter(codec: Vqvae, latents: Tensor) -> None:
@@ -81,7 +83,9 @@ def test_commitment_weighs_one_and_the_codebook_a_quarter(codec: Vqvae, latents:
     torch.testing.assert_close(latents.grad.permute(0, 2, 3, 1).reshape(-1, 4), pull)
     codebook = torch.zeros(16, 4).index_add_(0, output.codes, -0.25 * pull)
     torch.testing.assert_close(codec.codebook.weight.grad, codebook)
-    torch.testing.assert_close(output.quantisation_loss.item(), 1.25 * F.mse_loss(rows, snapped).item())
+    torch.testing.assert_close(
+        output.quantisation_loss.item(), 1.25 * F.mse_loss(rows, snapped).item()
+    )
 
 
 def test_without_quantisation_the_codebook_follows_and_nothing_else_changes(
@@ -98,7 +102,9 @@ def test_without_quantisation_the_codebook_follows_and_nothing_else_changes(
 def test_every_part_is_trained(codec: Vqvae) -> None:
     output = codec(torch.rand(2, 3, 8, 12))
     (output.frames.square().mean() + output.quantisation_loss).backward()
-    assert [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in codec.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
 def test_only_dead_codes_are_moved(codec: Vqvae) -> None:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from slotcli.build import build_model
 from slotcli.decoders.latent_diffusion import LatentDiffusion
-from slotcli.diffusion.samplers import SAMPLERS
+from slotcli.diffusion.samplers import SAMPLERS, Sampler
 from slotcli.spec import SlotModelSpec
 
 
@@ -18,7 +18,7 @@ def decoder(tiny_slot_spec: SlotModelSpec) -> LatentDiffusion:
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
     # Codes far apart: a rounding error must not decide between two of them.
-    nn.init.normal_(decoder.codec.codebook.weight, std=2.0)
+    nn.init.normal_(decoder.get_parameter("codec.codebook.weight"), std=2.0)
     return decoder.eval()
 
 
@@ -37,7 +37,7 @@ def test_the_noise_has_the_latents_shape_and_comes_from_its_generator(
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_frame_is_drawn_the_same_at_any_batch_size(
-    decoder: LatentDiffusion, slots: Tensor, sampler: str
+    decoder: LatentDiffusion, slots: Tensor, sampler: Sampler
 ) -> None:
     noise = decoder.noise(torch.Generator().manual_seed(0))
     whole = decoder.render(slots, noise, sampler, 4)
@@ -136,7 +136,10 @@ def test_without_null_tokens_nothing_is_saved(tiny_slot_spec: SlotModelSpec) -> 
     assert "null" not in decoder.state_dict()
     with torch.no_grad():
         loss = decoder.loss_at(
-            torch.randn(2, 3, 16), torch.zeros(2, 4, 16, 16), torch.ones(2, 4, 16, 16), torch.tensor([5, 9])
+            torch.randn(2, 3, 16),
+            torch.zeros(2, 4, 16, 16),
+            torch.ones(2, 4, 16, 16),
+            torch.tensor([5, 9]),
         )
     torch.testing.assert_close(loss, torch.ones(2))  # untrained, the U-Net predicts no noise at all
 

@@ -6,16 +6,20 @@ at time 1 to the sample at any time exactly: x stays at the same number of stand
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, DPMSolverSinglestepScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from torch import Tensor
 
 from slotcli.diffusion.denoiser import Denoiser
 from slotcli.diffusion.samplers import (
     SAMPLERS,
+    Sampler,
     ddim,
     dpm_solver_pp_2m,
     dpm_solver_pp_3s,
@@ -43,10 +47,10 @@ def step_through(
     before_step: Callable[[int], None] = lambda index: None,
 ) -> Tensor:
     x = NOISE
-    for index, step in enumerate(scheduler.timesteps):
+    for index, step in enumerate(scheduler.timesteps.tolist()):
         before_step(index)
-        time = (float(step) + 1) / 1000
-        x = scheduler.step(curved(x, time), step, x).prev_sample
+        time = (step + 1) / 1000
+        x = scheduler.step(curved(x, time), step, x, return_dict=False)[0]
     return x
 
 
@@ -92,8 +96,8 @@ def test_multistep_agrees_with_diffusers(steps: int) -> None:
 def test_singlestep_agrees_with_diffusers(evaluations: int) -> None:
     """Two things have to be made equal first.
 
-    diffusers takes whole timesteps only, so times and noise levels are put in by hand. And for the
-    second inner point of an order 3 step the paper has the phi function that diffusers calls "heun",
+    diffusers takes whole timesteps only, so times and noise levels are put in by hand. And for
+    the second inner point of an order 3 step the paper has the formula that diffusers calls "heun",
     at the end of the same step the one that it calls "midpoint": the setting is switched between.
     """
     scheduler = DPMSolverSinglestepScheduler(
@@ -106,7 +110,9 @@ def test_singlestep_agrees_with_diffusers(evaluations: int) -> None:
     )
     scheduler.set_timesteps(evaluations)
     times = uniform_times(SCHEDULE, evaluations)
-    scheduler.timesteps = torch.tensor([time * 1000 - 1 for time in times[:-1]], dtype=torch.float64)
+    scheduler.timesteps = torch.tensor(
+        [time * 1000 - 1 for time in times[:-1]], dtype=torch.float64
+    )
     scheduler.sigmas = torch.tensor(
         [SCHEDULE.sigma(time) / SCHEDULE.alpha(time) for time in times], dtype=torch.float64
     )
@@ -152,9 +158,7 @@ class EvenSchedule(Schedule):
         return -np.logaddexp(0, -2 * self.half_log_snr(time)).item() / 2
 
 
-def multistep_in(
-    denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: int
-) -> Tensor:
+def multistep_in(denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: int) -> Tensor:
     return dpm_solver_pp_2m(denoise, noise, schedule, uniform_times(schedule, steps))
 
 
@@ -166,9 +170,7 @@ def singlestep_in(denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: i
     return dpm_solver_pp_3s(denoise, noise, schedule, 3 * steps - 1)  # the last step has order 2
 
 
-@pytest.mark.parametrize(
-    ("solver", "order"), [(ddim_in, 1), (multistep_in, 2), (singlestep_in, 3)]
-)
+@pytest.mark.parametrize(("solver", "order"), [(ddim_in, 1), (multistep_in, 2), (singlestep_in, 3)])
 def test_order_of_convergence(solver: Callable[..., Tensor], order: int) -> None:
     schedule = EvenSchedule()
     wanted = exact(schedule, NOISE, 1.0, 0.001)
@@ -176,12 +178,12 @@ def test_order_of_convergence(solver: Callable[..., Tensor], order: int) -> None
         (solver(gaussian(schedule), NOISE, schedule, steps) - wanted).abs().max().item()
         for steps in (40, 80, 160)
     ]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_many_evaluations_draw_the_distribution(sampler: str) -> None:
+def test_many_evaluations_draw_the_distribution(sampler: Sampler) -> None:
     found = sample(sampler, gaussian(SCHEDULE), NOISE, SCHEDULE, 500)
     wanted = exact(SCHEDULE, NOISE, 1.0, 0.001)
     torch.testing.assert_close(found, wanted, atol={"ddim": 0.03}.get(sampler, 0.005), rtol=0)
@@ -189,7 +191,9 @@ def test_many_evaluations_draw_the_distribution(sampler: str) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 20, 21])
-def test_the_denoiser_is_asked_exactly_as_often_as_agreed(sampler: str, evaluations: int) -> None:
+def test_the_denoiser_is_asked_exactly_as_often_as_agreed(
+    sampler: Sampler, evaluations: int
+) -> None:
     times: list[float] = []
 
     def denoise(noisy: Tensor, time: float) -> Tensor:
@@ -205,7 +209,7 @@ def test_the_denoiser_is_asked_exactly_as_often_as_agreed(sampler: str, evaluati
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("evaluations", [1, 3, 20])
-def test_a_denoiser_that_knows_the_answer_is_believed(sampler: str, evaluations: int) -> None:
+def test_a_denoiser_that_knows_the_answer_is_believed(sampler: Sampler, evaluations: int) -> None:
     """With a constant clean signal every solver is exact: x keeps its noise, scaled down."""
     clean = torch.full_like(NOISE, 0.3)
     found = sample(sampler, lambda noisy, time: clean, NOISE, SCHEDULE, evaluations)

@@ -13,7 +13,8 @@ def schedule() -> Schedule:
 
 
 @pytest.mark.parametrize(
-    ("step", "alpha_bar", "tolerance"), [(0, 0.9985, 1e-7), (499, 0.11584, 5e-6), (999, 1.423e-4, 5e-8)]
+    ("step", "alpha_bar", "tolerance"),
+    [(0, 0.9985, 1e-7), (499, 0.11584, 5e-6), (999, 1.423e-4, 5e-8)],
 )
 def test_published_values(
     schedule: Schedule, step: int, alpha_bar: float, tolerance: float

@@ -1,11 +1,13 @@
 """The U-Net against diffusers' with the same weights, and what the context does in it."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from slotcli.diffusion.unet import UNet, timestep_embedding
+from slotcli.diffusion.unet import Attention, UNet, timestep_embedding
 
 CONTEXT_DIM = 48
 
@@ -70,7 +72,7 @@ def key_map(levels: int, res_blocks: int) -> dict[str, str]:
 
 
 def randomise(module: nn.Module) -> None:
-    """Random weights everywhere, those that start at zero included, of a size that keeps signals."""
+    """Random weights everywhere, also where training starts from zero, that keep signals alive."""
     torch.manual_seed(0)
     for name, parameter in module.named_parameters():
         fan_in = parameter[0].numel() if parameter.ndim > 1 else 16
@@ -93,7 +95,10 @@ def small() -> UNet:
 @pytest.fixture
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    x, context = torch.randn(2, 3, 8, 8, generator=generator), torch.randn(2, 5, 48, generator=generator)
+    x, context = (
+        torch.randn(2, 3, 8, 8, generator=generator),
+        torch.randn(2, 5, 48, generator=generator),
+    )
     return x, torch.tensor([10.0, 700.5]), context
 
 
@@ -109,7 +114,8 @@ def test_it_agrees_with_diffusers(inputs: tuple[Tensor, Tensor, Tensor]) -> None
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=2,
         cross_attention_dim=CONTEXT_DIM,
-        attention_head_dim=(2, 4, 6),  # in truth the number of heads, of 32 channels each
+        # In truth the number of heads, of 32 channels each; the annotation says one number only.
+        attention_head_dim=(2, 4, 6),  # pyright: ignore[reportArgumentType]
         norm_eps=1e-5,
         flip_sin_to_cos=True,
         freq_shift=0,
@@ -162,14 +168,14 @@ def test_keys_and_values_are_projected_in_the_order_in_which_layers_read_them(
     x, step, context = inputs
     read: list[Tensor] = []
     for name, module in small.named_modules():
-        if name.endswith("cross_attention"):
+        if isinstance(module, Attention) and name.endswith("cross_attention"):
             own = module.project(context)[0]
 
             def spy(
                 tokens: Tensor,
                 keys_values: tuple[Tensor, Tensor],
                 own: Tensor = own,
-                forward=module.forward,
+                forward: Callable[..., Tensor] = module.forward,
             ) -> Tensor:
                 assert torch.equal(keys_values[0], own)
                 read.append(own)

@@ -43,7 +43,9 @@ def algorithm_1(
         attention = exps / exps.sum(0)
         weights = attention + 1e-6
         updates = weights / weights.sum(1, keepdims=True) @ values
-        slots = np.stack([gru(update, slot, w) for update, slot in zip(updates, slots, strict=True)])
+        slots = np.stack(
+            [gru(update, slot, w) for update, slot in zip(updates, slots, strict=True)]
+        )
         hidden = layer_norm(slots, w, "mlp.0") @ w["mlp.1.weight"].T + w["mlp.1.bias"]
         slots = slots + np.maximum(hidden, 0) @ w["mlp.3.weight"].T + w["mlp.3.bias"]
     return slots, attention

@@ -124,7 +124,9 @@ def test_an_identity_start_learns() -> None:
     slots = torch.randn(2, 5, 16)
     predictor = TransformerPredictor(16, layers=1, identity_start=True).eval()
     (predictor(slots) ** 2).mean().backward()
-    moved = [name for name, p in predictor.named_parameters() if p.grad is not None and p.grad.any()]
+    moved = [
+        name for name, p in predictor.named_parameters() if p.grad is not None and p.grad.any()
+    ]
     assert {name.rsplit(".", 1)[0].rsplit(".", 1)[-1] for name in moved} >= {"out_proj", "linear2"}
 
 

@@ -27,7 +27,8 @@ def read_by_hand(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize(
-    ("batch", "slots", "positions", "width"), [(2, 5, 7, 6), (1, 1, 4, 3), (3, 4, 1, 8), (1, 1, 1, 1)]
+    ("batch", "slots", "positions", "width"),
+    [(2, 5, 7, 6), (1, 1, 4, 3), (3, 4, 1, 8), (1, 1, 1, 1)],
 )
 def test_slot_read_agrees_with_a_loop(batch: int, slots: int, positions: int, width: int) -> None:
     rng = np.random.default_rng(0)

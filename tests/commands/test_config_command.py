@@ -1,0 +1,59 @@
+import json
+import tomllib
+
+import pytest
+
+from slotcli.checkpoint import DEFINITION, model_folders
+from slotcli.spec import load_definition, parse_spec
+
+DEFINITIONS = [folder.name for folder in model_folders()]
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_what_show_prints_is_toml_that_defines_the_same_model(cli, name):
+    code, out, _ = cli("config", "show", name)
+    assert code == 0
+    [folder] = [folder for folder in model_folders() if folder.name == name]
+    assert parse_spec(tomllib.loads(out), "shown") == load_definition(folder / DEFINITION)
+
+
+def test_show_applies_overrides_and_json_is_one_line(cli):
+    code, out, _ = cli("--json", "config", "show", "tiny-64", "--set", "train.steps=7")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert json.loads(out)["train"]["steps"] == 7
+
+
+def test_every_definition_that_comes_along_is_valid(cli):
+    code, out, _ = cli("config", "validate", *DEFINITIONS)
+    assert code == 0
+    assert len(out.splitlines()) == len(DEFINITIONS)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train.stepps=1", "train.stepps"),
+        ("size=[60, 60]", "does not divide"),
+        ("train.data.mix={A=0.5}", "add up"),
+        ("train.steps", "key.path=value"),
+    ],
+)
+def test_validate_names_what_is_wrong(cli, override, named):
+    code, out, err = cli("config", "validate", "tiny-64", "--set", override)
+    assert (code, out) == (78, "")
+    assert named in err
+
+
+def test_a_definition_that_is_not_there_is_no_input(cli):
+    code, _, err = cli("config", "show", "no-such-model")
+    assert code == 66
+    assert "tiny-64" in err
+
+
+def test_schema_lists_the_keys_of_both_kinds(cli):
+    code, out, _ = cli("config", "schema")
+    assert code == 0
+    schema = json.loads(out)
+    assert set(schema["discriminator"]["mapping"]) == {"codec", "slot_model"}
+    assert "slot_dim" in schema["$defs"]["SlotModelSpec"]["properties"]

@@ -1,0 +1,49 @@
+"""slotcli --help has to answer at once, so it may load nothing heavy."""
+
+import subprocess
+import sys
+
+HEAVY = {
+    "PIL",
+    "av",
+    "cv2",
+    "jinja2",
+    "lpips",
+    "numpy",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "torch",
+    "torchvision",
+}
+COMMANDS = {"decompose", "reconstruct", "export", "pretrain", "train", "evaluate", "audit"}
+COMMANDS |= {"info", "data", "models", "config"}
+SHOW_HELP = """
+import sys
+sys.argv = ["slotcli", "--help"]
+from slotcli.__main__ import main
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0, ended.code
+print("LOADED", *{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_HELP], capture_output=True, text=True, check=True
+    )
+    text, _, loaded = shown.stdout.rpartition("LOADED")
+    assert not HEAVY & set(loaded.split())
+    assert set(text.split()) >= COMMANDS
+    assert shown.stderr == ""
+
+
+def test_exit_codes_reach_the_shell(run_cli):
+    version = run_cli("--version")
+    assert (version.returncode, version.stderr) == (0, "")
+    assert version.stdout.startswith("slotcli ")
+    absent = run_cli("info", "absent.mp4")
+    assert (absent.returncode, absent.stdout) == (66, "")
+    assert run_cli("no-such-command").returncode == 2

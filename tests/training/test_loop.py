@@ -1,0 +1,262 @@
+"""Tiny runs of both tasks, ended in every way there is: what goes on equals what never stopped."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slotcli.build import build_codec, build_model
+from slotcli.checkpoint import WEIGHTS, load_model
+from slotcli.data.datasets import SynthDataset
+from slotcli.errors import CannotCreateError, NumericError, UsageError
+from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
+from slotcli.training import codec_task
+from slotcli.training.codec_task import CodecTask
+from slotcli.training.loop import train
+from slotcli.training.slot_task import SlotTask
+from slotcli.types import ClipBatch
+
+Spec = CodecModelSpec | SlotModelSpec
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clips() -> SynthDataset:
+    """Rendered once; the tiny definitions ask for the same."""
+    return SynthDataset(SynthSpec(mix={"A": 1.0}, clips=4, frames=3), (32, 32))
+
+
+@pytest.fixture(params=["codec", "slots"])
+def spec(
+    request: pytest.FixtureRequest, tiny_codec_spec: CodecModelSpec, tiny_slot_spec: SlotModelSpec
+) -> Spec:
+    return tiny_codec_spec if request.param == "codec" else tiny_slot_spec
+
+
+@pytest.fixture(autouse=True)
+def dead_codes_are_soon_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_task, "_RESTART_EVERY", 3)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    clips: SynthDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Spec], Path]:
+    """The folder of a run that was left alone; each definition is trained once."""
+    folders: dict[str, Path] = {}
+
+    def trained(spec: Spec) -> Path:
+        key = spec.model_dump_json()
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("undisturbed")
+            run(spec, make_task(spec, clips), folders[key])
+        return folders[key]
+
+    return trained
+
+
+def make_task(spec: Spec, clips: SynthDataset) -> CodecTask | SlotTask:
+    torch.manual_seed(spec.train.seed)
+    frames = torch.stack([clips.clip(index, 0, 3).frames for index in range(2)])
+    if isinstance(spec, CodecModelSpec):
+        return CodecTask(spec, build_codec(spec.codec), clips, frames[:, 0], CPU)
+    return SlotTask(spec, build_model(spec), clips, ClipBatch(frames), CPU)
+
+
+def run(spec: Spec, task: CodecTask | SlotTask, out: Path, *, resume: bool = False) -> list[int]:
+    """Trains and returns the steps that were reported."""
+    seen: list[int] = []
+
+    def progress(step: int, steps: int, row: dict[str, Any]) -> None:
+        assert row["step"] == step
+        seen.append(step)
+
+    train(spec, task, out, resume=resume, command=["tests"], progress=progress)
+    return seen
+
+
+def with_steps(spec: Spec, steps: int, **options: Any) -> Spec:
+    train = spec.train.model_copy(update={"steps": steps, **options})
+    return spec.model_copy(update={"train": train})
+
+
+def states(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / "state").iterdir())
+
+
+def logged(out: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+    last = states(one)[-1]
+    assert states(other)[-1] == last
+    for path in (one / "state" / last).iterdir():
+        assert (other / "state" / last / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_run_leaves_weights_log_and_state(
+    spec: Spec, clips: SynthDataset, tmp_path: Path
+) -> None:
+    task = make_task(spec, clips)
+    before = {name: p.detach().clone() for name, p in task.module.named_parameters()}
+    assert run(spec, task, tmp_path) == [2, 4]
+    assert logged(tmp_path) == [2, 4]
+    assert states(tmp_path) == ["step-00000002", "step-00000004"]
+    moved = {n for n, p in task.module.named_parameters() if not torch.equal(p, before[n])}
+    assert moved
+    assert not any(name.startswith("decoder.codec.") for name in moved)
+    loaded = load_model(str(tmp_path))
+    assert (loaded.spec, loaded.step) == (spec, 4)
+    row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert set(task.figures) - {"fg_ari", "ari", "miou"} <= row.keys()
+    assert row["learning_rate"] > 0
+
+
+def test_a_run_whose_last_state_is_incomplete_goes_on_from_the_one_before(
+    spec: Spec, clips: SynthDataset, tmp_path: Path, undisturbed: Callable[[Spec], Path]
+) -> None:
+    """The first run also shows that the same seed gives the same weights."""
+    run(spec, make_task(spec, clips), tmp_path)
+    assert_same_run(undisturbed(spec), tmp_path)
+    (tmp_path / "state" / "step-00000004" / "COMPLETE").unlink()
+    (tmp_path / WEIGHTS).unlink()
+    assert run(spec, make_task(spec, clips), tmp_path, resume=True) == [4]
+    assert logged(tmp_path) == [2, 4]
+    assert_same_run(undisturbed(spec), tmp_path)
+
+
+def interrupt_in(task: CodecTask | SlotTask, method: str, call: int, times: int) -> None:
+    """Presses Ctrl-C in the middle of that call, `times` times."""
+    original: Callable[..., Any] = getattr(task, method)
+    calls: list[None] = []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(None)
+        result = original(*args)
+        if len(calls) == call:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return result
+
+    setattr(task, method, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "times", "saved_at"),
+    [
+        ("loss", 2, 1, 2),  # the step at hand is finished
+        ("loss", 3, 1, 3),
+        ("loss", 3, 2, 2),  # cut in two: it never happened
+        ("evaluate", 1, 1, 2),
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    spec: Spec,
+    clips: SynthDataset,
+    tmp_path: Path,
+    undisturbed: Callable[[Spec], Path],
+    method: str,
+    call: int,
+    times: int,
+    saved_at: int,
+) -> None:
+    spec = with_steps(spec, 4)
+    task = make_task(spec, clips)
+    interrupt_in(task, method, call, times)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, task, tmp_path)
+    assert states(tmp_path)[-1] == f"step-{saved_at:08d}"
+    assert load_model(str(tmp_path)).step == saved_at
+
+    run(spec, make_task(spec, clips), tmp_path, resume=True)
+    assert logged(tmp_path)[-1] == 4
+    assert_same_run(undisturbed(spec), tmp_path)
+
+
+def test_dead_codes_are_known_across_a_resumption(
+    tiny_codec_spec: CodecModelSpec, clips: SynthDataset
+) -> None:
+    task = make_task(tiny_codec_spec, clips)
+    task.loss(0)
+    assert 0 < int(task.memory["used"].sum()) < tiny_codec_spec.codec.num_codes
+
+
+def test_a_run_can_be_made_longer(spec: Spec, clips: SynthDataset, tmp_path: Path) -> None:
+    run(with_steps(spec, 2), make_task(spec, clips), tmp_path)
+    assert run(with_steps(spec, 4), make_task(spec, clips), tmp_path, resume=True) == [4]
+    with pytest.raises(UsageError, match="step 4"):
+        run(with_steps(spec, 4), make_task(spec, clips), tmp_path, resume=True)
+
+
+def test_a_run_is_not_overwritten(
+    tiny_codec_spec: CodecModelSpec, clips: SynthDataset, tmp_path: Path
+) -> None:
+    run(tiny_codec_spec, make_task(tiny_codec_spec, clips), tmp_path)
+    before = (tmp_path / WEIGHTS).read_bytes()
+    with pytest.raises(CannotCreateError, match="holds a run"):
+        run(tiny_codec_spec, make_task(tiny_codec_spec, clips), tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    tiny_codec_spec: CodecModelSpec, clips: SynthDataset, tmp_path: Path
+) -> None:
+    task = make_task(tiny_codec_spec, clips)
+    original = task.loss
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        value, figures = original(step)
+        return value * (float("nan") if step == 2 else 1), figures
+
+    task.loss = loss
+    with pytest.raises(NumericError, match="step 2") as caught:
+        run(tiny_codec_spec, task, tmp_path)
+    assert caught.value.exit_code == 70
+    assert states(tmp_path) == ["step-00000002"]
+    assert load_model(str(tmp_path)).step == 2
+
+
+def test_rows_are_written_whenever_the_model_is_evaluated(
+    tiny_codec_spec: CodecModelSpec, clips: SynthDataset, tmp_path: Path
+) -> None:
+    spec = with_steps(tiny_codec_spec, 5, evaluate_every=3)
+    assert run(spec, make_task(spec, clips), tmp_path) == [3, 5]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all("psnr" in row for row in rows)
+
+
+def test_each_part_of_a_slot_model_has_its_own_rate(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    encoder, decoder = make_task(tiny_slot_spec, clips).parameter_groups()
+    assert (encoder["peak"], decoder["peak"]) == (1e-3, 2e-3)
+    model = build_model(tiny_slot_spec)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(p.numel() for group in (encoder, decoder) for p in group["params"]) == trainable
+
+
+def test_stored_targets_are_those_of_the_window(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(tiny_slot_spec, clips)
+    assert isinstance(task, SlotTask)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def loss(frames: Tensor, target: Tensor) -> Tensor:
+        seen.append((frames, target))
+        return torch.zeros(())
+
+    monkeypatch.setattr(task.module, "loss", loss)
+    for step in [*range(6), *range(6)]:  # the second time from memory
+        task.loss(step)
+    assert len({frames.sum().item() for frames, _ in seen}) == 6
+    for frames, target in seen:
+        wanted = task.module.decoder.target(frames.flatten(0, 1)).unflatten(0, (2, 2))
+        torch.testing.assert_close(target, wanted, atol=1e-5, rtol=1e-5)
