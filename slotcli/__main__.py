@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -10,6 +12,7 @@ from slotcli import __version__
 from slotcli.commands import (
     audit,
     config,
+    console,
     data,
     decompose,
     evaluate,
@@ -20,8 +23,7 @@ from slotcli.commands import (
     reconstruct,
     train,
 )
-from slotcli.commands import console
-from slotcli.errors import SlotcliError
+from slotcli.errors import SlotcliError, Terminated
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 bad command line; 3 finished with losses; 65 undecodable or damaged
@@ -68,13 +70,22 @@ def options(
     console.configure(verbose=verbose, quiet=quiet, json=json)
 
 
+INTERRUPTED = 130
+_UNFINISHED = ("Interrupted.", "What was finished is kept; the same command goes on.")
 _OS_EXIT = {errno.ENOSPC: 74, errno.EDQUOT: 74, errno.EIO: 74, errno.EACCES: 77, errno.EPERM: 77}
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def main() -> None:
     """Runs the program and exits with one of EXIT_CODES; a traceback only with --verbose."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself
+            console.error(*_UNFINISHED)
     except SlotcliError as error:
         console.error(error.what, error.advice)
         code = error.exit_code
@@ -82,8 +93,11 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.error("Interrupted.", "What was finished is kept; the same command goes on.")
-        code = 130
+        console.error(*_UNFINISHED)
+        code = INTERRUPTED
+    except Terminated:
+        console.error(*_UNFINISHED)
+        code = 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

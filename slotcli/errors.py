@@ -26,6 +26,10 @@ class SlotcliError(Exception):
         self.advice = advice
 
 
+class Terminated(BaseException):
+    """SIGTERM, on its way up like Ctrl-C: what is half done is tidied away. Exit code 143."""
+
+
 class UsageError(SlotcliError):
     exit_code = 2
 

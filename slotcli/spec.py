@@ -168,7 +168,9 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise NoInputError(f"{path}: there is no such model definition.", "Check the path.") from None
+        raise NoInputError(
+            f"{path}: there is no such model definition.", "Check the path."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.", "Correct the file.") from None
     for override in overrides:
@@ -184,7 +186,9 @@ def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}: not of the form key.path=value.", "Write e.g. train.steps=10.")
+        raise ConfigError(
+            f"--set {override}: not of the form key.path=value.", "Write e.g. train.steps=10."
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -194,5 +198,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override}: {parent} is not a table.", "Check the key's path.")
+            raise ConfigError(
+                f"--set {override}: {parent} is not a table.", "Check the key's path."
+            )
     node[last] = value

@@ -29,7 +29,9 @@ def configure(*, verbose: bool, quiet: bool, json: bool) -> None:
 
 def printable(text: str) -> str:
     """Text as any terminal can show it: control characters and undecodable bytes escaped."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
     return escaped.encode("utf-8", "backslashreplace").decode()
 
 
@@ -108,9 +110,7 @@ class Meter:
     def __init__(self, bar: Progress | None, description: str) -> None:
         self._bar = bar
         self._description = printable(description)
-        self._task = (
-            None if bar is None else bar.add_task(self._description, total=None, facts="")
-        )
+        self._task = None if bar is None else bar.add_task(self._description, total=None, facts="")
         self._told = 0.0
 
     def update(self, done: int, total: int | None, facts: str = "") -> None:

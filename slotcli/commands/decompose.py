@@ -14,9 +14,9 @@ def decompose(
     inputs: Annotated[
         list[str], typer.Argument(help="Video files, folders, image folders, glob patterns.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="One result folder a clip goes here.")] = Path(
-        "slotcli-out"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="One result folder a clip goes here.")
+    ] = Path("slotcli-out"),
     model: Model = "tiny-64",
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look below folders too.")

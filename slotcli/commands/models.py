@@ -110,6 +110,35 @@ def import_model(
         console.note(f"Left out, not needed here: {', '.join(report.dropped)}.")
 
 
+@app.command("pack")
+def pack_model(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or its weights file.")],
+    out: Annotated[Path, typer.Option(help="Model folder; its model.toml has to be there.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace weights that are there.")] = False,
+) -> None:
+    """Put a run's weights into a model folder, at half precision, to be shipped."""
+    from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, read_tensors, save_model
+    from slotcli.errors import DataError
+    from slotcli.spec import load_definition
+
+    weights = out / WEIGHTS
+    if weights.exists() and not overwrite:
+        raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")
+    defined = load_definition(out / DEFINITION)
+    loaded = load_model(str(run))
+    if loaded.spec.model_dump(exclude={"train"}) != defined.model_dump(exclude={"train"}):
+        raise DataError(
+            f"{loaded.path}: is not the model that {out / DEFINITION} defines.", "Correct either."
+        )
+    tensors, metadata = read_tensors(loaded.path)
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    save_model(weights, loaded.spec, half, loaded.step, metadata.get("provenance", {}))
+    console.result(f"{weights}: step {loaded.step}, {weights.stat().st_size / 2**20:.1f} MiB")
+
+
 def _definition(reference: str) -> Path:
     from slotcli.checkpoint import DEFINITION, find_model
 

@@ -1,7 +1,5 @@
 """slotcli pretrain: a codec (VQ-VAE), before the slot model that uses it."""
 
-
-
 from slotcli.commands.options import Device, Threads
 from slotcli.commands.training import (
     Config,

@@ -14,7 +14,9 @@ def reconstruct(
     slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The MP4; reconstruction.mp4 beside the slots by default."),
+        typer.Option(
+            "--out", "-o", help="The MP4; reconstruction.mp4 beside the slots by default."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model the slots came from, where it cannot be found.")
@@ -28,7 +30,9 @@ def reconstruct(
         typer.Option(help="DPM-Solver++ of third or second order, or DDIM."),
     ] = "singlestep",
     evaluations: Annotated[int, typer.Option(help="Evaluations of the U-Net.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="Of the noise that every frame starts from.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the noise that every frame starts from.", min=0)
+    ] = 0,
     batch: Annotated[int, typer.Option(help="Frames drawn at once.", min=1)] = 16,
     overwrite: Annotated[bool, typer.Option(help="Replace a video that exists.")] = False,
     device: Device = "auto",

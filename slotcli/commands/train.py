@@ -1,7 +1,5 @@
 """slotcli train: a slot model on its frozen codec."""
 
-
-
 from slotcli.commands.options import Device, Threads
 from slotcli.commands.training import (
     Config,

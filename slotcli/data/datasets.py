@@ -22,7 +22,23 @@ TEST_SEEDS = 2_000_000_000
 SAMPLE_SEEDS = 3_000_000_000
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .wmv .flv .ogv .3gp .gif".split()
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".3gp",
+        ".gif",
+    ]
 )
 _CACHE_BYTES = 2 << 30
 _RENDERED_TOGETHER = 16
@@ -49,7 +65,9 @@ class SynthDataset:
     def __init__(self, spec: SynthSpec, size: Size) -> None:
         total = sum(spec.mix.values())
         if abs(total - 1) > 1e-6:
-            raise ConfigError(f"data.mix: shares add up to {total:g}, not 1.", "Correct the shares.")
+            raise ConfigError(
+                f"data.mix: shares add up to {total:g}, not 1.", "Correct the shares."
+            )
         if spec.seed + spec.clips > VALIDATION_SEEDS:
             raise ConfigError(
                 f"data.seed: seeds from {VALIDATION_SEEDS} on are kept for evaluation.",
@@ -148,9 +166,7 @@ def open_dataset(spec: DataSpec, size: Size) -> Dataset:
 def find_clips(folder: Path) -> list[Path]:
     """Every video file under a folder, and every folder of images in it, in a fixed order."""
     files = [path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
-    images = {
-        path.parent for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png")
-    }
+    images = {path.parent for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png")}
     return sorted([path for path in files if path.is_file()] + list(images))
 
 

@@ -118,9 +118,7 @@ def _singlestep(
     return x + (schedule.alpha(then) * phi_2 / r2) * (clean_2 - clean)
 
 
-def _first_order(
-    schedule: Schedule, x: Tensor, clean: Tensor, now: float, then: float
-) -> Tensor:
+def _first_order(schedule: Schedule, x: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
     """x moved from `now` to `then` on the exact solution for a constant clean signal."""
     h = schedule.half_log_snr(then) - schedule.half_log_snr(now)
     shrink = schedule.sigma(then) / schedule.sigma(now)

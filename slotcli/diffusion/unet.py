@@ -58,9 +58,7 @@ class Attention(nn.Module):
     def project(self, context: Float[Tensor, "b n d"]) -> KeysValues:
         return _heads(self.keys(context)), _heads(self.values(context))
 
-    def forward(
-        self, x: Float[Tensor, "b p c"], keys_values: KeysValues
-    ) -> Float[Tensor, "b p c"]:
+    def forward(self, x: Float[Tensor, "b p c"], keys_values: KeysValues) -> Float[Tensor, "b p c"]:
         read = F.scaled_dot_product_attention(_heads(self.queries(x)), *keys_values)
         return self.out(read.transpose(1, 2).flatten(2))
 
@@ -94,9 +92,7 @@ class TransformerBlock(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1)
         _zero(self.project_out)
 
-    def forward(
-        self, x: Float[Tensor, "b c h w"], context: KeysValues
-    ) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"], context: KeysValues) -> Float[Tensor, "b c h w"]:
         tokens = self.project_in(self.norm(x)).flatten(2).transpose(1, 2)
         normed = self.norm_self(tokens)
         tokens = tokens + self.self_attention(normed, self.self_attention.project(normed))
@@ -108,14 +104,10 @@ class TransformerBlock(nn.Module):
 class Stage(nn.Module):
     """One residual block, with a transformer block behind it where the level attends."""
 
-    def __init__(
-        self, inputs: int, outputs: int, time_width: int, context_dim: int | None
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, time_width: int, context_dim: int | None) -> None:
         super().__init__()
         self.res = ResBlock(inputs, outputs, time_width)
-        self.transformer = (
-            None if context_dim is None else TransformerBlock(outputs, context_dim)
-        )
+        self.transformer = None if context_dim is None else TransformerBlock(outputs, context_dim)
 
     def forward(self, x: Tensor, time: Tensor, context: list[KeysValues]) -> Tensor:
         """Takes its own keys and values off the front of `context`."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel
-from slotcli.errors import CannotCreateError, DataError, UsageError
+from slotcli.errors import CannotCreateError, UsageError
 from slotcli.model import SlotModel
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.page import Report, write_report
@@ -134,7 +134,9 @@ class _Run:
         device: torch.device,
     ) -> None:
         if not isinstance(loaded.module, SlotModel) or not isinstance(loaded.spec, SlotModelSpec):
-            raise UsageError(f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model.")
+            raise UsageError(
+                f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model."
+            )
         self.work = work
         self.source = source
         self.loaded = loaded

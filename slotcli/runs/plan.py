@@ -38,7 +38,9 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
             if not matches:
                 raise NoInputError(f"{text}: the pattern matches nothing.", "Check the pattern.")
             for match in matches:
-                found += _in_folder(match, recursive) if match.is_dir() else [(match, Path(match.name))]
+                found += (
+                    _in_folder(match, recursive) if match.is_dir() else [(match, Path(match.name))]
+                )
     clips: dict[Path, PlannedClip] = {}
     taken: set[Path] = set()
     for source, relative in found:
@@ -51,7 +53,9 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
 
 def _in_folder(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:
     everything = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    videos = [path for path in everything if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    videos = [
+        path for path in everything if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    ]
     clips = [(path, path.relative_to(folder)) for path in videos]
     folders = [folder, *(path for path in everything if path.is_dir())] if recursive else [folder]
     for candidate in folders:

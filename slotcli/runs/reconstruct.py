@@ -114,7 +114,9 @@ def export_masks(
     transform = slot_file.transform
     for name in ("masks", "masks.mkv"):
         if (out / name).exists():
-            raise CannotCreateError(f"{printable(out / name)}: exists already.", "Choose another --out.")
+            raise CannotCreateError(
+                f"{printable(out / name)}: exists already.", "Choose another --out."
+            )
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
@@ -122,9 +124,7 @@ def export_masks(
         if "png" in formats:
             writers.append(files.enter_context(PngMaskWriter(out / "masks")))
         if "ffv1" in formats:
-            writer = Ffv1MaskWriter(
-                out / "masks.mkv", transform.source_size, _time_base(slot_file)
-            )
+            writer = Ffv1MaskWriter(out / "masks.mkv", transform.source_size, _time_base(slot_file))
             writers.append(files.enter_context(writer))
         for index in range(len(slot_file.pts)):
             attention = slot_file.attention[index : index + 1]
@@ -172,4 +172,6 @@ def _time_base(slot_file: SlotFile) -> Fraction:
         and all(isinstance(part, int) and part > 0 for part in value)
     ):
         return Fraction(value[0], value[1])
-    raise DataError("the slot file has no valid time base.", "Make it again with slotcli decompose.")
+    raise DataError(
+        "the slot file has no valid time base.", "Make it again with slotcli decompose."
+    )

@@ -82,5 +82,8 @@ class CodecTask:
         )
         frames = [self._data.clip(window.index, window.start, 1).frames for window in windows]
         return torch.cat(
-            [frame.flip(-1) if window.flip else frame for frame, window in zip(frames, windows, strict=True)]
+            [
+                frame.flip(-1) if window.flip else frame
+                for frame, window in zip(frames, windows, strict=True)
+            ]
         )

@@ -1,29 +1,35 @@
-"""Ctrl-C between two steps, never within one."""
+"""Ctrl-C and SIGTERM between two steps, never within one."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from slotcli.errors import Terminated
+
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Holds a first Ctrl-C back until the end of the context; a second one interrupts at once.
+    """Holds a first signal back until the end of the context; a second one takes effect at once.
 
-    Raises KeyboardInterrupt at the end where there was one. For the main thread only.
+    Raises KeyboardInterrupt or Terminated at the end where there was one. For the main thread only.
     """
-    asked = False
+    held: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+        if held:
+            raise _exception(number)
+        held.append(number)
 
-    usual = signal.signal(signal.SIGINT, note)
+    usual = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
-    if asked:
-        raise KeyboardInterrupt
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    if held:
+        raise _exception(held[0])
+
+
+def _exception(number: int) -> BaseException:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

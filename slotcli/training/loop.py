@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.errors import CannotCreateError, NumericError, UsageError
+from slotcli.errors import CannotCreateError, NumericError, Terminated, UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.interrupts import interrupts_deferred
 from slotcli.training.log import RunLog
@@ -58,7 +58,7 @@ def train(
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
     `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors) and the state to
-    resume from. Ctrl-C ends the step at hand and saves it. Raises NumericError where the loss is
+    resume from. Ctrl-C or SIGTERM ends the step at hand and saves it. Raises NumericError where the loss is
     not finite, CannotCreateError where `out` holds another run and `resume` is off.
     """
     options = spec.train
@@ -144,7 +144,7 @@ def train(
                 clock, clocked, loss_sum, figure_sums = time.monotonic(), done, 0.0, {}
                 if evaluated:
                     save(done)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         # A second interrupt cuts a step in two: then the state before it is the one to go on from.
         if whole:
             save(completed)

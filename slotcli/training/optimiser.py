@@ -30,9 +30,13 @@ class Average:
         self.decay = decay
         self.updates = 0
         self._parameters = {
-            name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+            name: parameter
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
         }
-        self.shadow = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        self.shadow = {
+            name: parameter.detach().clone() for name, parameter in self._parameters.items()
+        }
 
     @torch.no_grad()
     def update(self) -> None:
