@@ -90,7 +90,8 @@ def main() -> None:
         console.error(error.what, error.advice)
         code = error.exit_code
     except typer.TyperException as error:
-        error.show()
+        if message := error.format_message():  # none where help was all that was wanted
+            console.error(message, "See the same command with --help.")
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         console.error(*_UNFINISHED)

@@ -14,6 +14,8 @@ SlotcliError
 └── ConfigError        78    invalid model definition or override
 """
 
+from pathlib import Path
+
 
 class SlotcliError(Exception):
     """A failure with a cause the user can act on: what happened, and what to do."""
@@ -72,3 +74,8 @@ class AccessError(SlotcliError):
 
 class ConfigError(SlotcliError):
     exit_code = 78
+
+
+def printable(text: Path | str) -> str:
+    """What came from outside, fit for a message on any terminal: odd bytes and controls escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

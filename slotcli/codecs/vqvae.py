@@ -1,4 +1,4 @@
-"""The VQ-VAE whose latents SlotDiffusion denoises. van den Oord et al. 2017; paper, appendix D.4."""
+"""The VQ-VAE whose latents SlotDiffusion denoises. van den Oord et al. 2017; paper, D.4."""
 
 from dataclasses import dataclass
 
@@ -59,8 +59,8 @@ class Vqvae(nn.Module):
         """Reconstruction and quantisation loss, as in training.
 
         Without `quantise` the decoder sees the latents themselves and only the codebook's own term
-        is left, which keeps the codes near the latents. The weights of the two terms are those that the authors' `legacy` quantiser has in effect:
-        1 on the encoder's commitment, 0.25 on the codebook.
+        is left, which keeps the codes near the latents. The two terms weigh what they do in the
+        authors' `legacy` quantiser: 1 on the encoder's commitment, 0.25 on the codebook.
         """
         latents = self.encode(frames)
         codes = self.codes(latents)

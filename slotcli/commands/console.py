@@ -1,16 +1,20 @@
 """The only module that prints: results to stdout, everything for people to stderr."""
 
 import json as json_module
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from slotcli.errors import printable
 
 
 @dataclass
@@ -25,14 +29,8 @@ _settings = _Settings()
 
 def configure(*, verbose: bool, quiet: bool, json: bool) -> None:
     _settings.verbose, _settings.quiet, _settings.json = verbose, quiet, json
-
-
-def printable(text: str) -> str:
-    """Text as any terminal can show it: control characters and undecodable bytes escaped."""
-    escaped = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
-    return escaped.encode("utf-8", "backslashreplace").decode()
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a name gets it escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def result(text: str) -> None:

@@ -70,7 +70,7 @@ def decompose(
             with console.progress(clip.source.name) as meter:
                 result = decompose_clip(clip, loaded, options, chosen, meter.update)
         except SlotcliError as error:
-            if len(clips) == 1:
+            if len(clips) == 1 or isinstance(error, UsageError):
                 raise
             console.error(error.what, error.advice)
             failed.append(error)
@@ -95,7 +95,7 @@ def decompose(
     if failed or degraded:
         raise LossError(
             f"{len(failed)} of {len(clips)} clips failed, {degraded} lost more than allowed.",
-            "What could be had is in the output folder; result.json of each clip says what was lost.",
+            "What could be had is in the output folder; each clip's result.json says what was lost.",
         )
 
 

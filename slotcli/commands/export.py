@@ -7,6 +7,7 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.options import MaskFile, Masks
+from slotcli.errors import UsageError
 
 
 def export(
@@ -15,11 +16,16 @@ def export(
     masks: Masks = None,
 ) -> None:
     """Write the masks of a slot file: the same pixels that decompose wrote."""
+    from slotcli.runs.decompose import MaskFormat
     from slotcli.runs.reconstruct import export_masks, find_slot_file, recorded_background
     from slotcli.tracks.slot_file import read_slot_file
 
+    formats: tuple[MaskFormat, ...] = tuple(
+        name.value for name in masks or [MaskFile.png] if name != MaskFile.none
+    )
+    if not formats:
+        raise UsageError("--masks none leaves nothing to export.", "Choose a kind of mask file.")
     slot_file = read_slot_file(find_slot_file(slots))
-    formats = tuple(name.value for name in masks or [MaskFile.png] if name != MaskFile.none)
     export_masks(slot_file, out, formats, recorded_background(slot_file))
     if console.wants_json():
         console.record({"out": str(out), "masks": list(formats), "frames": len(slot_file.pts)})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from slotcli.commands import console
-from slotcli.errors import DataError
+from slotcli.errors import DataError, printable
 
 
 def info(
@@ -16,8 +16,6 @@ def info(
     ],
 ) -> None:
     """Look at a video, a slot file (hashes are checked) or a model file."""
-    from slotcli.video.source import printable
-
     facts = _safetensors(file) if file.suffix == ".safetensors" else _clip(file)
     facts = {"file": printable(file), **facts}
     console.record(facts)
@@ -52,7 +50,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
     from safetensors import SafetensorError, safe_open
 
-    from slotcli.video.source import access_errors, printable
+    from slotcli.video.source import access_errors
 
     try:
         with access_errors(path), safe_open(path, framework="numpy") as header:

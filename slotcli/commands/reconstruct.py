@@ -56,7 +56,7 @@ def reconstruct(
     if target.exists() and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
     every = range(slot_file.slots.shape[1])
-    kept = tuple(slot for slot in every if slot not in drop) if drop else keep and tuple(keep)
+    kept = tuple(slot for slot in every if slot not in drop) if drop else tuple(keep or ())
     unknown = [slot for slot in drop or [] if slot not in every]
     if unknown:
         raise UsageError(f"slots {unknown} do not exist.", f"The file has slots 0 to {every[-1]}.")

@@ -98,7 +98,7 @@ class SynthDataset:
         return _window(self._clips[index], start, length, stride)
 
     def _render_with(self, index: int) -> None:
-        """Renders a clip and the next few of its tier: physics costs one clip what it costs many."""
+        """Renders a clip and the next few of its tier: physics costs many what it costs one."""
         tier = self.tier(index)
         together = [
             other

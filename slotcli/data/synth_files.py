@@ -18,9 +18,9 @@ from typing import Any, Literal
 from slotcli import __version__
 from slotcli.data.datasets import SAMPLE_SEEDS, TEST_SEEDS, VALIDATION_SEEDS
 from slotcli.data.scenes import TIERS
-from slotcli.errors import DataError
+from slotcli.errors import DataError, printable
 from slotcli.types import Size
-from slotcli.video.source import access_errors, printable
+from slotcli.video.source import access_errors
 
 SCHEMA = "slotcli.synth/1"
 INDEX = "index.json"

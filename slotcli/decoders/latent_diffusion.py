@@ -1,4 +1,4 @@
-"""Slots to frames by denoising a codec's latents under cross-attention to the slots. Paper, Eq. 5."""
+"""Slots to frames: a codec's latents denoised under cross-attention to slots. Paper, Eq. 5."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ _MID_STEPS = (100, 600)
 class LatentDiffusion(nn.Module):
     """A frozen codec, a noise schedule, and the U-Net that is trained.
 
-    `latent_scale` brings the codec's latents to about unit variance, for which the schedule is made.
+    `latent_scale` brings the codec's latents to about the unit variance that the schedule is for.
     `null_tokens` fixed random vectors stand beside the slots in the U-Net's context: a place for
     its attention to rest that carries nothing of the frame.
     """

@@ -43,7 +43,7 @@ def ddim(
 ) -> Float[Tensor, "b *shape"]:
     """Deterministic DDIM (eta = 0) through decreasing `times`. Song et al. 2021, Eq. 12."""
     x = noise
-    for now, then in zip(times, times[1:], strict=False):
+    for now, then in pairwise(times):
         x = _first_order(schedule, x, denoise(x, now), now, then)
     return x
 
@@ -54,7 +54,7 @@ def dpm_solver_pp_2m(
     """DPM-Solver++(2M) through decreasing `times`. Lu et al. 2022 (DPM-Solver++), Algorithm 2."""
     x = noise
     previous: tuple[Tensor, float] | None = None
-    for now, then in zip(times, times[1:], strict=False):
+    for now, then in pairwise(times):
         clean = denoise(x, now)
         lead = clean
         if previous is not None:
@@ -95,7 +95,7 @@ def dpm_solver_pp_3s(
 def _singlestep(
     denoise: Denoiser, x: Tensor, schedule: Schedule, now: float, then: float, inner: list[float]
 ) -> Tensor:
-    """One step with the intermediate points at the fractions `inner` of the step in half log SNR."""
+    """One step with intermediate points at the fractions `inner` of it in half log SNR."""
     clean = denoise(x, now)
     if not inner:
         return _first_order(schedule, x, clean, now, then)

@@ -45,7 +45,7 @@ class Schedule(nn.Module):
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def log_alpha(self, time: float) -> float:
-        """Log of the signal's scale at a continuous time; linear beyond the last step's interval."""
+        """Log of the signal's scale at a continuous time; linear beyond the last step."""
         if time < self._times[0]:
             slope = (self._log_alphas[1] - self._log_alphas[0]) * self.steps
             return float(self._log_alphas[0] + slope * (time - self._times[0]))

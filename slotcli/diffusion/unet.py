@@ -173,7 +173,8 @@ class UNet(nn.Module):
     def project_context(self, context: Float[Tensor, "b n d"]) -> list[KeysValues]:
         """Keys and values of a context for all layers, in the order in which `forward` reads them.
 
-        (Modules are listed in the order of their registration: down, middle, up.) They do not depend on the time, so a sampler computes them once for all its evaluations.
+        That is the order of registration: down, middle, up. They do not depend on the time, so a
+        sampler computes them once for all its evaluations.
         """
         return [
             module.cross_attention.project(context)
@@ -196,12 +197,12 @@ class UNet(nn.Module):
             if level:
                 x = self.downsample[level - 1](x)
                 skips.append(x)
-            for stage in stages:
+            for stage in stages.children():
                 x = stage(x, time, context)
                 skips.append(x)
         x = self.middle_out(self.middle(x, time, context), time)
         for level, stages in enumerate(self.up):
-            for stage in stages:
+            for stage in stages.children():
                 x = stage(torch.cat([x, skips.pop()], dim=1), time, context)
             if level < len(self.upsample):
                 x = self.upsample[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))

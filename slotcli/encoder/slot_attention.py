@@ -1,4 +1,4 @@
-"""Slot attention: slots compete for the positions of a frame. Locatello et al. 2020, Algorithm 1."""
+"""Slot attention: slots compete for the positions of a frame. Locatello et al. 2020, Alg. 1."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -13,12 +13,11 @@ from torch import Tensor
 from slotcli.data.datasets import find_clips
 from slotcli.data.scenes import TIERS, render_clip
 from slotcli.data.synth_files import SynthClip, read_index
-from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError
+from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError, printable
 from slotcli.evaluation.segmenter import at_size
 from slotcli.tracks.masks import read_masks
 from slotcli.types import Clip, Size
 from slotcli.video.reader import open_clip
-from slotcli.video.source import printable
 
 RENDERED = "synth:"
 

@@ -17,7 +17,8 @@ def slot_read(
     """One read of slot attention: each slot's weighted mean of the values, and the attention.
 
     Slots compete for positions (softmax over n); weights are then renormalised over positions.
-    The attention returned is the softmax itself and sums to 1 over n. Locatello et al. 2020, Alg. 1.
+    The attention returned is the softmax itself and sums to 1 over n. Locatello et al. 2020,
+    Algorithm 1.
     """
     logits = torch.einsum("bnd,bpd->bnp", queries, keys).float() * queries.shape[-1] ** -0.5
     attention = logits.softmax(dim=1)
@@ -40,7 +41,7 @@ def nearest_code(
 
 
 def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor, "t H W"]:
-    """Index of the winning slot at each pixel of `size`, by bilinear upsampling of the attention."""
+    """Index of the winning slot at each pixel of `size`, by bilinear upsampling of attention."""
     frames = [
         F.interpolate(frame[None].float(), size=size, mode="bilinear", align_corners=False)
         .argmax(dim=1)

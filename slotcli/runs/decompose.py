@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,12 +19,13 @@ from torch import Tensor
 
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel
-from slotcli.errors import CannotCreateError, UsageError
+from slotcli.errors import CannotCreateError, UsageError, printable
 from slotcli.model import SlotModel
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.page import Report, write_report
 from slotcli.report.strip import StripBuilder
 from slotcli.runs.plan import PlannedClip
+from slotcli.runs.work_folder import put_in_place, work_folder
 from slotcli.spec import SlotModelSpec, spec_json
 from slotcli.tracks.masks import (
     BorderVote,
@@ -40,7 +40,7 @@ from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import FrameChunk, Size, SlotTrack
 from slotcli.video.reader import open_clip
-from slotcli.video.source import Damage, SourceInfo, printable
+from slotcli.video.source import Damage, SourceInfo, access_errors
 
 SLOT_FILE = "clip.slots.safetensors"
 RESULT = "result.json"
@@ -80,8 +80,12 @@ class ClipResult:
 
 
 def is_done(clip: PlannedClip) -> bool:
-    """Whether a complete result stands at the clip's place."""
-    return (clip.result / RESULT).is_file()
+    """Whether a complete result of this very source stands at the clip's place."""
+    try:
+        recorded = json.loads((clip.result / RESULT).read_bytes())["source"]["path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return recorded == printable(clip.source.resolve())
 
 
 def decompose_clip(
@@ -93,32 +97,22 @@ def decompose_clip(
 ) -> ClipResult:
     """Writes a clip's result folder beside its place and renames it; nothing is left on failure.
 
-    Raises CannotCreateError where a result exists and `overwrite` is off, NumericError on slots
+    Raises CannotCreateError where something exists that may not be replaced, NumericError on slots
     that are not finite, and whatever the reader raises for the source.
     """
     started = time.monotonic()
-    if clip.result.exists() and not options.overwrite:
-        raise CannotCreateError(
-            f"{printable(clip.result)}: exists already.", "Use --overwrite, or another --out."
-        )
-    with open_clip(clip.source, max_pixels=options.max_pixels) as reader:
-        work = _work_folder(clip.result)
-        made = _make(work)
-        try:
-            run = _Run(work, reader.info, loaded, options, device)
-            with ExitStack() as files:
-                run.open(files)
-                for chunk in _with_lead_in(reader.chunks(options.chunk)):
-                    run.add(chunk)
-                    progress(run.frames, _expected_frames(reader.info))
-            result = run.finish(reader.damage, clip, started)
-            _put_in_place(work, clip.result)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            for folder in made:  # parents that this clip alone had made
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-            raise
+    _require_free(clip.result, options.overwrite)
+    with access_errors(clip.source):
+        opened = open_clip(clip.source, max_pixels=options.max_pixels)
+    with opened as reader, work_folder(clip.result) as work:
+        run = _Run(work, reader.info, loaded, options, device)
+        with ExitStack() as files:
+            run.open(files)
+            for chunk in _with_lead_in(reader.chunks(options.chunk)):
+                run.add(chunk)
+                progress(run.frames, _expected_frames(reader.info))
+        result = run.finish(reader.damage, clip, started)
+        put_in_place(work, clip.result)
     return result
 
 
@@ -382,6 +376,20 @@ def trust_sentence(used: int, kept: float | None) -> str:
     )
 
 
+def _require_free(place: Path, overwrite: bool) -> None:
+    with output_errors(place):
+        if not os.path.lexists(place):
+            return
+    shown = printable(place)
+    if not (place / RESULT).is_file() or place.is_symlink():
+        # It may be the source itself, where the output folder is the source's own.
+        raise CannotCreateError(
+            f"{shown}: exists already, and is no result of slotcli.", "Choose another --out."
+        )
+    if not overwrite:
+        raise CannotCreateError(f"{shown}: exists already.", "Use --overwrite, or another --out.")
+
+
 def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
     """The same frames; the first chunk has all of the lead-in, or the whole of a shorter clip."""
     first: list[FrameChunk] = []
@@ -392,7 +400,11 @@ def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
     if first:
         fields = ("frames", "pts", "duration", "frame_index", "flags")
         joined = {name: np.concatenate([getattr(c, name) for c in first]) for name in fields}
-        yield FrameChunk(**joined)
+        joined_chunk = FrameChunk(**joined)
+        # A generator's variables outlive its yields: these frames would stay for the whole clip.
+        del first, joined
+        yield joined_chunk
+        del joined_chunk
     yield from chunks
 
 
@@ -402,32 +414,6 @@ def _expected_frames(source: SourceInfo) -> int | None:
     if source.declared_seconds and source.average_rate:
         return round(source.declared_seconds * source.average_rate)
     return None
-
-
-def _work_folder(result: Path) -> Path:
-    # A short name of its own: the clip's may be as long as the file system allows.
-    digest = hashlib.sha256(os.fsencode(result.name)).hexdigest()[:12]
-    return result.parent / f".slotcli-{digest}-{os.getpid()}.part"
-
-
-def _make(work: Path) -> list[Path]:
-    """Makes the work folder; returns those of its parents that had to be made, innermost first."""
-    missing = [folder for folder in work.parents if not folder.exists()]
-    shutil.rmtree(work, ignore_errors=True)
-    with output_errors(work):
-        work.mkdir(parents=True)
-    return missing
-
-
-def _put_in_place(work: Path, result: Path) -> None:
-    with output_errors(result):
-        if result.exists():
-            old = work.with_suffix(".old")
-            result.replace(old)
-            work.replace(result)
-            shutil.rmtree(old)
-        else:
-            work.replace(result)
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Which clips a command line means, and the folder that each result goes to."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,14 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
     found: list[tuple[Path, Path]] = []
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
-            found += _in_folder(path, recursive)
-        elif path.exists() or not glob.has_magic(text):
-            if len(inputs) == 1 and not path.exists():
-                raise NoInputError(f"{text}: there is no such file.", "Check the path.")
+        # os.path's tests, unlike Path's, take a name too long to exist for one that does not.
+        if os.path.isdir(path):
+            found += _in_folder(path, out, recursive)
+        elif os.path.exists(path) or not glob.has_magic(text):
+            if len(inputs) == 1 and not os.path.exists(path):
+                raise NoInputError(
+                    f"{text}: there is no such file.", "Check the path, and the right to read it."
+                )
             found.append((path, Path(path.name)))
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
@@ -39,39 +43,58 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
                 raise NoInputError(f"{text}: the pattern matches nothing.", "Check the pattern.")
             for match in matches:
                 found += (
-                    _in_folder(match, recursive) if match.is_dir() else [(match, Path(match.name))]
+                    _in_folder(match, out, recursive)
+                    if match.is_dir()
+                    else [(match, Path(match.name))]
                 )
-    clips: dict[Path, PlannedClip] = {}
-    taken: set[Path] = set()
+    names: dict[Path, tuple[Path, Path]] = {}
     for source, relative in found:
-        key = source.resolve()
-        if key in clips:
-            continue
-        clips[key] = PlannedClip(source, out / _free(relative, taken))
-    return list(clips.values())
+        names.setdefault(source.resolve(), (source, relative))
+    unique = list(names.values())
+    places = _places([relative for _, relative in unique])
+    return [
+        PlannedClip(source, out / place) for (source, _), place in zip(unique, places, strict=True)
+    ]
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:
+def _in_folder(folder: Path, out: Path, recursive: bool) -> list[tuple[Path, Path]]:
     everything = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    # Results are full of videos and images: those below the folder are not its clips.
+    results = out.resolve()
+    if results in folder.resolve().parents or results == folder.resolve():
+        results = None
+    everything = [
+        path
+        for path in everything
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not (results and path.resolve().is_relative_to(results))
+    ]
     videos = [
         path for path in everything if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
     ]
     clips = [(path, path.relative_to(folder)) for path in videos]
-    folders = [folder, *(path for path in everything if path.is_dir())] if recursive else [folder]
-    for candidate in folders:
-        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in candidate.iterdir()):
-            name = candidate.relative_to(folder)
-            clips.append((candidate, name if name.parts else Path(folder.resolve().name)))
+    images = {path.parent for path in everything if path.suffix.lower() in IMAGE_SUFFIXES}
+    for holder in sorted(images):
+        name = holder.relative_to(folder)
+        clips.append((holder, name if name.parts else Path(folder.resolve().name)))
     if not clips:
         advice = "Check the folder." if recursive else "Use --recursive to look below it too."
         raise NoInputError(f"{folder}: holds no video and no images.", advice)
     return clips
 
 
-def _free(relative: Path, taken: set[Path]) -> Path:
-    name, number = relative, 1
-    while name in taken:
-        number += 1
-        name = relative.with_name(f"{relative.name}-{number}")
-    taken.add(name)
-    return name
+def _places(wanted: list[Path]) -> list[Path]:
+    """The names wanted, or NAME-2, NAME-3, ... so that no result's folder is, or holds, another's.
+
+    The deepest choose first: then only what stands around others has to give way.
+    """
+    taken: set[Path] = set()
+    places: dict[int, Path] = {}
+    for index in sorted(range(len(wanted)), key=lambda index: -len(wanted[index].parts)):
+        name, number = wanted[index], 1
+        while name in taken:
+            number += 1
+            name = wanted[index].with_name(f"{wanted[index].name}-{number}")
+        taken.update((name, *name.parents))
+        places[index] = name
+    return [places[index] for index in range(len(wanted))]

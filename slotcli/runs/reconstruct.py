@@ -1,8 +1,9 @@
 """A slot file drawn again as a video, and its masks again as files."""
 
 import json
+import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,21 +12,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
 
 from slotcli.checkpoint import LoadedModel
 from slotcli.diffusion.samplers import Sampler
-from slotcli.errors import CannotCreateError, DataError, UsageError
+from slotcli.errors import CannotCreateError, DataError, NumericError, UsageError, printable
 from slotcli.model import SlotModel, denormalise
 from slotcli.runs.decompose import RESULT, SLOT_FILE, MaskFormat
+from slotcli.runs.work_folder import work_folder, work_path
 from slotcli.tracks.masks import Ffv1MaskWriter, MaskWriter, PngMaskWriter, labels_from_attention
 from slotcli.tracks.slot_file import SlotFile
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
-from slotcli.video.source import printable
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
+_MASKS: dict[MaskFormat, str] = {"png": "masks", "ffv1": "masks.mkv"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def reconstruct(
     transform = slot_file.transform
     model = loaded.module.to(device)
     noise = model.decoder.noise(torch.Generator().manual_seed(options.seed))
-    partial = out.with_name(f".{out.name}.part")
+    partial = work_path(out)
     count = len(slots)
     try:
         with VideoWriter(
@@ -90,6 +93,7 @@ def reconstruct(
             for start in range(0, count, options.batch):
                 batch = torch.from_numpy(slots[start : start + options.batch]).to(device)
                 drawn = model.decoder.render(batch, noise, options.sampler, options.evaluations)
+                _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):
                     video.write(
@@ -100,8 +104,10 @@ def reconstruct(
                 progress(min(start + options.batch, count), count)
         with output_errors(out):
             partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):  # the error that led here is the one to report
+            partial.unlink()
+        raise
 
 
 def export_masks(
@@ -112,31 +118,43 @@ def export_masks(
     `out` gets masks/ (png) and masks.mkv (ffv1). Raises CannotCreateError where these exist.
     """
     transform = slot_file.transform
-    for name in ("masks", "masks.mkv"):
-        if (out / name).exists():
-            raise CannotCreateError(
-                f"{printable(out / name)}: exists already.", "Choose another --out."
-            )
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as files:
-        writers: list[MaskWriter] = []
-        if "png" in formats:
-            writers.append(files.enter_context(PngMaskWriter(out / "masks")))
-        if "ffv1" in formats:
-            writer = Ffv1MaskWriter(out / "masks.mkv", transform.source_size, _time_base(slot_file))
-            writers.append(files.enter_context(writer))
-        for index in range(len(slot_file.pts)):
-            attention = slot_file.attention[index : index + 1]
-            labels = labels_from_attention(attention, transform, background)[0]
-            for writer in writers:
-                writer.write(labels, int(slot_file.pts[index]), int(slot_file.duration[index]))
+    places = [out / _MASKS[name] for name in formats]
+    for place in places:
+        if os.path.lexists(place):
+            raise CannotCreateError(f"{printable(place)}: exists already.", "Choose another --out.")
+    with work_folder(out / "masks") as work:
+        with ExitStack() as files:
+            writers: list[MaskWriter] = []
+            if "png" in formats:
+                writers.append(files.enter_context(PngMaskWriter(work / _MASKS["png"])))
+            if "ffv1" in formats:
+                writer = Ffv1MaskWriter(
+                    work / _MASKS["ffv1"], transform.source_size, _time_base(slot_file)
+                )
+                writers.append(files.enter_context(writer))
+            for index in range(len(slot_file.pts)):
+                attention = slot_file.attention[index : index + 1]
+                labels = labels_from_attention(attention, transform, background)[0]
+                for writer in writers:
+                    writer.write(labels, int(slot_file.pts[index]), int(slot_file.duration[index]))
+        for place in places:
+            with output_errors(place):
+                (work / place.name).replace(place)
 
 
 def recorded_background(slot_file: SlotFile) -> int | None:
     """The slot that `decompose` took for the background."""
     value: Any = slot_file.metadata["statistics"].get("background")
     return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
+
+
+def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarray, " b"]) -> None:
+    bad = ~drawn.isfinite().flatten(1).all(dim=1).cpu().numpy()
+    if bad.any():
+        raise NumericError(
+            f"Frame {frame_index[bad.argmax()]}: the pixels drawn are not finite numbers.",
+            "Try another --sampler or more --evaluations; if it stays, the model is at fault.",
+        )
 
 
 def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> np.ndarray:

@@ -20,13 +20,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from slotcli.errors import DataError, NoInputError
+from slotcli.errors import DataError, NoInputError, printable
 from slotcli.kernels import mask_argmax
 from slotcli.tracks.palette import davis_palette
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
 from slotcli.types import OUTSIDE, Size
-from slotcli.video.source import printable
 from slotcli.video.writer import VideoWriter
 
 MAX_SLOTS = OUTSIDE - 1

@@ -18,11 +18,11 @@ from jaxtyping import Float, Float16, Float32, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from slotcli.errors import DataError, NumericError
+from slotcli.errors import DataError, NumericError, printable
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import FrameChunk
-from slotcli.video.source import access_errors, printable
+from slotcli.video.source import access_errors
 
 SCHEMA = "slotcli.slots/1"
 METADATA_KEY = "slotcli"

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from slotcli.errors import AccessError, CannotCreateError, OutputError
-from slotcli.video.source import printable
+from slotcli.errors import AccessError, CannotCreateError, OutputError, printable
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 NOT_CREATABLE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}

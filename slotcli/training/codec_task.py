@@ -28,7 +28,7 @@ class CodecTask:
         held_out: UInt8[Tensor, "b 3 h w"],
         device: torch.device,
     ) -> None:
-        self.module = codec.to(device, memory_format=torch.channels_last)
+        self.module = codec.to(device).to(memory_format=torch.channels_last)
         self.figures = ["codes_used", "psnr"]
         self._options = spec.train
         self._data = data

@@ -13,6 +13,7 @@ from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.errors import CannotCreateError, NumericError, Terminated, UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.tracks.writing import output_errors
 from slotcli.training.interrupts import interrupts_deferred
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
@@ -58,8 +59,9 @@ def train(
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
     `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors) and the state to
-    resume from. Ctrl-C or SIGTERM ends the step at hand and saves it. Raises NumericError where the loss is
-    not finite, CannotCreateError where `out` holds another run and `resume` is off.
+    resume from. Ctrl-C or SIGTERM ends the step at hand, saves it, and goes on up. Raises
+    NumericError where the loss is not finite, CannotCreateError where `out` holds another run and
+    `resume` is off, and what `output_errors` raises.
     """
     options = spec.train
     module = task.module.train()
@@ -77,12 +79,8 @@ def train(
             raise UsageError(
                 f"{out}: was trained to step {first} already.", "Raise train.steps to go on."
             )
-    try:
+    with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotCreateError(
-            f"{out}: cannot be created: {error}.", "Choose another --out."
-        ) from None
     columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second", *task.figures]
     log = RunLog(out, columns, first)
     figures: dict[str, float | None] = {}

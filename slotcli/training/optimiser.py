@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from slotcli.spec import OptimiserSpec
 
@@ -42,11 +43,10 @@ class Average:
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(  # one call for all parameters: a loop costs as much as a layer
-            list(self.shadow.values()),
-            [parameter.detach() for parameter in self._parameters.values()],
-            1 - decay if self.decay else 1.0,
-        )
+        # One call for all parameters: a loop over them costs as much as a layer.
+        move = get_ema_multi_avg_fn(decay)
+        live = [parameter.detach() for parameter in self._parameters.values()]
+        move(list(self.shadow.values()), live, self.updates)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ class SlotTask:
         held_out: ClipBatch,
         device: torch.device,
     ) -> None:
-        self.module = model.to(device, memory_format=torch.channels_last)
+        self.module = model.to(device).to(memory_format=torch.channels_last)
         self.figures = [
             "degeneration",
             "position_determinism",

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from slotcli.checkpoint import load_strictly, read_tensors, write_tensors
-from slotcli.errors import CannotCreateError, DataError
+from slotcli.errors import DataError
+from slotcli.tracks.writing import output_errors
 from slotcli.training.optimiser import Average
 
 _MARKER = "COMPLETE"
@@ -31,7 +32,7 @@ def save_state(
     final = folder / f"step-{step:08d}"
     partial = folder / f".{final.name}.part"
     shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with output_errors(final):
         partial.mkdir(parents=True)
         facts = {"step": step, "updates": average.updates}
         write_tensors(partial / "weights.safetensors", module.state_dict(), facts)
@@ -41,10 +42,6 @@ def save_state(
         (partial / _MARKER).touch()
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-    except OSError as error:
-        raise CannotCreateError(
-            f"{final}: cannot be written: {error}.", "Check the disk."
-        ) from None
     for old in complete_states(folder)[:-_KEPT]:
         shutil.rmtree(old)
 

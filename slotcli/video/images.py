@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from slotcli.errors import DataError, NoInputError
+from slotcli.errors import DataError, NoInputError, printable
 from slotcli.types import FLAG_FORMAT_CHANGED, FrameChunk, Size
 from slotcli.video.pixels import on_gray, resized
-from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors, printable
+from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 from slotcli.video.timing import Clock, Picture, chunked
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))

@@ -12,12 +12,12 @@ import av
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from slotcli.errors import DataError
+from slotcli.errors import DataError, printable
 from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FrameChunk, Size
 from slotcli.video.images import ImageFolderReader
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
-from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors, printable
+from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 from slotcli.video.timing import Clock, Picture, chunked
 
 # What PyAV lets through when a hostile file leaves it without a codec, stream or valid tag.

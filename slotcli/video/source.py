@@ -1,13 +1,12 @@
 """What is known of a source of frames before and after it is decoded."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from slotcli.errors import AccessError, DataError, NoInputError
+from slotcli.errors import AccessError, DataError, NoInputError, printable
 from slotcli.types import Size
 
 MAX_PIXELS = 8192 * 8192  # of one frame; a small hostile file can declare any size
@@ -53,12 +52,6 @@ class Damage:
         """Adds a remark once."""
         if text not in self.notes:
             self.notes.append(text)
-
-
-def printable(path: Path | str) -> str:
-    """The path as text that any terminal can show: odd bytes and control characters escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from slotcli.errors import (
     OutputError,
     SlotcliError,
     UnavailableError,
+    printable,
 )
 from slotcli.types import Size
 from slotcli.video.pixels import EXACT
-from slotcli.video.source import printable
 
 MAX_TICKS = 2**31 - 1  # an MP4 sample's duration, and a time scale, in FFmpeg's muxer
 MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
