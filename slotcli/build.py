@@ -1,5 +1,7 @@
 """From a spec to networks: the only module that knows both."""
 
+import torch
+
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.diffusion.unet import UNet
@@ -19,27 +21,17 @@ from slotcli.spec import (
 from slotcli.types import Size
 
 
-def build_codec(spec: VqvaeSpec) -> Vqvae:
-    """An untrained codec."""
-    return Vqvae(
-        spec.channels,
-        spec.multipliers,
-        spec.res_blocks,
-        spec.latent_channels,
-        spec.num_codes,
-    )
+def build_codec(spec: CodecModelSpec) -> Vqvae:
+    """An untrained codec. Raises ConfigError where sizes do not divide as they must."""
+    _require_divisible(spec, spec.codec.downsampling)
+    return _vqvae(spec.codec)
 
 
 def build_model(spec: SlotModelSpec) -> SlotModel:
-    """An untrained slot model with an untrained codec. Raises ConfigError where sizes disagree."""
+    """An untrained slot model with an untrained codec. Raises ConfigError as `build_codec` does."""
     backbone = _backbone(spec.encoder.backbone)
     coarsest = spec.decoder.codec.downsampling * 2 ** (len(spec.decoder.multipliers) - 1)
-    for divisor in (2 * backbone.stride, coarsest):
-        if any(side % divisor for side in spec.size):
-            raise ConfigError(
-                f"{spec.name}: size {list(spec.size)} does not divide by {divisor}.",
-                "Choose a size that does, or fewer levels.",
-            )
+    _require_divisible(spec, 2 * backbone.stride, coarsest)
     predictor = spec.encoder.predictor
     encoder = SlotEncoder(
         backbone,
@@ -57,7 +49,32 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
 
 def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae:
     """Whatever the spec defines, untrained."""
-    return build_codec(spec.codec) if isinstance(spec, CodecModelSpec) else build_model(spec)
+    return build_codec(spec) if isinstance(spec, CodecModelSpec) else build_model(spec)
+
+
+def count_parameters(spec: SlotModelSpec | CodecModelSpec) -> int:
+    """How many parameters the spec defines, counted without making them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(spec).parameters())
+
+
+def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> None:
+    for divisor in divisors:
+        if any(side % divisor for side in spec.size):
+            raise ConfigError(
+                f"{spec.name}: size {list(spec.size)} does not divide by {divisor}.",
+                "Choose a size that does, or fewer levels.",
+            )
+
+
+def _vqvae(spec: VqvaeSpec) -> Vqvae:
+    return Vqvae(
+        spec.channels,
+        spec.multipliers,
+        spec.res_blocks,
+        spec.latent_channels,
+        spec.num_codes,
+    )
 
 
 def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn:
@@ -69,7 +86,7 @@ def _latent_diffusion(spec: SlotModelSpec) -> LatentDiffusion:
     codec = decoder.codec
     grid: Size = (spec.size[0] // codec.downsampling, spec.size[1] // codec.downsampling)
     return LatentDiffusion(
-        build_codec(codec),
+        _vqvae(codec),
         UNet(
             codec.latent_channels,
             decoder.channels,

@@ -25,6 +25,7 @@ from slotcli.errors import (
     DataError,
     NoInputError,
     UnavailableError,
+    UsageError,
 )
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
@@ -41,6 +42,12 @@ class LoadedModel:
     step: int
     sha256: str
     path: Path
+
+    def slot_model(self) -> tuple[SlotModelSpec, SlotModel]:
+        """Spec and module of a slot model. Raises UsageError where this is a codec."""
+        if isinstance(self.spec, SlotModelSpec) and isinstance(self.module, SlotModel):
+            return self.spec, self.module
+        raise UsageError(f"{self.path}: is a codec, not a slot model.", "Choose a slot model.")
 
 
 def model_folders() -> list[Path]:
@@ -65,6 +72,12 @@ def find_model(reference: str) -> Path:
             return folder
     known = ", ".join(folder.name for folder in model_folders()) or "none"
     raise NoInputError(f"{reference}: there is no such model.", f"Give a path, or one of: {known}.")
+
+
+def find_definition(reference: str) -> Path:
+    """The model.toml of a model: in its folder, or `reference` itself. Raises NoInputError."""
+    path = find_model(reference)
+    return path / DEFINITION if path.is_dir() else path
 
 
 def find_weights(reference: str) -> Path:
@@ -101,8 +114,7 @@ def load_model(reference: str) -> LoadedModel:
     except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
     load_strictly(module, tensors, str(path))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedModel(spec, module.eval(), step, digest, path)
+    return LoadedModel(spec, module.eval(), step, file_sha256(path), path)
 
 
 def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str:
@@ -153,6 +165,12 @@ def save_model(
     write_tensors(path, tensors, metadata)
 
 
+def file_sha256(path: Path) -> str:
+    """The hash of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of one of our safetensors files, or DataError."""
     try:
@@ -170,13 +188,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Writes one of our safetensors files beside `path`, then renames it into place."""
+    """Writes one of our safetensors files beside `path`, then renames it into place.
+
+    Raises CannotCreateError.
+    """
     partial = path.with_name(path.name + ".part")
     text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        partial.touch()
+        usual_mode = partial.stat().st_mode
         save_file(contiguous, partial, metadata={"slotcli": text})
+        partial.chmod(usual_mode)  # safetensors leaves its files to their owner alone
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):  # what went wrong first is what is told

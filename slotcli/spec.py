@@ -7,13 +7,14 @@ exists only where two published or shipped models differ in it.
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from slotcli.errors import ConfigError, NoInputError
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Levels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 TierName = Literal["A", "C", "E"]
 
@@ -53,7 +54,7 @@ class EncoderSpec(Record):
 class VqvaeSpec(Record):
     kind: Literal["vqvae"] = "vqvae"
     channels: PositiveInt = 64
-    multipliers: tuple[PositiveInt, ...] = (1, 2, 4)
+    multipliers: Levels = (1, 2, 4)
     res_blocks: PositiveInt = 2
     latent_channels: PositiveInt = 3
     num_codes: PositiveInt = 4096
@@ -67,7 +68,7 @@ class LatentDiffusionSpec(Record):
     kind: Literal["latent_diffusion"]
     codec: VqvaeSpec = VqvaeSpec()
     channels: PositiveInt = 128
-    multipliers: tuple[PositiveInt, ...] = (1, 2, 3, 4)
+    multipliers: Levels = (1, 2, 3, 4)
     res_blocks: PositiveInt = 2
     target: Literal["eps", "x0", "v"] = "eps"
     null_tokens: Annotated[int, Field(ge=0)] = 0
@@ -196,9 +197,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node = values
     for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
+        child: object = node.setdefault(parent, {})
+        if not isinstance(child, dict):
             raise ConfigError(
                 f"--set {override}: {parent} is not a table.", "Check the key's path."
             )
+        node = cast(dict[str, Any], child)
     node[last] = value

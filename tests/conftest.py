@@ -4,6 +4,7 @@ The definitions touch every kind of layer.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,10 +141,12 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["slotcli", *map(str, arguments)])
         threads = torch.get_num_threads()
+        usual = signal.getsignal(signal.SIGTERM)
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
         torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, usual)
         code = ended.value.code
         assert isinstance(code, int), code
         return code, out.getvalue(), err.getvalue()

@@ -57,6 +57,13 @@ def test_the_same_model_gives_the_same_bytes(
     assert list(tmp_path.rglob("*.part")) == []
 
 
+def test_a_file_has_the_mode_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "b.part").touch(0o600)  # left behind by a crash
+    (tmp_path / "a").touch()
+    write_tensors(tmp_path / "b", {"x": torch.zeros(2)}, {})
+    assert (tmp_path / "b").stat().st_mode == (tmp_path / "a").stat().st_mode
+
+
 def test_strides_do_not_show_in_the_file(tmp_path: Path) -> None:
     image = torch.randn(2, 3, 4, 5)
     for name, tensor in (("a", image), ("b", image.contiguous(memory_format=torch.channels_last))):
@@ -207,7 +214,7 @@ class TestLoadCodecInto:
     def codec_file(self, tiny_codec_spec: CodecModelSpec, tmp_path: Path) -> Path:
         torch.manual_seed(5)
         path = tmp_path / "codec" / WEIGHTS
-        save_model(path, tiny_codec_spec, build_codec(tiny_codec_spec.codec).state_dict(), 3, {})
+        save_model(path, tiny_codec_spec, build_codec(tiny_codec_spec).state_dict(), 3, {})
         return path
 
     @staticmethod

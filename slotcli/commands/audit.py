@@ -6,7 +6,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.options import Device, Model, Threads
-from slotcli.errors import LossError, UsageError
+from slotcli.errors import LossError
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,7 @@ def audit(
 ) -> None:
     """Judge a model without labels; exit code 3 says that its masks are not to be trusted."""
     from slotcli.data.datasets import VALIDATION_SEEDS
-    from slotcli.evaluation.audit import audit
-    from slotcli.evaluation.model_scores import audit_shift
+    from slotcli.evaluation.audit import audit, audit_shift
     from slotcli.evaluation.segmenter import Segmenter
     from slotcli.evaluation.sources import open_source, unrelated_frames
 
@@ -66,13 +65,10 @@ def load_slot_model(
 ) -> "tuple[LoadedModel, SlotModelSpec, SlotModel]":
     """A slot model on its device. Raises UsageError for a codec, else as load_model does."""
     from slotcli.checkpoint import load_model
-    from slotcli.model import SlotModel
-    from slotcli.spec import SlotModelSpec
 
     loaded = load_model(reference)
-    if not isinstance(loaded.module, SlotModel) or not isinstance(loaded.spec, SlotModelSpec):
-        raise UsageError(f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model.")
-    return loaded, loaded.spec, loaded.module.to(device)
+    spec, module = loaded.slot_model()
+    return loaded, spec, module.to(device)
 
 
 def show_audit(title: str, scores: "AuditScores", num_slots: int) -> None:

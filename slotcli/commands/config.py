@@ -1,12 +1,12 @@
 """slotcli config: look at definitions, check them, and what may stand in them."""
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.options import Overrides
 
 if TYPE_CHECKING:
     from slotcli.spec import CodecModelSpec, SlotModelSpec
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Definitions of models: show, validate, schema.")
 
 _DEFINITION = "A model.toml, its folder, or the name of a model that came along."
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value, over the definition. Repeatable.")
-]
 
 
 @app.command()
@@ -30,8 +27,9 @@ def show(
     values = spec_json(_load(definition, overrides))
     console.record(values)
     if not console.wants_json():
-        for line in _toml_lines(values):
-            console.result(line)
+        for key, value in console.dotted(values):
+            if value is not None:  # TOML has no null: a missing key means the same
+                console.result(f"{key} = {json.dumps(value)}")
 
 
 @app.command()
@@ -63,30 +61,18 @@ def schema() -> None:
 
 
 def _load(reference: str, overrides: list[str] | None) -> "CodecModelSpec | SlotModelSpec":
-    from slotcli.checkpoint import DEFINITION, find_model
+    from slotcli.checkpoint import find_definition
     from slotcli.spec import load_definition
 
-    path = find_model(reference)
-    return load_definition(path / DEFINITION if path.is_dir() else path, tuple(overrides or ()))
+    return load_definition(find_definition(reference), tuple(overrides or ()))
 
 
 def _try_to_build(spec: "CodecModelSpec | SlotModelSpec") -> int:
     """The number of parameters. Raises ConfigError where networks or data cannot be made so."""
-    import torch
-
-    from slotcli.build import build
+    from slotcli.build import count_parameters
     from slotcli.data.datasets import open_dataset
     from slotcli.spec import SynthSpec
 
     if isinstance(spec.train.data, SynthSpec):
         open_dataset(spec.train.data, spec.size)
-    with torch.device("meta"):  # shapes alone, no memory
-        return sum(parameter.numel() for parameter in build(spec).parameters())
-
-
-def _toml_lines(values: dict[str, Any], above: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _toml_lines(value, f"{above}{key}.")
-        elif value is not None:  # TOML has no null: a missing key means the same
-            yield f"{above}{key} = {json.dumps(value)}"
+    return count_parameters(spec)

@@ -73,6 +73,15 @@ def bug(exception: Exception) -> None:
     )
 
 
+def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested tables as rows, each with its keys joined by dots, as --set takes them."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout."""
     grid = Table(title=title, title_justify="left", box=None, header_style="bold")

@@ -95,7 +95,7 @@ def decompose(
     if failed or degraded:
         raise LossError(
             f"{len(failed)} of {len(clips)} clips failed, {degraded} lost more than allowed.",
-            "What could be had is in the output folder; each clip's result.json says what was lost.",
+            "What could be had is there; each clip's result.json says what was lost.",
         )
 
 

@@ -20,8 +20,10 @@ def info(
     facts = {"file": printable(file), **facts}
     console.record(facts)
     if not console.wants_json():
-        for key, value in _flat(facts):
-            console.result(f"{key}: {value}")
+        for key, value in console.dotted(facts):
+            if value is not None:
+                shown = " x ".join(map(str, value)) if isinstance(value, tuple) else value
+                console.result(f"{key}: {shown}")
 
 
 def _clip(path: Path) -> dict[str, Any]:
@@ -95,14 +97,3 @@ def _slot_file(path: Path) -> dict[str, Any]:
         "flagged_frames": int((found.flags != 0).sum()),
         **found.metadata,
     }
-
-
-def _flat(values: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            lines += _flat(value, f"{above}{key}.")
-        elif value is not None:
-            shown = " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            lines.append((above + key, shown))
-    return lines

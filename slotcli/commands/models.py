@@ -1,16 +1,12 @@
 """slotcli models: what came along, what is in a definition, and weights from elsewhere."""
 
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from slotcli.commands import console
 from slotcli.errors import CannotCreateError
-
-if TYPE_CHECKING:
-    from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, show, and import the authors' weights.")
 
@@ -20,6 +16,7 @@ Definition = Annotated[str, typer.Option(help="A model.toml, or the name of a mo
 @app.command("list")
 def list_models() -> None:
     """List the models that came with this installation."""
+    from slotcli.build import count_parameters
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
     from slotcli.spec import load_definition
 
@@ -29,7 +26,7 @@ def list_models() -> None:
         facts = {
             "name": folder.name,
             "kind": spec.kind,
-            "parameters": _parameters(spec),
+            "parameters": count_parameters(spec),
             "weights": (folder / WEIGHTS).is_file(),
         }
         console.record(facts)
@@ -44,10 +41,11 @@ def show_model(
     name: Annotated[str, typer.Argument(help="A model.toml, or the name of a model.")],
 ) -> None:
     """Show a definition with every default filled in, and where its card and weights are."""
-    from slotcli.checkpoint import WEIGHTS
+    from slotcli.build import count_parameters
+    from slotcli.checkpoint import WEIGHTS, find_definition
     from slotcli.spec import load_definition, spec_json
 
-    definition = _definition(name)
+    definition = find_definition(name)
     spec = load_definition(definition)
     card, weights = definition.with_name("README.md"), definition.with_name(WEIGHTS)
     files = {
@@ -56,10 +54,10 @@ def show_model(
         "weights": str(weights) if weights.is_file() else None,
     }
     values = spec_json(spec)
-    console.record({"spec": values, "parameters": _parameters(spec), **files})
+    console.record({"spec": values, "parameters": count_parameters(spec), **files})
     if not console.wants_json():
-        rows = [[key, str(value)] for key, value in _flat(values)]
-        rows.append(["(parameters)", f"{_parameters(spec):,}"])
+        rows = [[key, str(value)] for key, value in console.dotted(values)]
+        rows.append(["(parameters)", f"{count_parameters(spec):,}"])
         rows += [[f"({key})", value or "none"] for key, value in files.items()]
         console.table("", ["key", "value"], rows)
 
@@ -72,11 +70,12 @@ def import_model(
     overwrite: Annotated[bool, typer.Option(help="Replace weights that are there.")] = False,
 ) -> None:
     """Import weights of the published models. Nothing in the file is executed."""
-    from slotcli.checkpoint import DEFINITION, WEIGHTS, save_model
+    from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
     from slotcli.published import import_published
     from slotcli.spec import load_definition
+    from slotcli.tracks.writing import output_errors
 
-    source = _definition(definition)
+    source = find_definition(definition)
     spec = load_definition(source)
     text = source.read_bytes()
     weights, own_definition = out / WEIGHTS, out / DEFINITION
@@ -91,15 +90,11 @@ def import_model(
                 "Choose another folder, or give --overwrite to replace it.",
             )
     tensors, report = import_published(file, spec)
-    provenance = {"source": file.name, "sha256": _sha256(file)}
+    provenance = {"source": file.name, "sha256": file_sha256(file)}
     # The definition goes first: without weights it is still a model, the reverse is not.
-    try:
+    with output_errors(own_definition):
         out.mkdir(parents=True, exist_ok=True)
         own_definition.write_bytes(text)
-    except OSError as error:
-        raise CannotCreateError(
-            f"{own_definition}: cannot be written: {error.strerror}.", "Check the folder."
-        ) from None
     save_model(weights, spec, tensors, step=0, provenance=provenance)
     console.record(
         {"mapped": report.mapped, "dropped": report.dropped, "weights": str(weights), **provenance}
@@ -137,33 +132,3 @@ def pack_model(
     }
     save_model(weights, loaded.spec, half, loaded.step, metadata.get("provenance", {}))
     console.result(f"{weights}: step {loaded.step}, {weights.stat().st_size / 2**20:.1f} MiB")
-
-
-def _definition(reference: str) -> Path:
-    from slotcli.checkpoint import DEFINITION, find_model
-
-    path = find_model(reference)
-    return path / DEFINITION if path.is_dir() else path
-
-
-def _parameters(spec: "SlotModelSpec | CodecModelSpec") -> int:
-    import torch
-
-    from slotcli.build import build
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(spec).parameters())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        rows += (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-        )
-    return rows

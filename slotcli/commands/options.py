@@ -10,6 +10,9 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by def
 Model = Annotated[
     str, typer.Option(help="A model's name, folder or weights file (slotcli models list).")
 ]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value, over the definition. Repeatable.")
+]
 
 
 class MaskFile(StrEnum):

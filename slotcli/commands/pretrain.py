@@ -1,10 +1,9 @@
 """slotcli pretrain: a codec (VQ-VAE), before the slot model that uses it."""
 
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
-    Overrides,
     Resume,
     RunFolder,
     run_training,

@@ -47,13 +47,16 @@ def reconstruct(
     )
     from slotcli.runs.reconstruct import reconstruct as draw
     from slotcli.tracks.slot_file import read_slot_file
+    from slotcli.tracks.writing import output_errors
 
     if keep and drop:
         raise UsageError("--keep and --drop exclude each other.", "Use one of them.")
     path = find_slot_file(slots)
     slot_file = read_slot_file(path)
     target = out or path.with_name("reconstruction.mp4")
-    if target.exists() and not overwrite:
+    with output_errors(target):
+        taken = target.exists()
+    if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
     every = range(slot_file.slots.shape[1])
     kept = tuple(slot for slot in every if slot not in drop) if drop else tuple(keep or ())

@@ -1,10 +1,9 @@
 """slotcli train: a slot model on its frozen codec."""
 
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
-    Overrides,
     Resume,
     RunFolder,
     run_training,

@@ -3,20 +3,22 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slotcli.commands import console, setup
 from slotcli.errors import ConfigError
 
+if TYPE_CHECKING:
+    from slotcli.data.datasets import Dataset
+    from slotcli.spec import CodecModelSpec, SlotModelSpec
+    from slotcli.types import ClipBatch
+
 Config = Annotated[str, typer.Option(help="A model.toml, or the name of a model that came along.")]
 RunFolder = Annotated[Path, typer.Option(help="Folder of the run: log, weights, state.")]
 DataFolder = Annotated[
     Path | None, typer.Option(help="A folder of videos, in place of the definition's data.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value, over the definition. Repeatable.")
 ]
 Resume = Annotated[
     Literal["auto", "never"], typer.Option(help="Go on from the run's last complete state, or not.")
@@ -33,22 +35,20 @@ def run_training(
     device_name: str,
     threads: int | None,
 ) -> None:
-    from slotcli.checkpoint import DEFINITION, find_model, load_codec_into
+    from slotcli.checkpoint import find_definition, load_codec_into
     from slotcli.spec import CodecModelSpec, load_definition
 
-    path = find_model(config)
+    definition = find_definition(config)
     if data is not None:
         overrides = [*overrides, f'train.data={{kind="folder", path={_toml_string(str(data))}}}']
-    spec = load_definition(path / DEFINITION if path.is_dir() else path, tuple(overrides))
+    spec = load_definition(definition, tuple(overrides))
     if spec.kind != kind:
         other = "pretrain" if spec.kind == "codec" else "train"
         raise ConfigError(f"{config}: this defines a {spec.kind}.", f"Use: slotcli {other}.")
 
     import torch
 
-    from slotcli.build import build_codec, build_model
-    from slotcli.data.datasets import VideoFolder, open_dataset
-    from slotcli.data.held_out import held_out_clips
+    from slotcli.build import build_codec, build_model, count_parameters
     from slotcli.training.codec_task import CodecTask
     from slotcli.training.loop import train
     from slotcli.training.slot_task import SlotTask
@@ -58,26 +58,22 @@ def run_training(
     # The untrained weights are the seed's alone, whatever was drawn before.
     torch.manual_seed(spec.train.seed)
     if isinstance(spec, CodecModelSpec):
-        model = build_codec(spec.codec)
+        codec = build_codec(spec)
+        dataset, held_out = _clips(spec)
+        task = CodecTask(spec, codec, dataset, held_out.frames[:, 0], device)
     else:
         model = build_model(spec)
         load_codec_into(model, spec)
-    dataset = open_dataset(spec.train.data, spec.size)
-    if isinstance(dataset, VideoFolder):
-        for failed, error in dataset.unreadable.items():
-            console.warn(f"left out: {failed}: {error.what}")
-    held_out = held_out_clips(dataset, spec.train.data, spec.size)
-    if isinstance(spec, CodecModelSpec):
-        task = CodecTask(spec, model, dataset, held_out.frames[:, 0], device)
-    else:
+        dataset, held_out = _clips(spec)
         task = SlotTask(spec, model, dataset, held_out, device)
-    count = sum(parameter.numel() for parameter in model.parameters())
+    count = count_parameters(spec)
     console.note(f"{spec.name}: {count:,} parameters, {len(dataset)} clips, on {device}.")
     with console.progress(spec.name) as meter:
 
         def progress(step: int, steps: int, row: dict[str, Any]) -> None:
             eta = (steps - step) / row["steps_per_second"]
-            facts = f"loss {row['loss']:.4f}, {row['steps_per_second']:.2f} steps/s, {eta / 60:.0f} min left"
+            facts = f"loss {row['loss']:.4f}, {row['steps_per_second']:.2f} steps/s"
+            facts += f", {eta / 60:.0f} min left"
             if row.get("degeneration") is not None:
                 facts += f", degeneration {row['degeneration']:.2f}"
             meter.update(step, steps, facts)
@@ -92,6 +88,18 @@ def run_training(
             progress=progress,
         )
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
+
+
+def _clips(spec: "CodecModelSpec | SlotModelSpec") -> "tuple[Dataset, ClipBatch]":
+    """What to learn from, and what is held out."""
+    from slotcli.data.datasets import VideoFolder, open_dataset
+    from slotcli.data.held_out import held_out_clips
+
+    dataset = open_dataset(spec.train.data, spec.size)
+    if isinstance(dataset, VideoFolder):
+        for failed, error in dataset.unreadable.items():
+            console.warn(f"left out: {failed}: {error.what}")
+    return dataset, held_out_clips(dataset, spec.train.data, spec.size)
 
 
 def _toml_string(text: str) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 import torch
 
@@ -13,7 +12,9 @@ from slotcli.data.scenes import render_clips
 from slotcli.errors import ConfigError, NoInputError, SlotcliError
 from slotcli.spec import DataSpec, SynthSpec
 from slotcli.types import Clip, Size
-from slotcli.video.reader import open_clip
+from slotcli.video.images import IMAGE_SUFFIXES
+from slotcli.video.pixels import resized
+from slotcli.video.reader import VIDEO_SUFFIXES, open_clip
 
 # Seeds of rendered scenes, by use. Training stays below the first; nothing is ever trained on, or
 # selected by, a seed of TEST; the clips in samples/ are from SAMPLES.
@@ -21,25 +22,6 @@ VALIDATION_SEEDS = 1_000_000_000
 TEST_SEEDS = 2_000_000_000
 SAMPLE_SEEDS = 3_000_000_000
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".wmv",
-        ".flv",
-        ".ogv",
-        ".3gp",
-        ".gif",
-    ]
-)
 _CACHE_BYTES = 2 << 30
 _RENDERED_TOGETHER = 16
 
@@ -166,19 +148,14 @@ def open_dataset(spec: DataSpec, size: Size) -> Dataset:
 def find_clips(folder: Path) -> list[Path]:
     """Every video file under a folder, and every folder of images in it, in a fixed order."""
     files = [path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
-    images = {path.parent for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png")}
+    images = {path.parent for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
     return sorted([path for path in files if path.is_file()] + list(images))
 
 
 def _small_chunks(path: Path, size: Size) -> Iterator[np.ndarray]:
     with open_clip(path) as reader:
         for chunk in reader.chunks(32):
-            yield np.stack(
-                [
-                    cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
-                    for frame in chunk.frames
-                ]
-            )
+            yield np.stack([resized(frame, size) for frame in chunk.frames])
 
 
 def _window(clip: Clip, start: int, length: int, stride: int) -> Clip:

@@ -3,7 +3,7 @@
 import torch
 
 from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset
-from slotcli.data.scenes import render_clip
+from slotcli.data.scenes import render_clips
 from slotcli.spec import DataSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
 
@@ -17,12 +17,7 @@ def held_out_clips(
     for label-free figures alone, and fewer or shorter where it has no more.
     """
     if isinstance(spec, SynthSpec) and isinstance(data, SynthDataset):
-        rendered = [
-            render_clip(VALIDATION_SEEDS + index, data.tier(index), frames, size)
-            for index in range(clips)
-        ]
-        labels = [clip.labels for clip in rendered if clip.labels is not None]
-        return ClipBatch(torch.stack([clip.frames for clip in rendered]), torch.stack(labels))
+        return _scenes([data.tier(index) for index in range(clips)], frames, size)
     chosen = range(min(clips, len(data)))
     length = min(frames, *(data.frames(index) for index in chosen), frames)
     return ClipBatch(
@@ -33,3 +28,16 @@ def held_out_clips(
             ]
         )
     )
+
+
+def _scenes(tiers: list[str], frames: int, size: Size) -> ClipBatch:
+    """A scene of each tier in turn, of seeds one after the other."""
+    every = torch.empty(len(tiers), frames, 3, *size, dtype=torch.uint8)
+    labels = torch.empty(len(tiers), frames, *size, dtype=torch.uint8)
+    for tier in dict.fromkeys(tiers):
+        # A tier's scenes together: their physics costs hardly more than one scene's.
+        places = [place for place, other in enumerate(tiers) if other == tier]
+        batch = render_clips([VALIDATION_SEEDS + place for place in places], tier, frames, size)
+        assert batch.labels is not None
+        every[places], labels[places] = batch.frames, batch.labels
+    return ClipBatch(every, labels)

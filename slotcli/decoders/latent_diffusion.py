@@ -55,6 +55,12 @@ class LatentDiffusion(nn.Module):
         else:
             self.register_buffer("null", torch.empty(1, 0, slot_dim), persistent=False)
 
+    def train(self, mode: bool = True) -> "LatentDiffusion":
+        """Puts all but the codec, which is frozen, into training mode."""
+        super().train(mode)
+        self.codec.eval()
+        return self
+
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """The codec's latents of frames in [-1, 1], before quantisation, at about unit variance."""

@@ -5,6 +5,7 @@ are computed on the host in float64 and never depend on the data.
 """
 
 import math
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np

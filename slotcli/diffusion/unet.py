@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slotcli.errors import ConfigError
 from slotcli.kernels.normalisation import group_norm
 
 HEAD_DIM = 32
@@ -46,10 +47,18 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of positions to a context, heads of 32 channels."""
+    """Multi-head attention of positions to a context, heads of 32 channels.
+
+    Raises ConfigError where the channels do not divide into heads.
+    """
 
     def __init__(self, channels: int, context_dim: int) -> None:
         super().__init__()
+        if channels % HEAD_DIM:
+            raise ConfigError(
+                f"Attention over {channels} channels does not divide into heads of {HEAD_DIM}.",
+                "Change decoder.channels or multipliers; all levels but the first attend.",
+            )
         self.queries = nn.Linear(channels, channels, bias=False)
         self.keys = nn.Linear(context_dim, channels, bias=False)
         self.values = nn.Linear(context_dim, channels, bias=False)

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from slotcli.errors import DataError
 from slotcli.evaluation.segmentation import adjusted_rand_index, confusion
+from slotcli.types import Size
 
 MAX_POSITION_DETERMINISM = 0.5
 MIN_SHIFT_EQUIVARIANCE = 0.5
@@ -80,6 +81,11 @@ def audit(
         carry_first=carry_first,
         carry_later=carry_later,
     )
+
+
+def audit_shift(size: Size) -> int:
+    """The shift to audit a model of this size with: a fifth of the frame, in pixels."""
+    return max(1, min(size) // 5)
 
 
 def degeneration_score(
@@ -236,9 +242,7 @@ def _shares(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> Float[np.nd
     return np.stack(counts) / frames.shape[1]
 
 
-def _zoomed(
-    frames: UInt8[Tensor, "b t 3 hc wc"], size: tuple[int, int]
-) -> UInt8[Tensor, "b t 3 h w"]:
+def _zoomed(frames: UInt8[Tensor, "b t 3 hc wc"], size: Size) -> UInt8[Tensor, "b t 3 h w"]:
     """Scale clip by clip, so that only one clip at a time is held in floating point."""
     scaled = [interpolate(clip.float(), size, mode="bilinear").round().byte() for clip in frames]
     return torch.stack(scaled)

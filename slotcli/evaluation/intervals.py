@@ -7,6 +7,7 @@ import numpy as np
 
 RESAMPLES = 5000
 LEVEL = 0.95
+DRAWS_AT_ONCE = 1 << 20  # bounds the memory
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ def mean_interval(values: Sequence[float | None], *, seed: int) -> MeanInterval:
     if count < 2:
         return MeanInterval(mean, None, None, count, dropped)
     rng = np.random.default_rng(seed)
-    means = [kept[rng.integers(count, size=count)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    at_once = max(1, DRAWS_AT_ONCE // count)
+    means = [
+        kept[rng.integers(count, size=(min(at_once, RESAMPLES - first), count))].mean(axis=1)
+        for first in range(0, RESAMPLES, at_once)
+    ]
+    low, high = np.quantile(np.concatenate(means), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return MeanInterval(mean, float(low), float(high), count, dropped)

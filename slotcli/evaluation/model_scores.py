@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.errors import DataError
-from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit
+from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.intervals import MeanInterval, mean_interval
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
@@ -18,7 +18,7 @@ from slotcli.evaluation.segmentation import SegmentationScores, segmentation_sco
 from slotcli.evaluation.segmenter import Segmenter, at_size
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
-from slotcli.types import Clip, Size
+from slotcli.types import Clip
 
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
 AUDIT_FRAMES = 6  # of each clip, as in training
@@ -75,11 +75,6 @@ def evaluate_model(
         frames = torch.stack([frames[:length] for frames in for_audit])
         judged = audit(segment, frames, num_slots, shift=audit_shift(model.size))
     return Evaluation(segmentation, pictures, judged)
-
-
-def audit_shift(size: Size) -> int:
-    """The shift to audit a model of this size with: a fifth of the frame, in pixels."""
-    return max(1, min(size) // 5)
 
 
 def clip_scores(

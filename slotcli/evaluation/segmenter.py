@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -11,6 +10,7 @@ from torch import Tensor
 from slotcli.errors import NumericError
 from slotcli.model import SlotModel
 from slotcli.types import Size, SlotTrack
+from slotcli.video.pixels import resized
 
 CLIPS = 16  # encoded side by side
 FRAMES = 16  # encoded at once; longer clips go through in chunks
@@ -62,12 +62,10 @@ class Segmenter:
 
 
 def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:
-    """Frames at (height, width), averaged over areas where they shrink; themselves if they fit."""
+    """Frames resized as `resized` does it; themselves if they fit."""
     h, w = frames.shape[-2:]
     if (h, w) == size:
         return frames
-    method = cv2.INTER_AREA if h >= size[0] and w >= size[1] else cv2.INTER_LINEAR
     pictures = frames.reshape(-1, 3, h, w).permute(0, 2, 3, 1).contiguous().numpy()
-    scaled = [cv2.resize(picture, size[::-1], interpolation=method) for picture in pictures]
-    stacked = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)
-    return stacked.reshape(*frames.shape[:-2], *size)
+    scaled = np.stack([resized(picture, size) for picture in pictures])
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2).reshape(*frames.shape[:-2], *size)

@@ -1,6 +1,5 @@
 """One clip to its result folder: a single pass over the frames in constant memory."""
 
-import hashlib
 import json
 import os
 import time
@@ -11,22 +10,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from slotcli import __version__
-from slotcli.checkpoint import LoadedModel
+from slotcli.checkpoint import LoadedModel, file_sha256
 from slotcli.errors import CannotCreateError, UsageError, printable
-from slotcli.model import SlotModel
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.page import Report, write_report
 from slotcli.report.strip import StripBuilder
-from slotcli.runs.plan import PlannedClip
+from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
 from slotcli.runs.work_folder import put_in_place, work_folder
-from slotcli.spec import SlotModelSpec, spec_json
+from slotcli.spec import spec_json
 from slotcli.tracks.masks import (
     BorderVote,
     Ffv1MaskWriter,
@@ -39,11 +36,10 @@ from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, w
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import FrameChunk, Size, SlotTrack
+from slotcli.video.pixels import resized
 from slotcli.video.reader import open_clip
-from slotcli.video.source import Damage, SourceInfo, access_errors
+from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 
-SLOT_FILE = "clip.slots.safetensors"
-RESULT = "result.json"
 SCHEMA = "slotcli.result/1"
 
 # The background is settled on these first frames, whatever the chunks, so that masks can be
@@ -64,7 +60,7 @@ class DecomposeOptions:
     fit: Literal["squeeze", "crop"] = "squeeze"
     chunk: int = 16
     max_bad: float = 0.02
-    max_pixels: int = 8192 * 8192
+    max_pixels: int = MAX_PIXELS
     overwrite: bool = False
 
 
@@ -127,18 +123,13 @@ class _Run:
         options: DecomposeOptions,
         device: torch.device,
     ) -> None:
-        if not isinstance(loaded.module, SlotModel) or not isinstance(loaded.spec, SlotModelSpec):
-            raise UsageError(
-                f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model."
-            )
         self.work = work
         self.source = source
         self.loaded = loaded
-        self.spec = loaded.spec
-        self.model = loaded.module
+        self.spec, self.model = loaded.slot_model()
         self.options = options
         self.device = device
-        self.transform = fit_transform(source.size, loaded.spec.size, options.fit)
+        self.transform = fit_transform(source.size, self.spec.size, options.fit)
         self.state: Tensor | None = None
         self.background: int | None = None
         self.frames = 0
@@ -230,7 +221,7 @@ class _Run:
             "coverage": damage.coverage,
             "warnings": warnings,
             "options": metadata["run"]["options"],
-            "slots_sha256": _sha256(self.work / SLOT_FILE),
+            "slots_sha256": file_sha256(self.work / SLOT_FILE),
             "seconds": round(seconds, 3),
             "frames_per_second": round(self.frames / seconds, 3),
             "version": __version__,
@@ -251,10 +242,7 @@ class _Run:
     def _resized(self, chunk: FrameChunk) -> UInt8[np.ndarray, "t h w 3"]:
         top, left, height, width = self.transform.crop
         cropped = chunk.frames[:, top : top + height, left : left + width]
-        size = self.spec.size
-        shrinks = height >= size[0] and width >= size[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return np.stack([cv2.resize(frame, size[::-1], interpolation=method) for frame in cropped])
+        return np.stack([resized(frame, self.spec.size) for frame in cropped])
 
     def _settle_background(self, attention: Tensor) -> None:
         chosen = self.options.background
@@ -414,11 +402,6 @@ def _expected_frames(source: SourceInfo) -> int | None:
     if source.declared_seconds and source.average_rate:
         return round(source.declared_seconds * source.average_rate)
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ratio(value: Fraction) -> list[int]:

@@ -3,11 +3,15 @@
 import glob
 import os
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
-from slotcli.data.datasets import VIDEO_SUFFIXES
 from slotcli.errors import NoInputError
-from slotcli.video.images import SUFFIXES as IMAGE_SUFFIXES
+from slotcli.video.images import IMAGE_SUFFIXES
+from slotcli.video.reader import VIDEO_SUFFIXES
+
+SLOT_FILE = "clip.slots.safetensors"
+RESULT = "result.json"  # written last: it marks a result as complete
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
         path = Path(text)
         # os.path's tests, unlike Path's, take a name too long to exist for one that does not.
         if os.path.isdir(path):
-            found += _in_folder(path, out, recursive)
+            found += _in_folder(path, recursive)
         elif os.path.exists(path) or not glob.has_magic(text):
             if len(inputs) == 1 and not os.path.exists(path):
                 raise NoInputError(
@@ -38,14 +42,13 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
                 )
             found.append((path, Path(path.name)))
         else:
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            found_by_name = map(Path, sorted(glob.glob(text, recursive=True)))
+            matches = [match for match in found_by_name if not _in_result(match.resolve())]
             if not matches:
                 raise NoInputError(f"{text}: the pattern matches nothing.", "Check the pattern.")
             for match in matches:
                 found += (
-                    _in_folder(match, out, recursive)
-                    if match.is_dir()
-                    else [(match, Path(match.name))]
+                    _in_folder(match, recursive) if match.is_dir() else [(match, Path(match.name))]
                 )
     names: dict[Path, tuple[Path, Path]] = {}
     for source, relative in found:
@@ -57,17 +60,12 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
     ]
 
 
-def _in_folder(folder: Path, out: Path, recursive: bool) -> list[tuple[Path, Path]]:
-    everything = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    # Results are full of videos and images: those below the folder are not its clips.
-    results = out.resolve()
-    if results in folder.resolve().parents or results == folder.resolve():
-        results = None
+def _in_folder(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:
     everything = [
         path
-        for path in everything
+        for path in sorted(folder.rglob("*") if recursive else folder.iterdir())
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not (results and path.resolve().is_relative_to(results))
+        and not _in_result(path, below=folder)
     ]
     videos = [
         path for path in everything if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
@@ -81,6 +79,12 @@ def _in_folder(folder: Path, out: Path, recursive: bool) -> list[tuple[Path, Pat
         advice = "Check the folder." if recursive else "Use --recursive to look below it too."
         raise NoInputError(f"{folder}: holds no video and no images.", advice)
     return clips
+
+
+def _in_result(path: Path, below: Path | None = None) -> bool:
+    """Whether a path is, or is in, a result: full of videos and images that are no clips."""
+    folders = takewhile(lambda folder: folder != below, (path, *path.parents))
+    return any((folder / RESULT).is_file() and (folder / SLOT_FILE).is_file() for folder in folders)
 
 
 def _places(wanted: list[Path]) -> list[Path]:

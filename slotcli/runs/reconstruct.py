@@ -18,8 +18,9 @@ from torch import Tensor
 from slotcli.checkpoint import LoadedModel
 from slotcli.diffusion.samplers import Sampler
 from slotcli.errors import CannotCreateError, DataError, NumericError, UsageError, printable
-from slotcli.model import SlotModel, denormalise
-from slotcli.runs.decompose import RESULT, SLOT_FILE, MaskFormat
+from slotcli.model import denormalise
+from slotcli.runs.decompose import MaskFormat
+from slotcli.runs.plan import RESULT, SLOT_FILE
 from slotcli.runs.work_folder import work_folder, work_path
 from slotcli.tracks.masks import Ffv1MaskWriter, MaskWriter, PngMaskWriter, labels_from_attention
 from slotcli.tracks.slot_file import SlotFile
@@ -73,8 +74,7 @@ def reconstruct(
     Raises DataError where the slots are another model's, UsageError where `keep` names slots that
     do not exist, and what the writer raises.
     """
-    if not isinstance(loaded.module, SlotModel):
-        raise UsageError(f"{loaded.path}: is a codec, not a slot model.", "Choose a slot model.")
+    _, model = loaded.slot_model()
     if slot_file.metadata["model"].get("weights_sha256") != loaded.sha256:
         raise DataError(
             f"{loaded.path}: these are not the weights that the slots came from.",
@@ -82,7 +82,7 @@ def reconstruct(
         )
     slots = _kept(slot_file, options.keep)
     transform = slot_file.transform
-    model = loaded.module.to(device)
+    model.to(device)
     noise = model.decoder.noise(torch.Generator().manual_seed(options.seed))
     partial = work_path(out)
     count = len(slots)

@@ -29,10 +29,12 @@ Progress = Callable[[int, int, dict[str, Any]], None]
 class Task(Protocol):
     """What is trained: a module, its loss at a step, and its figures on data held out."""
 
-    module: nn.Module
     figures: list[str]
     memory: dict[str, Tensor]
     """What the task carries from step to step besides its module; changed in place only."""
+
+    @property
+    def module(self) -> nn.Module: ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's groups, each with its peak learning rate under `peak`."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from slotcli.data.datasets import Dataset
 from slotcli.data.windows import Window, draw_windows
+from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.errors import DataError
-from slotcli.evaluation.audit import audit
+from slotcli.evaluation.audit import audit, audit_shift
 from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.model import SlotModel, normalise
@@ -76,7 +77,6 @@ class SlotTask:
         )
         frames = torch.stack([self._frames(window) for window in windows])
         target = torch.stack([self._target(window) for window in windows])
-        self.module.decoder.codec.eval()
         return self.module.loss(
             normalise(frames.to(self._device)), target.to(self._device).float()
         ), {}
@@ -87,7 +87,7 @@ class SlotTask:
         frames, truth = self._held_out.frames, self._held_out.labels
         scores: dict[str, float | None] = {"slot_information": self._slot_information(frames)}
         try:
-            shift = max(1, frames.shape[-1] // 5)
+            shift = audit_shift(self._spec.size)
             figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
             scores |= {name: figures[name] for name in self.figures if name in figures}
         except DataError:  # fewer clips than the audit can speak of: the figures stay null
@@ -103,16 +103,19 @@ class SlotTask:
                 scores[name] = float(np.mean(values)) if values else None
         return scores
 
-    def _slot_information(self, frames: UInt8[Tensor, "b t 3 h w"]) -> float:
+    def _slot_information(self, frames: UInt8[Tensor, "b t 3 h w"]) -> float | None:
         """How much more the decoder errs with another clip's slots: near 0 means collapse."""
+        decoder = self.module.decoder
+        if not isinstance(decoder, LatentDiffusion):
+            return None
         clips = frames[:_CHUNK].to(self._device)
         slots = self.module.encode(clips).slots
         generator = torch.Generator().manual_seed(0)
-        target = self.module.decoder.target(normalise(clips).flatten(0, 1))
+        target = decoder.target(normalise(clips).flatten(0, 1))
         noise = torch.randn(target.shape, generator=generator).to(self._device)
         step = torch.randint(1000, (len(target),), generator=generator).to(self._device)
         own, other = (
-            self.module.decoder.loss_at(chosen.flatten(0, 1), target, noise, step).mean()
+            decoder.loss_at(chosen.flatten(0, 1), target, noise, step).mean()
             for chosen in (slots, slots.roll(1, dims=0))
         )
         return (other - own).item()

@@ -18,7 +18,7 @@ from slotcli.video.pixels import on_gray, resized
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 from slotcli.video.timing import Clock, Picture, chunked
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
 DEFAULT_IMAGE_RATE = Fraction(12)  # images a second
 
 # What Pillow raises on files that are not, or no longer, images.
@@ -57,8 +57,9 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         self.damage = Damage()
         self._max_pixels = max_pixels
         with access_errors(path):
-            files = [f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()]
-            self._files = sorted((f for f in files if f.name[0] != "."), key=_natural)
+            visible = [f for f in path.iterdir() if f.name[0] != "." and f.is_file()]
+            images = [f for f in visible if f.suffix.lower() in IMAGE_SUFFIXES]
+            self._files = sorted(images, key=_natural)
             total = sum(f.stat().st_size for f in self._files)
         if not self._files:
             raise NoInputError(

@@ -66,10 +66,10 @@ def on_gray(rgba: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt8[np.ndarray, "h w 3"
 
 
 def resized(picture: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture at (height, width): area average when it shrinks, else bilinear."""
+    """The picture at (height, width): area average where no side grows, else bilinear."""
     height, width = picture.shape[:2]
     if (height, width) == size:
         return picture
-    shrinks = size[0] * size[1] < height * width
+    shrinks = size[0] <= height and size[1] <= width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=method), np.uint8)

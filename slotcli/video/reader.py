@@ -20,6 +20,25 @@ from slotcli.video.pixels import resized, to_rgb
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 from slotcli.video.timing import Clock, Picture, chunked
 
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".3gp",
+        ".gif",
+    )
+)
 # What PyAV lets through when a hostile file leaves it without a codec, stream or valid tag.
 HOSTILE = (FFmpegError, AttributeError, IndexError, UnicodeDecodeError, ValueError)
 # A demuxer that fails this often in a row without giving a packet will not recover.

@@ -141,7 +141,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             format="matroska" if self._gray else "mp4",
             options=options,
         )
-        stream = self._container.add_stream(name, options=ENCODER_OPTIONS[codec])
+        # PyAV would declare 24 frames a second, and FFmpeg drop frames to keep to what Matroska
+        # declares. A rate of one frame a tick is what its muxer leaves out.
+        rate = 1 / self._ticks_out if self._gray else None
+        stream = self._container.add_stream(name, rate, ENCODER_OPTIONS[codec])
         stream.height, stream.width = self.size
         even = self.size[0] % 2 == 0 and self.size[1] % 2 == 0
         stream.pix_fmt = "gray" if self._gray else "yuv420p" if even else "yuv444p"

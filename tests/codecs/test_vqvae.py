@@ -99,7 +99,12 @@ def test_without_quantisation_the_codebook_follows_and_nothing_else_changes(
     assert codec.codebook.weight.grad.any()
 
 
-def test_every_part_is_trained(codec: Vqvae) -> None:
+def test_untrained_blocks_are_their_shortcuts_and_every_part_is_trained(codec: Vqvae) -> None:
+    zero = [name for name, p in codec.named_parameters() if name.endswith("weight") and not p.any()]
+    assert {name.split(".")[-2] for name in zero} == {"conv2", "out"}
+    for parameter in codec.parameters():
+        if not parameter.any():  # would hide whatever hangs on it
+            torch.nn.init.normal_(parameter, std=0.1)
     output = codec(torch.rand(2, 3, 8, 12))
     (output.frames.square().mean() + output.quantisation_loss).backward()
     assert [

@@ -1,9 +1,9 @@
 """Tiny runs of both tasks, ended in every way there is: what goes on equals what never stopped."""
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGINT, SIGTERM, raise_signal
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from torch import Tensor
 from slotcli.build import build_codec, build_model
 from slotcli.checkpoint import WEIGHTS, load_model
 from slotcli.data.datasets import SynthDataset
-from slotcli.errors import CannotCreateError, NumericError, UsageError
+from slotcli.errors import CannotCreateError, NumericError, Terminated, UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
 from slotcli.training import codec_task
 from slotcli.training.codec_task import CodecTask
@@ -64,7 +64,7 @@ def make_task(spec: Spec, clips: SynthDataset) -> CodecTask | SlotTask:
     torch.manual_seed(spec.train.seed)
     frames = torch.stack([clips.clip(index, 0, 3).frames for index in range(2)])
     if isinstance(spec, CodecModelSpec):
-        return CodecTask(spec, build_codec(spec.codec), clips, frames[:, 0], CPU)
+        return CodecTask(spec, build_codec(spec), clips, frames[:, 0], CPU)
     return SlotTask(spec, build_model(spec), clips, ClipBatch(frames), CPU)
 
 
@@ -132,8 +132,10 @@ def test_a_run_whose_last_state_is_incomplete_goes_on_from_the_one_before(
     assert_same_run(undisturbed(spec), tmp_path)
 
 
-def interrupt_in(task: CodecTask | SlotTask, method: str, call: int, times: int) -> None:
-    """Presses Ctrl-C in the middle of that call, `times` times."""
+def interrupt_in(
+    task: CodecTask | SlotTask, method: str, call: int, signals: tuple[int, ...]
+) -> None:
+    """Sends the signals, one after the other, in the middle of that call."""
     original: Callable[..., Any] = getattr(task, method)
     calls: list[None] = []
 
@@ -141,20 +143,20 @@ def interrupt_in(task: CodecTask | SlotTask, method: str, call: int, times: int)
         calls.append(None)
         result = original(*args)
         if len(calls) == call:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+            for number in signals:
+                raise_signal(number)
         return result
 
     setattr(task, method, interrupted)
 
 
 @pytest.mark.parametrize(
-    ("method", "call", "times", "saved_at"),
+    ("method", "call", "signals", "saved_at"),
     [
-        ("loss", 2, 1, 2),  # the step at hand is finished
-        ("loss", 3, 1, 3),
-        ("loss", 3, 2, 2),  # cut in two: it never happened
-        ("evaluate", 1, 1, 2),
+        ("loss", 2, (SIGINT,), 2),  # the step at hand is finished
+        ("loss", 3, (SIGTERM,), 3),
+        ("loss", 3, (SIGTERM, SIGINT), 2),  # cut in two: it never happened
+        ("evaluate", 1, (SIGINT,), 2),
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
@@ -164,13 +166,13 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     undisturbed: Callable[[Spec], Path],
     method: str,
     call: int,
-    times: int,
+    signals: tuple[int, ...],
     saved_at: int,
 ) -> None:
     spec = with_steps(spec, 4)
     task = make_task(spec, clips)
-    interrupt_in(task, method, call, times)
-    with pytest.raises(KeyboardInterrupt):
+    interrupt_in(task, method, call, signals)
+    with pytest.raises(KeyboardInterrupt if signals[-1] == SIGINT else Terminated):
         run(spec, task, tmp_path)
     assert states(tmp_path)[-1] == f"step-{saved_at:08d}"
     assert load_model(str(tmp_path)).step == saved_at
