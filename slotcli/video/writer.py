@@ -30,6 +30,9 @@ from slotcli.video.pixels import EXACT
 
 MAX_TICKS = 2**31 - 1  # an MP4 sample's duration, and a time scale, in FFmpeg's muxer
 MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
+# PyAV would declare 24 frames a second, and FFmpeg drops frames to keep to what Matroska declares.
+# Two frames a nanosecond, Matroska's unit, round to a duration of 0, which readers take for none.
+UNDECLARED_RATE = 2 * 10**9
 
 # Output must not depend on the number of processors: x264 is deterministic for a fixed number.
 ENCODER_OPTIONS = {
@@ -141,10 +144,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             format="matroska" if self._gray else "mp4",
             options=options,
         )
-        # PyAV would declare 24 frames a second, and FFmpeg drop frames to keep to what Matroska
-        # declares. A rate of one frame a tick is what its muxer leaves out.
-        rate = 1 / self._ticks_out if self._gray else None
-        stream = self._container.add_stream(name, rate, ENCODER_OPTIONS[codec])
+        rate = UNDECLARED_RATE if self._gray else None
+        stream = self._container.add_stream(name, rate, options=ENCODER_OPTIONS[codec])
         stream.height, stream.width = self.size
         even = self.size[0] % 2 == 0 and self.size[1] % 2 == 0
         stream.pix_fmt = "gray" if self._gray else "yuv420p" if even else "yuv444p"

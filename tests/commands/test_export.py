@@ -1,5 +1,7 @@
 import json
+import subprocess
 
+import av
 import numpy as np
 import pytest
 from made_clips import UNEVEN, assert_refused, decoded, make_clip, mask_files, run_in, tree
@@ -53,6 +55,18 @@ def test_only_what_was_asked_for(cli, folder, tmp_path):
     assert all(
         abs(mask - time) <= 0.0005 for mask, time in zip(mask_times, times, strict=True)
     )  # Matroska counts milliseconds
+
+
+def test_ffmpeg_drops_no_masks_to_keep_a_rate(cli, tiny_model, tmp_path):
+    make_clip(tmp_path / "clip.mp4", 40)
+    given = ["decompose", "clip.mp4", "--out", "out", "--model", tiny_model, "--masks", "ffv1"]
+    assert cli(*given, *ON)[0] == 0
+    video = tmp_path / "out/clip.mp4/masks.mkv"
+    command = ["ffmpeg", "-v", "error", "-i", video, tmp_path / "%02d.png"]
+    subprocess.run(command, check=True, timeout=60)
+    assert len(list(tmp_path.glob("*.png"))) == 40
+    with av.open(str(video)) as container:
+        assert container.streams.video[0].guessed_rate == 25
 
 
 @pytest.fixture
