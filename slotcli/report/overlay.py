@@ -89,12 +89,18 @@ def shrink(
 
 
 class OverlayWriter:
-    """overlay.mp4 at the source's timing and size, or smaller where a side exceeds 1920 pixels."""
+    """overlay.mp4 at the source's timing and size, or smaller where a side exceeds 1920 pixels.
+
+    An odd side grows by a pixel that repeats the last: browsers play 4:2:0, which has even sides.
+    """
 
     def __init__(self, path: Path, source_size: Size, time_base: Fraction, opacity: float) -> None:
         self._size = fit(source_size, (MAX_SIDE, MAX_SIDE))
         self._opacity = opacity
-        self._video = VideoWriter(path, self._size, time_base, codec="h264")
+        height, width = self._size
+        self._padding = ((0, height % 2), (0, width % 2), (0, 0))
+        even = (height + height % 2, width + width % 2)
+        self._video = VideoWriter(path, even, time_base, codec="h264")
 
     def __enter__(self) -> "OverlayWriter":
         self._video.__enter__()
@@ -117,4 +123,5 @@ class OverlayWriter:
     ) -> None:
         """Draw and write the next frame; `pts` and `duration` in ticks. Raises: OutputError."""
         small_frame, small_labels = shrink(frame, labels, self._size)
-        self._video.write(overlay_frame(small_frame, small_labels, self._opacity), pts, duration)
+        drawn = overlay_frame(small_frame, small_labels, self._opacity)
+        self._video.write(np.pad(drawn, self._padding, mode="edge"), pts, duration)

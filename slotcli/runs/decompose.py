@@ -187,6 +187,11 @@ class _Run:
         warnings = list(damage.notes)
         if lost:
             warnings.append(f"{lost} of {damage.decoded} frames were damaged or lost.")
+        if damage.timing_repaired:
+            warnings.append(
+                f"{damage.timing_repaired} of {damage.decoded} frames had no time of their own, or "
+                "one out of order: theirs is an estimate."
+            )
         if short and damage.coverage is not None:
             warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
         summaries = self.statistics.summary()

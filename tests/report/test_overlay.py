@@ -52,7 +52,10 @@ def test_fit_keeps_shape_and_never_enlarges():
     assert fit((90, 100), (180, 240)) == (90, 100)
 
 
-@pytest.mark.parametrize(("size", "expected"), [((40, 60), (40, 60)), ((20, 2400), (16, 1920))])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((40, 60), (40, 60)), ((20, 2400), (16, 1920)), ((47, 61), (48, 62)), ((1, 1), (2, 2))],
+)
 def test_overlay_video(tmp_path, size, expected):
     frame = np.full((*size, 3), 90, np.uint8)
     labels = np.zeros(size, np.uint8)
@@ -64,4 +67,5 @@ def test_overlay_video(tmp_path, size, expected):
         frames = list(container.decode(video=0))
     assert len(frames) == 3
     assert (frames[0].height, frames[0].width) == expected
+    assert frames[0].format.name == "yuv420p"  # what every browser plays
     np.testing.assert_allclose(frames[0].to_ndarray(format="rgb24"), 90, atol=4)
