@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +18,18 @@ from slotcli import __version__
 from slotcli.checkpoint import LoadedModel, file_sha256
 from slotcli.errors import CannotCreateError, UsageError, printable
 from slotcli.report.overlay import OverlayWriter
-from slotcli.report.page import Report, write_report
+from slotcli.report.page import write_report
 from slotcli.report.strip import StripBuilder
+from slotcli.runs.describe import (
+    damage_counts,
+    damage_warnings,
+    model_facts,
+    report_page,
+    run_facts,
+    source_facts,
+)
 from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
 from slotcli.runs.work_folder import put_in_place, work_folder
-from slotcli.spec import spec_json
 from slotcli.tracks.masks import (
     BorderVote,
     Ffv1MaskWriter,
@@ -184,18 +190,9 @@ class _Run:
         share = lost / max(1, damage.decoded + damage.packet_errors)
         short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
         status = "degraded" if share > self.options.max_bad or short else "ok"
-        warnings = list(damage.notes)
-        if lost:
-            warnings.append(f"{lost} of {damage.decoded} frames were damaged or lost.")
-        if damage.timing_repaired:
-            warnings.append(
-                f"{damage.timing_repaired} of {damage.decoded} frames had no time of their own, or "
-                "one out of order: theirs is an estimate."
-            )
-        if short and damage.coverage is not None:
-            warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
+        warnings = damage_warnings(damage, _MIN_COVERAGE)
         summaries = self.statistics.summary()
-        metadata = self._metadata(damage)
+        metadata = self._metadata(damage, summaries)
         self.slots.finish(self.work / SLOT_FILE, metadata)
         write_tracks_json(
             self.work / "tracks.json",
@@ -204,9 +201,8 @@ class _Run:
         )
         self.strip.write(self.work / "strip.png")
         seconds = time.monotonic() - started
-        write_report(
-            self.work / "report.html", self._report(summaries, warnings, metadata, seconds)
-        )
+        page = report_page(self.source, self.loaded, metadata, summaries, warnings, seconds)
+        write_report(self.work / "report.html", page)
         result = {
             "schema": SCHEMA,
             "status": status,
@@ -216,13 +212,7 @@ class _Run:
                 "weights_sha256": self.loaded.sha256,
                 "path": printable(self.loaded.path.resolve()),
             },
-            "counts": {
-                "frames": self.frames,
-                "packet_errors": damage.packet_errors,
-                "corrupt_frames": damage.corrupt_frames,
-                "timing_repaired": damage.timing_repaired,
-                "format_changes": damage.format_changes,
-            },
+            "counts": {"frames": self.frames, **damage_counts(damage)},
             "coverage": damage.coverage,
             "warnings": warnings,
             "options": metadata["run"]["options"],
@@ -263,89 +253,28 @@ class _Run:
                 )
             self.background = chosen
 
-    def _metadata(self, damage: Damage) -> dict[str, Any]:
-        source = self.source
-        used = [summary.slot for summary in self.statistics.summary() if summary.frames_present]
-        kept = None if self.frames < 2 else round(self.kept_sum / (self.frames - 1), 6)
+    def _metadata(self, damage: Damage, summaries: list[SlotSummary]) -> dict[str, Any]:
+        options = {
+            "background": self.options.background,
+            "fit": self.options.fit,
+            "masks": list(self.options.masks),
+        }
         return {
-            "model": {
-                "name": self.spec.name,
-                "weights_sha256": self.loaded.sha256,
-                "step": self.loaded.step,
-                "spec": spec_json(self.spec),
-            },
-            "source": {
-                "name": source.name,
-                "bytes": source.bytes,
-                "codec": source.codec,
-                "pixel_format": source.pixel_format,
-                "coded_size": list(source.coded_size),
-                "size": list(source.size),
-                "rotation": source.rotation,
-                "flipped": source.flipped,
-                "sample_aspect": _ratio(source.sample_aspect),
-                "time_base": _ratio(source.time_base),
-                "average_rate": None
-                if source.average_rate is None
-                else _ratio(source.average_rate),
-            },
+            "model": model_facts(self.loaded),
+            "source": source_facts(self.source),
             "transform": self.transform.to_json(),
             "sampling": {"stride": 1, "start": 0},
-            "run": {
-                "version": __version__,
-                "torch": torch.__version__,
-                "device": self.device.type,
-                "precision": "fp32",
-                "options": {
-                    "background": self.options.background,
-                    "fit": self.options.fit,
-                    "masks": list(self.options.masks),
-                },
-            },
+            "run": run_facts(self.device, options),
             "statistics": {
                 "frames": self.frames,
                 "background": self.background,
-                "used_slots": used,
-                "kept_pixels": kept,
+                "used_slots": [own.slot for own in summaries if own.frames_present],
+                "kept_pixels": None
+                if self.frames < 2
+                else round(self.kept_sum / (self.frames - 1), 6),
                 "corrupt_frames": damage.corrupt_frames,
             },
         }
-
-    def _report(
-        self,
-        summaries: list[SlotSummary],
-        warnings: list[str],
-        metadata: dict[str, Any],
-        seconds: float,
-    ) -> Report:
-        source, statistics = self.source, metadata["statistics"]
-        height, width = source.size
-        background = "none" if self.background is None else f"slot {self.background}"
-        return Report(
-            title=source.name,
-            trust=trust_sentence(len(statistics["used_slots"]), statistics["kept_pixels"]),
-            warnings=warnings,
-            source=[
-                ("Size", f"{width} x {height} pixels"),
-                ("Frames", str(self.frames)),
-                ("Codec", f"{source.codec}, {source.pixel_format}"),
-                ("Time base", f"{source.time_base} s"),
-            ],
-            model=[
-                ("Model", self.spec.name),
-                ("Weights", f"sha256 {self.loaded.sha256[:16]}, step {self.loaded.step}"),
-                ("Sees", f"{self.spec.size[1]} x {self.spec.size[0]} pixels, {self.options.fit}"),
-            ],
-            run=[
-                ("Version", f"slotcli {__version__}, torch {torch.__version__}"),
-                ("Device", self.device.type),
-                ("Background", background),
-                ("Time", f"{seconds:.1f} s"),
-            ],
-            slots=summaries,
-            overlay="overlay.mp4",
-            strip="strip.png",
-        )
 
 
 def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) -> Transform:
@@ -356,17 +285,6 @@ def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) ->
     scale = min(height / model[0], width / model[1])
     crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
     return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
-
-
-def trust_sentence(used: int, kept: float | None) -> str:
-    """How far to believe a result, from what can be known without labels."""
-    if used < 2:
-        return "One slot took every pixel: this result says nothing about objects."
-    moved = "" if kept is None else f" {kept:.0%} of pixels keep their slot from frame to frame."
-    return (
-        f"{used} slots are used.{moved} The model learned without labels and was never told what "
-        "an object is: look at the overlay before relying on the masks."
-    )
 
 
 def _require_free(place: Path, overwrite: bool) -> None:
@@ -407,7 +325,3 @@ def _expected_frames(source: SourceInfo) -> int | None:
     if source.declared_seconds and source.average_rate:
         return round(source.declared_seconds * source.average_rate)
     return None
-
-
-def _ratio(value: Fraction) -> list[int]:
-    return [value.numerator, value.denominator]

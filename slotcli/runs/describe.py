@@ -1,0 +1,134 @@
+"""What is said of a result: provenance in the slot file, result.json, the report page."""
+
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from slotcli import __version__
+from slotcli.checkpoint import LoadedModel
+from slotcli.report.page import Report
+from slotcli.spec import spec_json
+from slotcli.tracks.statistics import SlotSummary
+from slotcli.video.source import Damage, SourceInfo
+
+
+def model_facts(loaded: LoadedModel) -> dict[str, Any]:
+    """Which weights made the slots, by hash, and what they are weights of."""
+    return {
+        "name": loaded.spec.name,
+        "weights_sha256": loaded.sha256,
+        "step": loaded.step,
+        "spec": spec_json(loaded.spec),
+    }
+
+
+def source_facts(source: SourceInfo) -> dict[str, Any]:
+    """The source as it was found; without its path, so that a moved clip gives the same file."""
+    return {
+        "name": source.name,
+        "bytes": source.bytes,
+        "codec": source.codec,
+        "pixel_format": source.pixel_format,
+        "coded_size": list(source.coded_size),
+        "size": list(source.size),
+        "rotation": source.rotation,
+        "flipped": source.flipped,
+        "sample_aspect": _ratio(source.sample_aspect),
+        "time_base": _ratio(source.time_base),
+        "average_rate": None if source.average_rate is None else _ratio(source.average_rate),
+    }
+
+
+def run_facts(device: torch.device, options: dict[str, Any]) -> dict[str, Any]:
+    """How the slots were computed; nothing that differs between two equal runs."""
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "device": device.type,
+        "precision": "fp32",
+        "options": options,
+    }
+
+
+def damage_counts(damage: Damage) -> dict[str, int]:
+    """What was lost or repaired, in numbers."""
+    return {
+        "packet_errors": damage.packet_errors,
+        "corrupt_frames": damage.corrupt_frames,
+        "timing_repaired": damage.timing_repaired,
+        "format_changes": damage.format_changes,
+    }
+
+
+def damage_warnings(damage: Damage, min_coverage: float) -> list[str]:
+    """What was lost or repaired, in sentences."""
+    warnings = list(damage.notes)
+    lost = damage.packet_errors + damage.corrupt_frames
+    if lost:
+        warnings.append(f"{lost} of {damage.decoded} frames were damaged or lost.")
+    if damage.timing_repaired:
+        warnings.append(
+            f"{damage.timing_repaired} of {damage.decoded} frames had no time of their own, or "
+            "one out of order: theirs is an estimate."
+        )
+    if damage.coverage is not None and damage.coverage < min_coverage:
+        warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
+    return warnings
+
+
+def report_page(
+    source: SourceInfo,
+    loaded: LoadedModel,
+    metadata: dict[str, Any],
+    summaries: list[SlotSummary],
+    warnings: list[str],
+    seconds: float,
+) -> Report:
+    """The page of a result, from its metadata and statistics."""
+    statistics, run = metadata["statistics"], metadata["run"]
+    height, width = source.size
+    slot = statistics["background"]
+    return Report(
+        title=source.name,
+        trust=trust_sentence(len(statistics["used_slots"]), statistics["kept_pixels"]),
+        warnings=warnings,
+        source=[
+            ("Size", f"{width} x {height} pixels"),
+            ("Frames", str(statistics["frames"])),
+            ("Codec", f"{source.codec}, {source.pixel_format}"),
+            ("Time base", f"{source.time_base} s"),
+        ],
+        model=[
+            ("Model", loaded.spec.name),
+            ("Weights", f"sha256 {loaded.sha256[:16]}, step {loaded.step}"),
+            (
+                "Sees",
+                f"{loaded.spec.size[1]} x {loaded.spec.size[0]} pixels, {run['options']['fit']}",
+            ),
+        ],
+        run=[
+            ("Version", f"slotcli {__version__}, torch {torch.__version__}"),
+            ("Device", run["device"]),
+            ("Background", "none" if slot is None else f"slot {slot}"),
+            ("Time", f"{seconds:.1f} s"),
+        ],
+        slots=summaries,
+        overlay="overlay.mp4",
+        strip="strip.png",
+    )
+
+
+def trust_sentence(used: int, kept: float | None) -> str:
+    """How far to believe a result, from what can be known without labels."""
+    if used < 2:
+        return "One slot took every pixel: this result says nothing about objects."
+    moved = "" if kept is None else f" {kept:.0%} of pixels keep their slot from frame to frame."
+    return (
+        f"{used} slots are used.{moved} The model learned without labels and was never told what "
+        "an object is: look at the overlay before relying on the masks."
+    )
+
+
+def _ratio(value: Fraction) -> list[int]:
+    return [value.numerator, value.denominator]
