@@ -1,7 +1,6 @@
 """The slotcli program: its commands, and the one place where a failure becomes an exit code."""
 
 import errno
-import os
 import signal
 import sys
 from types import FrameType
@@ -99,8 +98,10 @@ def main() -> None:
     except Terminated:
         console.error(*_UNFINISHED)
         code = 143
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as error:
+        # rich and typer make this of a pipe that nobody reads any more (head has seen enough).
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         code = 0
     except OSError as error:
         console.error(f"{error.filename or 'input/output'}: {error.strerror}.", "Check the disk.")

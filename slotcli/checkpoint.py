@@ -4,6 +4,7 @@ The metadata is a single key of sorted JSON, since safetensors writes several ke
 order and the file would not be reproducible.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -14,16 +15,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from slotcli.build import build
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.errors import (
+    AccessError,
     CannotCreateError,
     ConfigError,
     DataError,
     NoInputError,
+    OutputError,
+    SlotcliError,
     UnavailableError,
     UsageError,
 )
@@ -160,7 +164,7 @@ def save_model(
     step: int,
     provenance: dict[str, Any],
 ) -> None:
-    """Writes a model file beside `path`, then renames it. Raises CannotCreateError."""
+    """Writes a model file beside `path`, then renames it. Raises as `write_tensors` does."""
     metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
     write_tensors(path, tensors, metadata)
 
@@ -190,7 +194,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Writes one of our safetensors files beside `path`, then renames it into place.
 
-    Raises CannotCreateError.
+    Raises OutputError (disk full, I/O error), AccessError (permission) or CannotCreateError.
     """
     partial = path.with_name(path.name + ".part")
     text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
@@ -198,14 +202,21 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        partial.touch()
-        usual_mode = partial.stat().st_mode
-        save_file(contiguous, partial, metadata={"slotcli": text})
-        partial.chmod(usual_mode)  # safetensors leaves its files to their owner alone
+        # safetensors' own writer hides which error it was, and the file from all but its owner.
+        partial.write_bytes(save(contiguous, metadata={"slotcli": text}))
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         with suppress(OSError):  # what went wrong first is what is told
             partial.unlink()
-        raise CannotCreateError(
-            f"{path}: cannot be written: {error}.", "Check the folder."
-        ) from None
+        raise _write_error(path, error) from None
+
+
+def _write_error(path: Path, error: OSError) -> SlotcliError:
+    what = f"{path}: cannot be written: {error.strerror or error}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(what, "Free some space, and run again.")
+    if error.errno == errno.EIO:
+        return OutputError(what, "Check the disk.")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return AccessError(what, "Choose a folder that you may write to.")
+    return CannotCreateError(what, "Check the folder.")

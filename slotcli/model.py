@@ -10,7 +10,7 @@ from slotcli.types import Size, SlotTrack
 
 
 class SlotModel(nn.Module):
-    """Slots of a clip, the loss that trains them, and the frames that they draw."""
+    """An encoder that makes slots of a clip, and the decoder that draws frames from them."""
 
     def __init__(self, encoder: SlotEncoder, decoder: Decoder, size: Size) -> None:
         super().__init__()
@@ -28,13 +28,6 @@ class SlotModel(nn.Module):
     ) -> SlotTrack:
         """Slots and attention of frames at the model's size; `state` as in `SlotEncoder`."""
         return self.encoder(normalise(frames), state)
-
-    def loss(
-        self, frames: Float[Tensor, "b t 3 h w"], target: Float[Tensor, "b t c i j"]
-    ) -> Float[Tensor, ""]:
-        """The decoder's loss on the slots of clips in [-1, 1]; `target` is the decoder's own."""
-        slots = self.encoder(frames).slots
-        return self.decoder.loss(slots.flatten(0, 1), target.flatten(0, 1))
 
 
 def normalise(frames: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:

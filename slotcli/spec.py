@@ -122,6 +122,7 @@ class SlotTrainSpec(OptimiserSpec):
     clip_length: PositiveInt = 3
     clip_stride: PositiveInt = 1
     timesteps: Literal["uniform", "mid"] = "uniform"
+    coherence_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class CodecModelSpec(Record):

@@ -1,5 +1,6 @@
 """One file is a whole model, and a damaged or foreign file is never taken for one."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -21,7 +22,15 @@ from slotcli.checkpoint import (
     save_model,
     write_tensors,
 )
-from slotcli.errors import CannotCreateError, DataError, NoInputError, UnavailableError
+from slotcli.errors import (
+    AccessError,
+    CannotCreateError,
+    DataError,
+    NoInputError,
+    OutputError,
+    SlotcliError,
+    UnavailableError,
+)
 from slotcli.spec import CodecModelSpec, SlotModelSpec, spec_json
 
 
@@ -69,6 +78,8 @@ def test_strides_do_not_show_in_the_file(tmp_path: Path) -> None:
     for name, tensor in (("a", image), ("b", image.contiguous(memory_format=torch.channels_last))):
         write_tensors(tmp_path / name, {"x": tensor}, {"k": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    save_file({"x": image}, tmp_path / "c", {"slotcli": '{"k":1}'})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "c").read_bytes()
     tensors, metadata = read_tensors(tmp_path / "a")
     assert torch.equal(tensors["x"], image)
     assert metadata == {"k": 1}
@@ -205,6 +216,42 @@ def test_a_folder_that_cannot_be_made(tiny_codec_spec: CodecModelSpec, tmp_path:
     (tmp_path / "file").touch()
     with pytest.raises(CannotCreateError):
         save_model(tmp_path / "file" / WEIGHTS, tiny_codec_spec, {"x": torch.zeros(1)}, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, OutputError),
+        (errno.EDQUOT, OutputError),
+        (errno.EIO, OutputError),
+        (errno.EACCES, AccessError),
+        (errno.EROFS, AccessError),
+        (errno.ENAMETOOLONG, CannotCreateError),
+    ],
+)
+def test_what_the_disk_says_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[SlotcliError]
+) -> None:
+    write_tensors(tmp_path / "a", {"x": torch.zeros(2)}, {})
+    before = (tmp_path / "a").read_bytes()
+
+    def refuse(*_: object) -> None:
+        (tmp_path / "a.part").touch()
+        raise OSError(number, "the disk said so")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(kind, match="the disk said so"):
+        write_tensors(tmp_path / "a", {"x": torch.ones(2)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.part").symlink_to("/dev/full")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # what is in the way stays there
+    with pytest.raises(OutputError, match="No space left"):
+        write_tensors(tmp_path / "a", {"x": torch.ones(2)}, {})
 
 
 class TestLoadCodecInto:

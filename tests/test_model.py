@@ -90,8 +90,9 @@ def test_the_loss_reaches_every_trainable_parameter(tiny_slot_spec: SlotModelSpe
         if parameter.requires_grad and not parameter.any():
             nn.init.normal_(parameter, std=0.1)
     frames = torch.rand(2, 3, 3, 32, 32) * 2 - 1
-    target = model.decoder.target(frames.flatten(0, 1)).unflatten(0, (2, 3))
-    model.loss(frames, target).backward()
+    target = model.decoder.target(frames.flatten(0, 1))
+    slots = model.encoder(frames).slots.flatten(0, 1)
+    model.decoder.loss(slots, target).backward()
     idle = [
         name
         for name, p in model.named_parameters()

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM end the program in the middle of its work, with a word and no traceback."""
+"""What ends the program in the middle of its work: Ctrl-C, SIGTERM, a reader that has gone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -42,3 +43,22 @@ def test_a_signal_ends_the_program_in_order(tmp_path: Path, number: int, code: i
     assert first == "error: Interrupted."
     assert second.startswith("  What was finished is kept")
     assert (tmp_path / "clips" / "index.json").is_file()
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["--json", "models", "list"], ["--help"]])
+def test_a_pipe_that_nobody_reads_ends_it_quietly(tmp_path: Path, command: list[str]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "slotcli", *command],
+            cwd=tmp_path,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")

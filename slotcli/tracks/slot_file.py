@@ -259,6 +259,8 @@ def _parse_metadata(shown: str, text: str, arrays: dict[str, np.ndarray]) -> dic
     del metadata["schema"]
     if missing := sorted(set(SECTIONS) - set(metadata)):
         raise DataError(f"The metadata of {shown} lacks {missing[0]!r}.", REMAKE)
+    if wrong := [name for name in SECTIONS if not isinstance(metadata[name], dict)]:
+        raise DataError(f"{wrong[0]!r} in the metadata of {shown} is not a table.", REMAKE)
     # An impossible crop is found here, before anybody allocates for it.
     Transform.from_json(metadata["transform"])
     return metadata
@@ -271,7 +273,7 @@ def _require_finite(
     if bad.any():
         raise NumericError(
             f"Frame {frame_index[bad.argmax()]}: the {name} are not finite numbers.",
-            "Try --precision fp32; if it stays, the model does not fit this clip.",
+            "Try --device cpu; if it stays, the model does not fit this clip.",
         )
 
 

@@ -16,10 +16,21 @@ from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
+from slotcli.training.coherence import colour_distortion
 from slotcli.types import ClipBatch
 
 _CHUNK = 16  # clips whose slots are compared in an evaluation
 _TARGET_BYTES = 2 << 30
+_AUDITED = (
+    "degeneration",
+    "position_determinism",
+    "shift_equivariance",
+    "edge_alignment",
+    "used_slots",
+    "carry_first",
+    "carry_later",
+)
+_TRUE = ("fg_ari", "ari", "miou")
 
 
 class SlotTask:
@@ -34,19 +45,8 @@ class SlotTask:
         device: torch.device,
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
-        self.figures = [
-            "degeneration",
-            "position_determinism",
-            "shift_equivariance",
-            "edge_alignment",
-            "used_slots",
-            "carry_first",
-            "carry_later",
-            "slot_information",
-            "fg_ari",
-            "ari",
-            "miou",
-        ]
+        nudged = ["denoising", "colour_distortion"] if spec.train.coherence_weight else []
+        self.figures = [*nudged, "slot_information", *_AUDITED, *_TRUE]
         self.memory: dict[str, Tensor] = {}
         self._spec = spec
         self._options = spec.train
@@ -77,9 +77,16 @@ class SlotTask:
         )
         frames = torch.stack([self._frames(window) for window in windows])
         target = torch.stack([self._target(window) for window in windows])
-        return self.module.loss(
-            normalise(frames.to(self._device)), target.to(self._device).float()
-        ), {}
+        normal = normalise(frames.to(self._device))
+        track = self.module.encoder(normal)
+        loss = self.module.decoder.loss(
+            track.slots.flatten(0, 1), target.to(self._device).float().flatten(0, 1)
+        )
+        if not self._options.coherence_weight:
+            return loss, {}
+        distortion = colour_distortion(track.attention, normal)
+        figures = {"denoising": loss.item(), "colour_distortion": distortion.item()}
+        return loss + self._options.coherence_weight * distortion, figures
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float | None]:
@@ -89,16 +96,16 @@ class SlotTask:
         try:
             shift = audit_shift(self._spec.size)
             figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
-            scores |= {name: figures[name] for name in self.figures if name in figures}
+            scores |= {name: figures[name] for name in _AUDITED}
         except DataError:  # fewer clips than the audit can speak of: the figures stay null
-            scores |= dict.fromkeys(self.figures[:7])
+            scores |= dict.fromkeys(_AUDITED)
         if truth is not None:
             found = self._segment(frames)
             each = [
                 segmentation_scores(clip, own)
                 for clip, own in zip(truth.numpy(), found, strict=True)
             ]
-            for name in ("fg_ari", "ari", "miou"):
+            for name in _TRUE:
                 values = [v for score in each if (v := getattr(score, name)) is not None]
                 scores[name] = float(np.mean(values)) if values else None
         return scores

@@ -18,7 +18,7 @@ from slotcli.video.images import ImageFolderReader
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
-from slotcli.video.timing import Clock, Picture, chunked
+from slotcli.video.timing import Clock, Guess, Picture, chunked
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -52,6 +52,7 @@ TAG_OPTIONS: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 
+DECODING_TIMES = "Times were missing or ran back; the times of decoding were used instead."
 ADVICE = "Check that it plays elsewhere; if it was copied or downloaded, do that again."
 
 
@@ -80,6 +81,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         self.path = path
         self.damage = Damage()
         self._max_pixels = max_pixels
+        self._guess = Guess()
         self._cut_off = 0  # frames that an edit list keeps for decoding only
         self._resources = ExitStack()
         try:
@@ -258,6 +260,9 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         flags = FLAG_CORRUPT if frame.is_corrupt else 0
         if ((frame.height, frame.width), frame.format.name) != self._format:
             flags |= FLAG_FORMAT_CHANGED
+        pts = self._guess.time(frame.pts, frame.dts)
+        if pts != frame.pts:
+            self.damage.note(DECODING_TIMES)
         try:
             rgb, remarks = to_rgb(frame)
         except FFmpegError as error:
@@ -266,7 +271,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         for remark in remarks:
             self.damage.note(remark)
         upright = self._orientation.upright(resized(rgb, self._square_size))
-        yield Picture(upright, frame.pts, frame.duration or 0, flags)
+        yield Picture(upright, pts, frame.duration or 0, flags)
 
 
 def _fraction(rational: Any) -> Fraction | None:

@@ -1,5 +1,6 @@
 """Gives every frame a strictly increasing timestamp and a duration, and cuts clips into chunks."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,32 @@ class Picture:
     pts: int | None  # ticks
     duration: int  # ticks, 0 where unknown
     flags: int
+
+
+class Guess:
+    """The time of each frame of one stream as FFmpeg guesses it, told in the order they are shown.
+
+    Some files give the decoding times as presentation times too, so that these run back wherever
+    frames were reordered. The kind that failed to increase less often is believed, presentation
+    times where both did equally (guess_correct_pts in FFmpeg's libavcodec/decode.c).
+    """
+
+    def __init__(self) -> None:
+        self._last_pts = self._last_dts = -math.inf
+        self._pts_faults = self._dts_faults = 0
+
+    def time(self, pts: int | None, dts: int | None) -> int | None:
+        """`pts`, or `dts` where it is missing or less believable; None where both are missing."""
+        if pts is not None:
+            self._pts_faults += pts <= self._last_pts
+        if dts is not None:
+            self._dts_faults += dts <= self._last_dts
+        by_pts = pts is not None and (dts is None or self._pts_faults <= self._dts_faults)
+        # Each stands in for the other, so that what comes after a gap is compared as well.
+        if pts is not None or dts is not None:
+            self._last_pts = dts if pts is None else pts
+            self._last_dts = pts if dts is None else dts
+        return pts if by_pts else dts
 
 
 class Clock:

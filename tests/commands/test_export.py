@@ -1,5 +1,6 @@
 import json
 import subprocess
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from made_clips import UNEVEN, assert_refused, decoded, make_clip, mask_files, run_in, tree
 
 from slotcli.tracks.masks import read_masks
+from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 
 ON = ["--device", "cpu", "--threads", "1"]
 BOTH = ["--masks", "png", "--masks", "ffv1"]
@@ -95,3 +97,12 @@ def test_refusals_leave_nothing_behind(refused, folder, tmp_path):
     assert refused(result, "--out", "/proc/out") in (73, 77)
     assert refused(result, "--out", "out", "--masks", "none") == 2
     assert refused(result) == 2
+
+
+@pytest.mark.parametrize("section", ["model", "source", "statistics"])
+def test_sections_that_are_no_tables(refused, folder, tmp_path, section):
+    slot_file = read_slot_file(folder / "plain/clip.mp4" / SLOTS)
+    for value in (3, None, []):
+        metadata = {**slot_file.metadata, section: value}
+        write_slot_file(tmp_path / SLOTS, replace(slot_file, metadata=metadata))
+        assert refused(SLOTS, "--out", "out") == 65

@@ -199,6 +199,18 @@ def test_slots_that_are_none(refused, folder, tmp_path):
         assert refused(name)[0] == 65, name
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"model": 3}, {"source": None}, {"statistics": []}, {"run": "x"}, {"sampling": 0.5}]
+)
+def test_sections_that_are_no_tables(refused, folder, tmp_path, wrong):
+    slot_file = read_slot_file(folder / ".out/clip.mp4" / SLOTS)
+    metadata = {**slot_file.metadata, **wrong}
+    write_slot_file(tmp_path / SLOTS, replace(slot_file, metadata=metadata))
+    code, err = refused(SLOTS, "-o", "x.mp4")
+    assert code == 65
+    assert "not a table" in err
+
+
 def test_wrong_command_lines(refused, folder):
     result = folder / ".out/clip.mp4"
     given = [result, "-o", "x.mp4"]

@@ -14,6 +14,7 @@ from slotcli.errors import CannotCreateError, DataError, NoInputError, NumericEr
 from slotcli.tracks.slot_file import (
     DTYPES,
     METADATA_KEY,
+    SECTIONS,
     SlotFile,
     SlotFileWriter,
     read_slot_file,
@@ -188,6 +189,18 @@ def test_bad_metadata_is_refused(tmp_path, name, edit):
     with_metadata(path, edit)
     with pytest.raises(DataError, match=name):
         read_slot_file(path)
+
+
+@pytest.mark.parametrize("value", [3, None, [], "clip"])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_sections_that_are_no_tables_are_refused(tmp_path, monkeypatch, section, value):
+    with monkeypatch.context() as patch:
+        patch.setattr("slotcli.tracks.slot_file.Transform.from_json", lambda data: None)
+        write_slot_file(
+            tmp_path / "clip", replace(example(), metadata={**METADATA, section: value})
+        )
+    with pytest.raises(DataError, match=f"{section!r} .* is not a table"):
+        read_slot_file(tmp_path / "clip")
 
 
 def test_a_later_minor_schema_is_read(tmp_path, monkeypatch):

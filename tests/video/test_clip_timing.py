@@ -1,13 +1,20 @@
 """The repair of timestamps, for all sequences and for the known kinds of fault."""
 
+import json
+import subprocess
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from video_files import encode, moving_frames, read
 
-from slotcli.video.timing import Clock
+from slotcli.types import FLAG_TIMING_REPAIRED
+from slotcli.video.timing import Clock, Guess
 
 MILLI = Fraction(1, 1000)
 
@@ -44,3 +51,85 @@ def test_faults(times, expected):
     assert [repaired for _, repaired in result] == [
         t != e for t, e in zip(times, expected, strict=True)
     ]
+
+
+TICKS = st.none() | st.integers(-9, 9)
+
+
+def guessed(frames: list[tuple[int | None, int | None]]) -> list[int | None]:
+    guess = Guess()
+    return [guess.time(pts, dts) for pts, dts in frames]
+
+
+@given(st.lists(st.tuples(TICKS, TICKS)))
+def test_guess_is_one_of_the_two_and_missing_only_with_both(frames):
+    for time, (pts, dts) in zip(guessed(frames), frames, strict=True):
+        assert time in (pts, dts)
+        assert (time is None) == (pts is None and dts is None)
+
+
+@given(st.sets(st.integers(0, 999), min_size=1).map(sorted), st.data())
+def test_increasing_presentation_times_are_believed_whatever_decoding_says(times, data):
+    frames = [(time, data.draw(TICKS)) for time in times]
+    assert guessed(frames) == times
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([(0, 2), (3, 3), (2, 4), (4, 5), (1, 6)], [0, 3, 4, 5, 6]),
+        ([(0, 2), (3, 3), (2, 4), (4, None)], [0, 3, 4, 4]),
+        ([(0, 0), (2, 2), (1, 1), (3, 3)], [0, 2, 1, 3]),  # both run back: Clock decides
+        ([(None, 1), (None, 2)], [1, 2]),
+        ([(None, 4), (3, 5)], [4, 5]),  # behind the decoding time that stood in
+        ([(5, None), (6, 4), (4, 5)], [5, 6, 4]),
+    ],
+)
+def test_guesses(frames, expected):
+    assert guessed(frames) == expected
+
+
+def reordered(path: Path, tick: int, delay: bool) -> list[int]:
+    """A clip with B-frames whose presentation times are its decoding times; the latter."""
+    options = {"bf": "3", "b-pyramid": "normal" if delay else "none", "b-adapt": "0"}
+    sound = encode(path.with_suffix(".mkv"), moving_frames(40, (48, 64)), codec_options=options)
+    times = []
+    with av.open(str(sound)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream, packet.time_base = stream, Fraction(1, 10 * tick)
+                packet.pts = packet.dts = len(times) * tick
+                packet.duration = tick
+                times.append(packet.dts)
+                out.mux(packet)
+    return times
+
+
+def best_efforts(path: Path) -> list[int]:
+    shown = ["-show_entries", "frame=best_effort_timestamp", "-of", "json"]
+    command = ["ffprobe", "-v", "error", "-select_streams", "v", *shown, str(path)]
+    out = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    return [frame["best_effort_timestamp"] for frame in json.loads(out)["frames"]]
+
+
+@pytest.mark.parametrize("delay", [True, False])
+def test_decoding_times_in_place_of_presentation_times(tmp_path, delay):
+    path = tmp_path / "clip.mp4"
+    packets = reordered(path, 1024, delay)
+    chunk, reader = read(path)
+    assert len(chunk) == len(packets) == 40
+    expected = np.array(best_efforts(path))
+    made_up = (chunk.flags & FLAG_TIMING_REPAIRED) != 0
+    np.testing.assert_array_equal(chunk.pts[~made_up], expected[~made_up])
+    # FFmpeg has no decoding time for the frames that the decoder holds when the file ends.
+    assert made_up.sum() == reader.damage.timing_repaired <= 2
+    assert not made_up[:-2].any()
+    assert (np.diff(chunk.pts[~made_up])[3:] == 1024).all()
+    assert set(chunk.pts[~made_up].tolist()) <= set(packets)
+    assert len(reader.damage.notes) == 1
+    assert "times of decoding" in reader.damage.notes[0]
+    for length in (1, 40):
+        again, _ = read(path, length)
+        np.testing.assert_array_equal(again.pts, chunk.pts)
+        np.testing.assert_array_equal(again.flags, chunk.flags)
