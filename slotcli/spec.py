@@ -123,6 +123,7 @@ class SlotTrainSpec(OptimiserSpec):
     clip_stride: PositiveInt = 1
     timesteps: Literal["uniform", "mid"] = "uniform"
     coherence_weight: Annotated[float, Field(ge=0)] = 0.0
+    freeze_encoder: bool = False
 
 
 class CodecModelSpec(Record):

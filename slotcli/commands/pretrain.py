@@ -4,6 +4,7 @@ from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
+    Init,
     Resume,
     RunFolder,
     run_training,
@@ -15,9 +16,10 @@ def pretrain(
     out: RunFolder,
     data: DataFolder = None,
     overrides: Overrides = None,
+    init: Init = None,
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Train a codec (VQ-VAE) that a slot model will stand on."""
-    run_training("codec", config, out, data, overrides or [], resume, device, threads)
+    run_training("codec", config, out, data, overrides or [], init, resume, device, threads)

@@ -4,6 +4,7 @@ from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
+    Init,
     Resume,
     RunFolder,
     run_training,
@@ -15,9 +16,10 @@ def train(
     out: RunFolder,
     data: DataFolder = None,
     overrides: Overrides = None,
+    init: Init = None,
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Train a slot model on a trained codec."""
-    run_training("slot_model", config, out, data, overrides or [], resume, device, threads)
+    run_training("slot_model", config, out, data, overrides or [], init, resume, device, threads)

@@ -20,6 +20,9 @@ RunFolder = Annotated[Path, typer.Option(help="Folder of the run: log, weights, 
 DataFolder = Annotated[
     Path | None, typer.Option(help="A folder of videos, in place of the definition's data.")
 ]
+Init = Annotated[
+    str | None, typer.Option(help="Start from the weights of this model, not from random ones.")
+]
 Resume = Annotated[
     Literal["auto", "never"], typer.Option(help="Go on from the run's last complete state, or not.")
 ]
@@ -31,11 +34,17 @@ def run_training(
     out: Path,
     data: Path | None,
     overrides: list[str],
+    init: str | None,
     resume: str,
     device_name: str,
     threads: int | None,
 ) -> None:
-    from slotcli.checkpoint import find_definition, load_codec_into
+    from slotcli.checkpoint import (
+        find_definition,
+        load_codec_into,
+        load_model,
+        load_strictly,
+    )
     from slotcli.spec import CodecModelSpec, load_definition
 
     definition = find_definition(config)
@@ -59,11 +68,15 @@ def run_training(
     torch.manual_seed(spec.train.seed)
     if isinstance(spec, CodecModelSpec):
         codec = build_codec(spec)
+        if init is not None:
+            load_strictly(codec, load_model(init).module.state_dict(), init)
         dataset, held_out = _clips(spec)
         task = CodecTask(spec, codec, dataset, held_out.frames[:, 0], device)
     else:
         model = build_model(spec)
         load_codec_into(model, spec)
+        if init is not None:
+            load_strictly(model, load_model(init).module.state_dict(), init)
         dataset, held_out = _clips(spec)
         task = SlotTask(spec, model, dataset, held_out, device)
     count = count_parameters(spec)

@@ -47,6 +47,7 @@ class SlotTask:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         nudged = ["denoising", "colour_distortion"] if spec.train.coherence_weight else []
         self.figures = [*nudged, "slot_information", *_AUDITED, *_TRUE]
+        model.encoder.requires_grad_(not spec.train.freeze_encoder)
         self.memory: dict[str, Tensor] = {}
         self._spec = spec
         self._options = spec.train
@@ -58,12 +59,15 @@ class SlotTask:
         self._target_bytes = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        encoder = list(self.module.encoder.parameters())
-        decoder = [p for p in self.module.decoder.parameters() if p.requires_grad]
-        return [
-            {"params": encoder, "peak": self._options.learning_rate},
-            {"params": decoder, "peak": self._options.decoder_learning_rate},
+        peaks = {
+            self.module.encoder: self._options.learning_rate,
+            self.module.decoder: self._options.decoder_learning_rate,
+        }
+        groups = [
+            {"params": [p for p in part.parameters() if p.requires_grad], "peak": peak}
+            for part, peak in peaks.items()
         ]
+        return [group for group in groups if group["params"]]
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         windows = draw_windows(

@@ -44,16 +44,19 @@ class Guess:
 
     def time(self, pts: int | None, dts: int | None) -> int | None:
         """`pts`, or `dts` where it is missing or less believable; None where both are missing."""
-        if pts is not None:
-            self._pts_faults += pts <= self._last_pts
-        if dts is not None:
-            self._dts_faults += dts <= self._last_dts
-        by_pts = pts is not None and (dts is None or self._pts_faults <= self._dts_faults)
         # Each stands in for the other, so that what comes after a gap is compared as well.
-        if pts is not None or dts is not None:
-            self._last_pts = dts if pts is None else pts
-            self._last_dts = pts if dts is None else dts
-        return pts if by_pts else dts
+        if pts is None:
+            self._last_pts = self._last_pts if dts is None else dts
+        else:
+            self._pts_faults += pts <= self._last_pts
+            self._last_pts = pts
+        if dts is None:
+            self._last_dts = self._last_dts if pts is None else pts
+        else:
+            self._dts_faults += dts <= self._last_dts
+            self._last_dts = dts
+        by_pts = dts is None or self._pts_faults <= self._dts_faults
+        return pts if pts is not None and by_pts else dts
 
 
 class Clock:
