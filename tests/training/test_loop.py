@@ -262,3 +262,29 @@ def test_stored_targets_are_those_of_the_window(
     for frames, target in seen:
         wanted = task.module.decoder.target(frames.flatten(0, 1)).unflatten(0, (2, 2))
         torch.testing.assert_close(target, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_encoder_stands_while_the_decoder_learns(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset, tmp_path: Path
+) -> None:
+    train_spec = tiny_slot_spec.train.model_copy(update={"freeze_encoder": True})
+    spec = tiny_slot_spec.model_copy(update={"train": train_spec})
+    task = make_task(spec, clips)
+    assert isinstance(task, SlotTask)
+    before = {name: value.clone() for name, value in task.module.state_dict().items()}
+    run(spec, task, tmp_path)
+    after = load_model(str(tmp_path)).module.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+
+
+def test_the_nudge_is_logged_and_reaches_the_encoder(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    train_spec = tiny_slot_spec.train.model_copy(update={"coherence_weight": 1.0})
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    assert isinstance(task, SlotTask)
+    loss, figures = task.loss(0)
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["colour_distortion"])
+    loss.backward()
+    assert task.module.encoder.initial_slots.grad is not None
