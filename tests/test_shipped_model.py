@@ -1,0 +1,54 @@
+"""The model and the samples that come along, as a newcomer meets them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slotcli.checkpoint import load_model
+from slotcli.evaluation.baselines import grid, stripes
+from slotcli.evaluation.segmentation import segmentation_scores
+from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.tracks.masks import read_masks
+from slotcli.video.reader import open_clip
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
+
+
+@pytest.mark.parametrize("tier", ["tier-a", "tier-c", "tier-e"])
+def test_samples_have_masks_of_their_size(tier: str) -> None:
+    with open_clip(SAMPLES / f"{tier}.mp4") as reader:
+        frames = np.concatenate([chunk.frames for chunk in reader.chunks(8)])
+    truth = np.stack(list(read_masks(SAMPLES / f"{tier}.masks.mkv")))
+    assert truth.shape == frames.shape[:3] == (24, 128, 128)
+    assert set(np.unique(truth)) == set(range(int(truth.max()) + 1))
+
+
+def test_the_default_model_beats_stripes_and_grid_on_a_sample(cli, tmp_path: Path) -> None:
+    code, _, err = cli("decompose", SAMPLES / "tier-a.mp4", "--out", tmp_path, "--threads", 1)
+    assert code == 0, err
+    assert "tiny-64" in err  # it says which model it used
+    found = np.stack(list(read_masks(tmp_path / "tier-a.mp4" / "masks")))
+    truth = np.stack(list(read_masks(SAMPLES / "tier-a.masks.mkv")))
+    own = segmentation_scores(truth, found)
+    frames = torch.zeros(24, 3, 128, 128, dtype=torch.uint8)
+    for trivial in (stripes, grid):
+        other = segmentation_scores(truth, trivial(frames, 8, 0))
+        assert own.ari is not None
+        assert other.ari is not None
+        assert own.miou is not None
+        assert other.miou is not None
+        assert own.ari > other.ari
+        assert own.miou > other.miou
+
+
+def test_the_shipped_codec_is_the_one_inside_the_shipped_model() -> None:
+    model, codec = load_model("tiny-64"), load_model("vqvae-tiny-64")
+    assert isinstance(model.spec, SlotModelSpec)
+    assert isinstance(codec.spec, CodecModelSpec)
+    assert model.spec.decoder.codec == codec.spec.codec
+    inside = model.module.get_submodule("decoder.codec").state_dict()
+    for name, tensor in codec.module.state_dict().items():
+        torch.testing.assert_close(inside[name], tensor, rtol=1e-3, atol=1e-4)
