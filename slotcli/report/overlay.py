@@ -3,7 +3,7 @@
 import colorsys
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,13 +106,8 @@ class OverlayWriter:
         self._video.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._video.__exit__(kind, error, trace)
+    def __exit__(self, *details: Any) -> None:
+        self._video.__exit__(*details)
 
     def write(
         self,

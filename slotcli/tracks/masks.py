@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -83,12 +82,7 @@ class MaskWriter(Protocol):
 
     def __enter__(self) -> "MaskWriter": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *details: Any) -> None: ...
 
     def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None: ...
 
@@ -106,12 +100,7 @@ class PngMaskWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: Any) -> None:
         pass
 
     def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
@@ -138,13 +127,8 @@ class Ffv1MaskWriter:
         self._video.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._video.__exit__(kind, error, trace)
+    def __exit__(self, *details: Any) -> None:
+        self._video.__exit__(*details)
 
     def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
         """Write the next frame; `pts` and `duration` in ticks. Raises: OutputError and its kin."""
