@@ -34,8 +34,7 @@ MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
 # Two frames a nanosecond, Matroska's unit, round to a duration of 0, which readers take for none.
 UNDECLARED_RATE = 2 * 10**9
 
-# One thread: output must not depend on the number of processors, and with four x264 gave other
-# bytes once in many runs on a busy machine.
+# One thread: output must not depend on the number of processors, nor on how busy they are.
 ENCODER_OPTIONS = {
     "h264": {"crf": "18", "preset": "fast", "bf": "0", "threads": "1"},
     "ffv1-gray": {"level": "3", "slicecrc": "1", "threads": "1"},
