@@ -2,8 +2,12 @@
 
 import torch
 
+from slotcli.codecs.dvae import Dvae
+from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.decoders.spatial_broadcast import SpatialBroadcast
+from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.encoder import SlotEncoder
@@ -13,25 +17,28 @@ from slotcli.model import SlotModel
 from slotcli.spec import (
     BackboneSpec,
     CodecModelSpec,
-    LatentDiffusionSpec,
+    DecoderSpec,
+    DvaeSpec,
+    PixelsSpec,
     ResNet18Spec,
     SlotModelSpec,
+    SpatialBroadcastSpec,
+    TokenTransformerSpec,
     VqvaeSpec,
 )
 from slotcli.types import Size
 
 
-def build_codec(spec: CodecModelSpec) -> Vqvae:
+def build_codec(spec: CodecModelSpec) -> Vqvae | Dvae:
     """An untrained codec. Raises ConfigError where sizes do not divide as they must."""
     _require_divisible(spec, spec.codec.downsampling)
-    return _vqvae(spec.codec)
+    return _dvae(spec.codec) if isinstance(spec.codec, DvaeSpec) else _vqvae(spec.codec)
 
 
 def build_model(spec: SlotModelSpec) -> SlotModel:
     """An untrained slot model with an untrained codec. Raises ConfigError as `build_codec` does."""
     backbone = _backbone(spec.encoder.backbone)
-    coarsest = spec.decoder.codec.downsampling * 2 ** (len(spec.decoder.multipliers) - 1)
-    _require_divisible(spec, 2 * backbone.stride, coarsest)
+    _require_divisible(spec, 2 * backbone.stride, _coarsest(spec.decoder))
     predictor = spec.encoder.predictor
     encoder = SlotEncoder(
         backbone,
@@ -44,10 +51,10 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         iterations=spec.encoder.iterations,
         first_iterations=spec.encoder.first_iterations,
     )
-    return SlotModel(encoder, _latent_diffusion(spec), spec.size)
+    return SlotModel(encoder, _decoder(spec), spec.size)
 
 
-def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae:
+def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
     """Whatever the spec defines, untrained."""
     return build_codec(spec) if isinstance(spec, CodecModelSpec) else build_model(spec)
 
@@ -67,6 +74,19 @@ def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> 
             )
 
 
+def _coarsest(spec: DecoderSpec) -> int:
+    """The factor by which the smallest map of a decoder is smaller than its frames."""
+    if isinstance(spec, SpatialBroadcastSpec):
+        return 2**SpatialBroadcast.doublings
+    if isinstance(spec, TokenTransformerSpec):
+        return spec.codec.downsampling
+    return spec.codec.downsampling * 2 ** (len(spec.multipliers) - 1)
+
+
+def _dvae(spec: DvaeSpec) -> Dvae:
+    return Dvae(spec.channels, spec.num_codes)
+
+
 def _vqvae(spec: VqvaeSpec) -> Vqvae:
     return Vqvae(
         spec.channels,
@@ -81,23 +101,31 @@ def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn:
     return ResNet18() if isinstance(spec, ResNet18Spec) else CompactCnn(spec.channels)
 
 
-def _latent_diffusion(spec: SlotModelSpec) -> LatentDiffusion:
-    decoder: LatentDiffusionSpec = spec.decoder
+def _decoder(spec: SlotModelSpec) -> SpatialBroadcast | TokenTransformer | LatentDiffusion:
+    decoder = spec.decoder
+    if isinstance(decoder, SpatialBroadcastSpec):
+        return SpatialBroadcast(size=spec.size, slot_dim=spec.slot_dim, channels=decoder.channels)
+    if isinstance(decoder, TokenTransformerSpec):
+        return TokenTransformer(
+            _dvae(decoder.codec),
+            grid=_grid(spec.size, decoder.codec.downsampling),
+            slot_dim=spec.slot_dim,
+            blocks=decoder.blocks,
+            heads=decoder.heads,
+        )
     codec = decoder.codec
-    grid: Size = (spec.size[0] // codec.downsampling, spec.size[1] // codec.downsampling)
+    channels = codec.latent_channels
     return LatentDiffusion(
-        _vqvae(codec),
-        UNet(
-            codec.latent_channels,
-            decoder.channels,
-            decoder.multipliers,
-            decoder.res_blocks,
-            spec.slot_dim,
-        ),
-        latent_shape=(codec.latent_channels, *grid),
+        Pixels() if isinstance(codec, PixelsSpec) else _vqvae(codec),
+        UNet(channels, decoder.channels, decoder.multipliers, decoder.res_blocks, spec.slot_dim),
+        latent_shape=(channels, *_grid(spec.size, codec.downsampling)),
         slot_dim=spec.slot_dim,
         target=decoder.target,
         null_tokens=decoder.null_tokens,
         latent_scale=decoder.latent_scale,
         timesteps=spec.train.timesteps,
     )
+
+
+def _grid(size: Size, downsampling: int) -> Size:
+    return size[0] // downsampling, size[1] // downsampling

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from slotcli.build import build
+from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.errors import (
     AccessError,
@@ -42,7 +43,7 @@ DEFINITION = "model.toml"
 @dataclass(frozen=True)
 class LoadedModel:
     spec: SlotModelSpec | CodecModelSpec
-    module: SlotModel | Vqvae
+    module: SlotModel | Vqvae | Dvae
     step: int
     sha256: str
     path: Path
@@ -121,14 +122,18 @@ def load_model(reference: str) -> LoadedModel:
     return LoadedModel(spec, module.eval(), step, file_sha256(path), path)
 
 
-def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str:
+def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
     """Puts the trained codec that the spec names into the model's decoder; returns its hash.
+
+    None, and nothing done, for a decoder that works without one.
 
     Raises UnavailableError where its weights are missing and DataError where it is another codec:
     a decoder on an untrained codec would train, and never draw anything.
     """
+    if spec.train.codec is None:
+        return None
     loaded = load_model(spec.train.codec)
-    if not isinstance(loaded.spec, CodecModelSpec) or loaded.spec.codec != spec.decoder.codec:
+    if not isinstance(loaded.spec, CodecModelSpec) or loaded.spec.codec != spec.codec:
         raise DataError(
             f"{loaded.path}: this is not the codec that {spec.name} defines.",
             "Make [decoder] codec and the codec's own definition the same, or set train.codec.",

@@ -29,6 +29,13 @@ class SlotModel(nn.Module):
         """Slots and attention of frames at the model's size; `state` as in `SlotEncoder`."""
         return self.encoder(normalise(frames), state)
 
+    @torch.inference_mode()
+    def soft_masks(self, track: SlotTrack) -> Float[Tensor, "b t n h w"]:
+        """Each slot's share of every place, as `Decoder.soft_masks`, for a clip or its chunk."""
+        frames = track.slots.shape[:2]
+        shares = self.decoder.soft_masks(track.slots.flatten(0, 1), track.attention.flatten(0, 1))
+        return shares.unflatten(0, frames)
+
 
 def normalise(frames: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     """Frames from 0..255 to [-1, 1]."""

@@ -9,7 +9,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from slotcli.errors import ConfigError, NoInputError
 
@@ -17,6 +25,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Levels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 TierName = Literal["A", "C", "E"]
+SplitName = Literal["train", "validation", "test"]
 
 
 class Record(BaseModel):
@@ -64,9 +73,55 @@ class VqvaeSpec(Record):
         return 2 ** (len(self.multipliers) - 1)
 
 
+class DvaeSpec(Record):
+    """The discrete VAE of SLATE and STEVE: one token for each 4x4 block of pixels."""
+
+    kind: Literal["dvae"] = "dvae"
+    channels: PositiveInt = 64
+    num_codes: PositiveInt = 4096
+
+    @property
+    def downsampling(self) -> int:
+        return 4
+
+
+class PixelsSpec(Record):
+    """No codec: latents are the pixels themselves, and there is nothing to train beforehand."""
+
+    kind: Literal["pixels"]
+
+    @property
+    def downsampling(self) -> int:
+        return 1
+
+    @property
+    def latent_channels(self) -> int:
+        return 3
+
+
+def _vqvae_unless_said(value: object) -> object:
+    return {"kind": "vqvae"} | cast(dict[str, Any], value) if isinstance(value, dict) else value
+
+
+class SpatialBroadcastSpec(Record):
+    kind: Literal["spatial_broadcast"]
+    channels: PositiveInt = 64
+
+
+class TokenTransformerSpec(Record):
+    kind: Literal["token_transformer"]
+    codec: DvaeSpec = DvaeSpec()
+    blocks: PositiveInt = 8
+    heads: PositiveInt = 4
+
+
 class LatentDiffusionSpec(Record):
     kind: Literal["latent_diffusion"]
-    codec: VqvaeSpec = VqvaeSpec()
+    codec: Annotated[
+        VqvaeSpec | PixelsSpec,
+        Field(discriminator="kind"),
+        BeforeValidator(_vqvae_unless_said),
+    ] = VqvaeSpec()
     channels: PositiveInt = 128
     multipliers: Levels = (1, 2, 3, 4)
     res_blocks: PositiveInt = 2
@@ -92,7 +147,15 @@ class FolderSpec(Record):
     path: str
 
 
-DataSpec = Annotated[SynthSpec | FolderSpec, Field(discriminator="kind")]
+class PublicSpec(Record):
+    """A split of a published data set, in any layout that is in use for it."""
+
+    kind: Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
+    path: str
+    split: SplitName = "train"
+
+
+DataSpec = Annotated[SynthSpec | FolderSpec | PublicSpec, Field(discriminator="kind")]
 
 
 class OptimiserSpec(Record):
@@ -109,14 +172,18 @@ class OptimiserSpec(Record):
 
 
 class CodecTrainSpec(OptimiserSpec):
+    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one."""
+
     data: DataSpec = SynthSpec()
-    perceptual_weight: Annotated[float, Field(ge=0)] = 1.0
+    perceptual_weight: Annotated[float, Field(ge=0)] = 0.0
     gradient_weight: Annotated[float, Field(ge=0)] = 0.0
     quantise_from: Fraction = 0.0
 
 
 class SlotTrainSpec(OptimiserSpec):
-    codec: str
+    """`codec` is the trained codec of the decoder, None for a decoder that works without one."""
+
+    codec: str | None = None
     data: DataSpec = SynthSpec()
     decoder_learning_rate: Annotated[float, Field(gt=0)]
     clip_length: PositiveInt = 3
@@ -130,8 +197,27 @@ class CodecModelSpec(Record):
     kind: Literal["codec"]
     name: str
     size: tuple[PositiveInt, PositiveInt] = (128, 128)
-    codec: VqvaeSpec = VqvaeSpec()
+    codec: Annotated[
+        VqvaeSpec | DvaeSpec, Field(discriminator="kind"), BeforeValidator(_vqvae_unless_said)
+    ] = VqvaeSpec()
     train: CodecTrainSpec
+
+    @model_validator(mode="after")
+    def _training_fits_the_codec(self) -> "CodecModelSpec":
+        train = self.train
+        if isinstance(self.codec, DvaeSpec) and (
+            train.perceptual_weight or train.gradient_weight or train.quantise_from
+        ):
+            raise ValueError(
+                "train.perceptual_weight, gradient_weight and quantise_from are for a VQ-VAE;"
+                " a dVAE learns from squared errors alone"
+            )
+        return self
+
+
+DecoderSpec = Annotated[
+    SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec, Field(discriminator="kind")
+]
 
 
 class SlotModelSpec(Record):
@@ -141,8 +227,22 @@ class SlotModelSpec(Record):
     num_slots: PositiveInt
     slot_dim: PositiveInt = 192
     encoder: EncoderSpec
-    decoder: LatentDiffusionSpec
+    decoder: DecoderSpec
     train: SlotTrainSpec
+
+    @property
+    def codec(self) -> VqvaeSpec | DvaeSpec | None:
+        """The codec that has to be trained before the model, if it has one."""
+        codec = getattr(self.decoder, "codec", None)
+        return codec if isinstance(codec, VqvaeSpec | DvaeSpec) else None
+
+    @model_validator(mode="after")
+    def _codec_is_named(self) -> "SlotModelSpec":
+        if self.codec is not None and self.train.codec is None:
+            raise ValueError("train.codec is missing: this decoder needs a trained codec")
+        if self.codec is None and self.train.codec is not None:
+            raise ValueError("train.codec is given, but this decoder works without a codec")
+        return self
 
 
 ModelSpec = Annotated[CodecModelSpec | SlotModelSpec, Field(discriminator="kind")]
@@ -155,10 +255,12 @@ def parse_spec(values: dict[str, Any], origin: str) -> CodecModelSpec | SlotMode
         return _adapter.validate_python(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        # The union's tag stands first in the path; the reader of the file never wrote it there.
-        path = ".".join(str(part) for part in first["loc"][1:]) or "kind"
+        path = _written_path(values, first["loc"])
+        if not path and first["type"] != "value_error":
+            path = "kind"
+        where = f"{origin}: {path}" if path else origin
         raise ConfigError(
-            f"{origin}: {path}: {first['msg']}.",
+            f"{where}: {first['msg'].removeprefix('Value error, ')}.",
             "Correct that key; the definitions under models/ show every key there is.",
         ) from None
 
@@ -184,6 +286,20 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
 def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
     """The spec as plain values that `parse_spec` reads back."""
     return json.loads(spec.model_dump_json())
+
+
+def _written_path(values: dict[str, Any], location: tuple[int | str, ...]) -> str:
+    """The path of a wrong knob without the tags of unions, which nobody wrote there."""
+    node = values
+    parts: list[str] = []
+    # The model's own tag comes first, and may be the name of a table too.
+    for part in location[1:]:
+        if part not in node and node.get("kind") == part:
+            continue
+        parts.append(str(part))
+        child: object = node.get(str(part))
+        node = cast(dict[str, Any], child) if isinstance(child, dict) else {}
+    return ".".join(parts)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ Cli = Callable[..., tuple[int, str, str]]
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _CODEC = {
+    "kind": "vqvae",
     "channels": 8,
     "multipliers": [1, 2],
     "res_blocks": 1,
@@ -86,6 +88,90 @@ def tiny_slot_spec() -> SlotModelSpec:
     )
     assert isinstance(spec, SlotModelSpec)
     return spec
+
+
+_DIFFUSION = {
+    "kind": "latent_diffusion",
+    "codec": _CODEC,
+    "channels": 32,
+    "multipliers": [1, 2],
+    "res_blocks": 1,
+}
+_TOKENS = {
+    "kind": "token_transformer",
+    "codec": {"kind": "dvae", "channels": 8, "num_codes": 16},
+    "blocks": 2,
+    "heads": 2,
+}
+_BROADCAST = {"kind": "spatial_broadcast", "channels": 8}
+# Decoder, and whether the system is one for videos; the codec's name follows from the decoder.
+SYSTEMS: dict[str, tuple[dict[str, Any], bool]] = {
+    "slot-attention": (_BROADCAST, False),
+    "slate": (_TOKENS, False),
+    "savi": (_BROADCAST, True),
+    "steve": (_TOKENS, True),
+    "slotdiffusion": (_DIFFUSION, True),
+}
+
+
+@pytest.fixture(scope="session", params=SYSTEMS)
+def system_spec(request: pytest.FixtureRequest) -> SlotModelSpec:
+    """Each of the five systems in turn, small."""
+    decoder, video = SYSTEMS[request.param]
+    codecs = {"token_transformer": "tiny-dvae", "latent_diffusion": "tiny-codec"}
+    spec = parse_spec(
+        {
+            "kind": "slot_model",
+            "name": request.param,
+            "size": [32, 32],
+            "num_slots": 3,
+            "slot_dim": 16,
+            "encoder": {
+                "backbone": {"kind": "compact_cnn", "channels": 8},
+                "predictor": {"layers": 1} if video else None,
+                "iterations": 2,
+                "first_iterations": 2 if video else 3,
+            },
+            "decoder": decoder,
+            "train": _TRAIN
+            | {
+                "codec": codecs.get(decoder["kind"]),
+                "decoder_learning_rate": 2e-3,
+                "clip_length": 2 if video else 1,
+            },
+        },
+        "tests",
+    )
+    assert isinstance(spec, SlotModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_dvae_spec() -> CodecModelSpec:
+    spec = parse_spec(
+        {
+            "kind": "codec",
+            "name": "tiny-dvae",
+            "size": [32, 32],
+            "codec": _TOKENS["codec"],
+            "train": _TRAIN,
+        },
+        "tests",
+    )
+    assert isinstance(spec, CodecModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_dvae(tmp_path_factory: pytest.TempPathFactory, tiny_dvae_spec: CodecModelSpec) -> Path:
+    """A folder with the weights of a small untrained dVAE."""
+    return _untrained(tmp_path_factory.mktemp("tiny-dvae"), tiny_dvae_spec)
+
+
+@pytest.fixture(scope="session")
+def tiny_system(tmp_path_factory: pytest.TempPathFactory, system_spec: SlotModelSpec) -> Path:
+    """A folder with the weights of each small untrained system in turn."""
+    return _untrained(tmp_path_factory.mktemp(system_spec.name), system_spec)
 
 
 @pytest.fixture(scope="session")

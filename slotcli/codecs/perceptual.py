@@ -1,15 +1,24 @@
 """What a codec's reconstruction should keep besides its pixels."""
 
+import warnings
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.errors import UnavailableError
+from slotcli.errors import DataError, UnavailableError
 
-_VGG = "vgg16-397923af.pth"
+Trunk = Literal["vgg", "alex", "squeeze"]
+
+# torchvision's weights; the digits before the suffix begin the file's sha256.
+TRUNK_FILES: dict[Trunk, str] = {
+    "vgg": "vgg16-397923af.pth",
+    "alex": "alexnet-owt-7be5be79.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
 
 
 def gradient_loss(
@@ -28,19 +37,53 @@ def gradient_loss(
     return loss / scales
 
 
+def trunk_file(trunk: Trunk) -> Path:
+    """Where torch's cache keeps the weights of an LPIPS trunk, be they there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_FILES[trunk]
+
+
+def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
+    """LPIPS 0.1 (Zhang et al. 2018) on a trunk with torchvision's weights, frozen.
+
+    It takes two batches [b 3 h w] in [-1, 1] to their distances [b 1 1 1]. Raises DataError for a
+    file of anything but that trunk's weights; nothing is ever downloaded or left random.
+    """
+    import lpips
+
+    # On the meta device nothing has a value, so nothing random can be left over.
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips asks for torchvision's networks in an old way
+        network = lpips.LPIPS(net=trunk, pretrained=False, pnet_rand=True, verbose=False)
+    heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{trunk}.pth"
+    network.load_state_dict(
+        torch.load(heads, weights_only=True, map_location="cpu"), strict=False, assign=True
+    )
+    try:
+        found = torch.load(weights, weights_only=True, map_location="cpu")
+        # lpips keeps torchvision's numbers, but under the names of its own slices
+        state = {name: found["features." + name.partition(".")[2]] for name in network.net.state_dict()}
+        network.net.load_state_dict(state, assign=True)
+    # A damaged or foreign file can make its reader raise nearly anything.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{weights}: not the weights of an LPIPS trunk ({trunk}): {reason}.",
+            f"Use torchvision's file {TRUNK_FILES[trunk]}.",
+        ) from None
+    return network.requires_grad_(False).eval()
+
+
 def lpips_vgg() -> nn.Module:
-    """LPIPS on VGG16 (Zhang et al. 2018), frozen, as the paper's codec was trained.
+    """`lpips_network` on VGG16, as the paper's codec was trained.
 
     Raises UnavailableError where the trunk's weights are not in torch's cache: nothing is
     downloaded behind the user's back, and a random trunk would be no loss at all.
     """
-    import lpips
-
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / _VGG
+    weights = trunk_file("vgg")
     if not weights.is_file():
         raise UnavailableError(
             f"{weights}: the VGG16 weights of the perceptual loss are missing.",
             "Put that torchvision file there, or --set train.perceptual_weight=0"
             " (and train.gradient_weight=1).",
         )
-    return lpips.LPIPS(net="vgg", verbose=False).requires_grad_(False).eval()
+    return lpips_network("vgg", weights)

@@ -1,45 +1,46 @@
 """What every slot decoder offers; all of them see single frames, time belongs to the encoder."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from slotcli.diffusion.samplers import Sampler
-from slotcli.types import Size
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How frames are drawn; a decoder that draws in one way only takes no notice."""
+
+    sampler: Sampler = "singlestep"
+    evaluations: int = 20
+    seed: int = 0
 
 
 @runtime_checkable
 class Decoder(Protocol):
     """Slots to a training loss, to frames, and to masks."""
 
-    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Shaped[Tensor, "b *target"]:
         """What is learned to be drawn for frames in [-1, 1]; constant, so it may be stored."""
         ...
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+        self, slots: Float[Tensor, "b n d"], target: Shaped[Tensor, "b *target"]
     ) -> Float[Tensor, ""]:
         """The training loss of slots against the target of their frames."""
         ...
 
-    def render(
-        self,
-        slots: Float[Tensor, "b n d"],
-        noise: Float[Tensor, "c i j"],
-        sampler: Sampler,
-        evaluations: int,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Frames in [-1, 1] drawn from slots; every frame starts from the same noise."""
+    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+        """Frames in [-1, 1] drawn from slots, each the same whatever stands beside it."""
         ...
 
-    def noise(self, generator: torch.Generator) -> Float[Tensor, "c i j"]:
-        """A starting point for `render`."""
-        ...
+    def soft_masks(
+        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
+    ) -> Float[Tensor, "b n h w"]:
+        """Each slot's share of every place of a map, summing to 1 over n, whose winners are masks.
 
-    def masks(
-        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"], size: Size
-    ) -> UInt8[Tensor, "b h w"]:
-        """The winning slot at every pixel of `size`."""
+        A decoder that mixes pictures has shares of its own; for others it is the attention.
+        """
         ...

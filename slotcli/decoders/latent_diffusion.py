@@ -3,16 +3,15 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
+from slotcli.decoders.base import Drawing
 from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
 from slotcli.diffusion.samplers import Sampler, sample
 from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import UNet
-from slotcli.kernels import mask_argmax
-from slotcli.types import Size
 
 # Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.
 _MID_STEPS = (100, 600)
@@ -87,19 +86,22 @@ class LatentDiffusion(nn.Module):
             step,
         )
 
-    def noise(self, generator: torch.Generator) -> Float[Tensor, "c i j"]:
-        """Standard normal noise of one latent map, on the CPU."""
-        return torch.randn(self.latent_shape, generator=generator)
+    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+        """Frames drawn from slots, all from the one noise map of the seed, clamped to [-1, 1]."""
+        noise = torch.randn(
+            self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
+        )
+        return self.render_from(slots, noise, drawing.sampler, drawing.evaluations)
 
     @torch.no_grad()
-    def render(
+    def render_from(
         self,
         slots: Float[Tensor, "b n d"],
         noise: Float[Tensor, "c i j"],
-        sampler: Sampler = "singlestep",
-        evaluations: int = 20,
+        sampler: Sampler,
+        evaluations: int,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Frames drawn from slots, all from one noise map, clamped to [-1, 1].
+        """Frames drawn from slots and one noise map, clamped to [-1, 1].
 
         Each predicted clean latent is snapped to the codec's codes, as the authors sample.
         """
@@ -116,11 +118,11 @@ class LatentDiffusion(nn.Module):
         latents = sample(sampler, denoise, start, self.schedule, evaluations)
         return self.codec.decode(latents / self.latent_scale).clamp(-1, 1)
 
-    def masks(
-        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"], size: Size
-    ) -> UInt8[Tensor, "b h w"]:
-        """The slot that wins each pixel, from the encoder's attention; slots are not needed."""
-        return mask_argmax(attention, size)
+    def soft_masks(
+        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
+    ) -> Float[Tensor, "b n i j"]:
+        """The encoder's attention: the decoder itself has no masks."""
+        return attention
 
     def _context(self, slots: Float[Tensor, "b n d"]) -> list[tuple[Tensor, Tensor]]:
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)

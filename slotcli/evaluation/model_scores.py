@@ -1,6 +1,6 @@
 """A model over many clips: its labels beside trivial ones, its pictures beside trivial ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -8,14 +8,17 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.codecs.dvae import Dvae
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.decoders.base import Drawing
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.intervals import MeanInterval, mean_interval
+from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
-from slotcli.evaluation.segmentation import SegmentationScores, segmentation_scores
-from slotcli.evaluation.segmenter import Segmenter, at_size
+from slotcli.evaluation.segmentation import scores_per_frame, segmentation_scores
+from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
 from slotcli.types import Clip
@@ -23,21 +26,43 @@ from slotcli.types import Clip
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
 AUDIT_FRAMES = 6  # of each clip, as in training
 PICTURES = 4  # of each rendered clip
-SAMPLER, EVALUATIONS = "singlestep", 20  # as the authors sample
+DRAWN_AT_ONCE = 8  # frames, which bounds the memory
 
-Shown = dict[str, float | None]
+Rows = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """The scores of one clip by row: the model, and what it is beside.
+
+    `video` folds time into space, `frames` are means over frames that were scored one by one;
+    `pictures` is empty for a clip that was not drawn.
+    """
+
+    name: str
+    video: Rows
+    frames: Rows
+    pictures: Rows
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of every clip, by the clip's name and then by row: the model, and what it is beside.
+    """What was found, clip by clip; `audit` is None where there were fewer than two clips."""
 
-    `pictures` has fewer clips; `audit` is None where there were fewer than two clips.
-    """
-
-    segmentation: dict[str, dict[str, Shown]]
-    pictures: dict[str, dict[str, Shown]]
+    clips: list[ClipScores]
     audit: AuditScores | None
+
+    @property
+    def video(self) -> list[Rows]:
+        return [clip.video for clip in self.clips]
+
+    @property
+    def frames(self) -> list[Rows]:
+        return [clip.frames for clip in self.clips]
+
+    @property
+    def pictures(self) -> list[Rows]:
+        return [clip.pictures for clip in self.clips if clip.pictures]
 
 
 def evaluate_model(
@@ -46,93 +71,117 @@ def evaluate_model(
     source: ClipSource,
     device: torch.device,
     *,
+    argmax: Argmax,
     rendered: int,
-    progress: Callable[[int, int], None],
+    pictures: int,
+    lpips: Lpips | None,
+    scored: Callable[[ClipScores, int], None],
 ) -> Evaluation:
     """Score a model on every clip of a labelled source; draw the first `rendered` clips too.
 
-    Clips are loaded one at a time; only the audit's few small frames are kept. Raises DataError for
-    clips without labels, and whatever a clip raises: one left out would change the mean.
+    Of each of those, `pictures` frames are drawn. `scored` gets each clip's scores as soon as they
+    are known, and how many clips there are. A clip is loaded, scored and forgotten; only the
+    audit's few small frames are kept. Raises DataError for clips without labels, and whatever a
+    clip raises: one left out would change the mean.
     """
-    segment = Segmenter(model, device)
-    segmentation: dict[str, dict[str, Shown]] = {}
-    pictures: dict[str, dict[str, Shown]] = {}
+    segment = Segmenter(model, device, argmax)
+    found: list[ClipScores] = []
     for_audit: list[Tensor] = []
     for number, name in enumerate(source.names):
         clip = source.load(number)
-        segmentation[name] = {
-            row: asdict(scores)
-            for row, scores in clip_scores(segment, clip, num_slots, seed=number).items()
-        }
-        if number < rendered:
-            pictures[name] = picture_scores(model, segment, clip, device)
+        video, frames = label_scores(segment, clip, num_slots, seed=number)
+        drawn = number < rendered
+        shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
+        found.append(ClipScores(name, video, frames, shown))
         if number < RECOMMENDED_CLIPS:
             for_audit.append(at_size(clip.frames[:AUDIT_FRAMES], model.size))
-        progress(number + 1, len(source.names))
+        scored(found[-1], len(source.names))
     judged = None
     if len(for_audit) > 1:
         length = min(len(frames) for frames in for_audit)
-        frames = torch.stack([frames[:length] for frames in for_audit])
-        judged = audit(segment, frames, num_slots, shift=audit_shift(model.size))
-    return Evaluation(segmentation, pictures, judged)
+        together = torch.stack([frames[:length] for frames in for_audit])
+        judged = audit(segment, together, num_slots, shift=audit_shift(model.size))
+    return Evaluation(found, judged)
 
 
-def clip_scores(
+def label_scores(
     segment: Callable[[UInt8[Tensor, "b t 3 h w"]], UInt8[np.ndarray, "b t h w"]],
     clip: Clip,
     num_slots: int,
     *,
     seed: int,
-) -> dict[str, SegmentationScores]:
-    """Score the model's labels of one clip, and those of every trivial baseline with as many slots.
+) -> tuple[Rows, Rows]:
+    """Score the labels of the model, and of every trivial baseline with as many slots, for a clip.
 
-    Raises DataError for a clip without labels.
+    First the video as a whole, then the mean over its frames. Raises DataError for a clip without
+    labels.
     """
     if clip.labels is None:
         raise DataError("The clip has no labels.", "Use slotcli audit, which needs none.")
     truth = clip.labels.numpy()
-    rows = {MODEL: segmentation_scores(truth, segment(clip.frames[None])[0])}
-    for name, baseline in BASELINES.items():
-        rows[name] = segmentation_scores(truth, baseline(clip.frames, num_slots, seed))
-    return rows
+    video, frames = {}, {}
+    for row in (MODEL, *BASELINES):
+        if row == MODEL:
+            labels = segment(clip.frames[None])[0]
+        else:
+            labels = BASELINES[row](clip.frames, num_slots, seed)
+        video[row] = asdict(segmentation_scores(truth, labels))
+        frames[row] = asdict(scores_per_frame(truth, labels))
+    return video, frames
 
 
 def picture_scores(
-    model: SlotModel, segment: Segmenter, clip: Clip, device: torch.device
-) -> dict[str, Shown]:
+    model: SlotModel,
+    segment: Segmenter,
+    clip: Clip,
+    device: torch.device,
+    count: int,
+    lpips: Lpips | None,
+) -> Rows:
     """Score a few frames of a clip as the model draws them from their slots, at the model's size.
 
-    Beside it, what bounds it: the codec alone from above, the clip's first frame from below.
+    Beside it, what bounds it: the codec alone (if there is one) from above, the clip's first frame
+    from below.
     """
-    chosen = spread(len(clip.frames))
+    chosen = spread(len(clip.frames), count)
     tracks = segment.tracks(clip.frames[None, : int(chosen[-1]) + 1])
     slots = torch.cat([track.slots[0] for _, track in tracks])[torch.from_numpy(chosen)]
-    noise = model.decoder.noise(torch.Generator().manual_seed(0))
-    frames = normalise(at_size(clip.frames, model.size)[[0, *chosen.tolist()]].to(device))
+    frames = normalise(at_size(clip.frames[[0, *chosen.tolist()]], model.size).to(device))
     first, original = frames[:1], frames[1:]
-    drawn = {MODEL: model.decoder.render(slots, noise, SAMPLER, EVALUATIONS)}
-    if isinstance(model.decoder, LatentDiffusion):
+    parts = slots.split(DRAWN_AT_ONCE)
+    drawn = {MODEL: torch.cat([model.decoder.render(part, Drawing()) for part in parts])}
+    codec = getattr(model.decoder, "codec", None)
+    if isinstance(codec, Vqvae | Dvae):
         with torch.no_grad():
-            codec = model.decoder.codec
-            drawn[CODEC] = codec.decode(codec.encode(original))
+            each = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
+        drawn[CODEC] = torch.cat(each)
     drawn[FIRST_FRAME] = first.expand_as(original)
-    return {row: _closeness(original, rebuilt) for row, rebuilt in drawn.items()}
+    return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in drawn.items()}
 
 
-def spread(length: int) -> Int64[np.ndarray, " k"]:
-    """A few frames spread over a clip, the last among them, the first only if there is no other."""
-    places = np.linspace(0, length - 1, PICTURES + 1).round().astype(np.int64)
+def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
+    """At most `count` frames spread over a clip, the last among them.
+
+    The first is only taken if there is no other: copying it would be a perfect answer.
+    """
+    places = np.linspace(0, length - 1, count + 1).round().astype(np.int64)
     return np.unique(places[places > 0]) if length > 1 else places[:1]
 
 
-def means(clips: dict[str, dict[str, Shown]]) -> dict[str, dict[str, MeanInterval]]:
+def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
     """The mean over clips of every score of every row, with its interval."""
-    each = list(clips.values())
-    rows = {row: list(scores) for row, scores in each[0].items()} if each else {}
+    rows = {row: list(scores) for row, scores in clips[0].items()} if clips else {}
     return {
-        row: {name: mean_interval([clip[row][name] for clip in each], seed=0) for name in names}
+        row: {name: mean_interval([clip[row][name] for clip in clips], seed=0) for name in names}
         for row, names in rows.items()
     }
+
+
+def undefined(clips: Sequence[Rows]) -> dict[str, int]:
+    """By score, in how many clips the model has none; the baselines lack it in the same ones."""
+    names = clips[0][MODEL] if clips else {}
+    missing = {name: sum(clip[MODEL][name] is None for clip in clips) for name in names}
+    return {name: count for name, count in missing.items() if count}
 
 
 def better_baselines(rows: dict[str, dict[str, MeanInterval]], score: str) -> list[str]:
@@ -145,8 +194,15 @@ def better_baselines(rows: dict[str, dict[str, MeanInterval]], score: str) -> li
     ]
 
 
-def _closeness(original: Float[Tensor, "b 3 h w"], rebuilt: Float[Tensor, "b 3 h w"]) -> Shown:
-    """Scores of frames in [-1, 1], which the scores themselves take in [0, 1]."""
+def _closeness(
+    original: Float[Tensor, "b 3 h w"], rebuilt: Float[Tensor, "b 3 h w"], lpips: Lpips | None
+) -> dict[str, float | None]:
+    """Scores of frames in [-1, 1]; all but LPIPS take them in [0, 1]."""
     x, y = (original.float() + 1) / 2, (rebuilt.float() + 1) / 2
-    fits = min(x.shape[-2:]) > 2 * SSIM_RADIUS
-    return {"psnr": psnr(x, y), "ssim": ssim(x, y) if fits else None, "mse": mse_sum(x, y)}
+    side = min(x.shape[-2:])
+    return {
+        "psnr": psnr(x, y),
+        "ssim": ssim(x, y) if side > 2 * SSIM_RADIUS else None,
+        "mse": mse_sum(x, y),
+        "lpips": lpips(original, rebuilt) if lpips and side >= SMALLEST_SIDE else None,
+    }

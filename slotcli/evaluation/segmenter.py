@@ -1,13 +1,16 @@
 """A slot model as what scores and audit ask for: frames in, labels out."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from slotcli.errors import NumericError
+from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
 from slotcli.types import Size, SlotTrack
 from slotcli.video.pixels import resized
@@ -15,17 +18,22 @@ from slotcli.video.pixels import resized
 CLIPS = 16  # encoded side by side
 FRAMES = 16  # encoded at once; longer clips go through in chunks
 
+Argmax = Literal["after", "before"]
+
 
 class Segmenter:
     """Calls a model on any number of clips of any length, in constant memory on its device.
 
     Frames of another size than the model's are resized for it; the labels have the frames' own
-    size. Raises NumericError where slots are not finite.
+    size. The winning slot of each pixel is found `after` the soft masks are upsampled (bilinear; as
+    SlotDiffusion is evaluated) or `before`, on their own grid, which then shows as blocks. Raises
+    NumericError where slots are not finite.
     """
 
-    def __init__(self, model: SlotModel, device: torch.device) -> None:
+    def __init__(self, model: SlotModel, device: torch.device, argmax: Argmax = "after") -> None:
         self._model = model
         self._device = device
+        self._argmax = argmax
 
     @torch.inference_mode()
     def __call__(self, frames: UInt8[Tensor, "b t 3 h w"]) -> UInt8[np.ndarray, "b t h w"]:
@@ -34,9 +42,7 @@ class Segmenter:
         for first in range(0, b, CLIPS):
             clips = slice(first, min(first + CLIPS, b))
             for start, track in self.tracks(frames[clips]):
-                flat = self._model.decoder.masks(
-                    track.slots.flatten(0, 1), track.attention.flatten(0, 1), (h, w)
-                )
+                flat = self._winners(self._model.soft_masks(track).flatten(0, 1), (h, w))
                 length = track.slots.shape[1]
                 found = flat.unflatten(0, (-1, length)).cpu().numpy()
                 labels[clips, start : start + length] = found
@@ -59,6 +65,12 @@ class Segmenter:
                 )
             state = track.slots[:, -1]
             yield start, track
+
+    def _winners(self, shares: Float[Tensor, "b n i j"], size: Size) -> UInt8[Tensor, "b h w"]:
+        if self._argmax == "after":
+            return mask_argmax(shares, size)
+        winners = shares.argmax(dim=1, keepdim=True).to(torch.uint8)
+        return interpolate(winners, size, mode="nearest-exact")[:, 0]
 
 
 def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:

@@ -229,8 +229,8 @@ class _Run:
         frames = torch.from_numpy(self._resized(chunk)).permute(0, 3, 1, 2)[None].to(self.device)
         track: SlotTrack = self.model.encode(frames, self.state)
         self.state = track.slots[:, -1]
-        # From here on the attention is what the slot file stores, so that an export draws the same.
-        attention = track.attention[0].half().cpu()
+        # From here on the shares are what the slot file stores, so that an export draws the same.
+        attention = self.model.soft_masks(track)[0].half().cpu()
         self.slots.append(track.slots[0], attention.float(), chunk)
         return attention
 

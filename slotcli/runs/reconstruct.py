@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from slotcli.checkpoint import LoadedModel
+from slotcli.decoders.base import Drawing
 from slotcli.diffusion.samplers import Sampler
 from slotcli.errors import CannotCreateError, DataError, NumericError, UsageError, printable
 from slotcli.model import denormalise
@@ -83,7 +84,7 @@ def reconstruct(
     slots = _kept(slot_file, options.keep)
     transform = slot_file.transform
     model.to(device)
-    noise = model.decoder.noise(torch.Generator().manual_seed(options.seed))
+    drawing = Drawing(options.sampler, options.evaluations, options.seed)
     partial = work_path(out)
     count = len(slots)
     try:
@@ -92,7 +93,7 @@ def reconstruct(
         ) as video:
             for start in range(0, count, options.batch):
                 batch = torch.from_numpy(slots[start : start + options.batch]).to(device)
-                drawn = model.decoder.render(batch, noise, options.sampler, options.evaluations)
+                drawn = model.decoder.render(batch, drawing)
                 _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):

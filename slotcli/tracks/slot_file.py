@@ -47,7 +47,8 @@ REMAKE = "Make it again with `slotcli decompose`."
 class SlotFile:
     """What a slot file holds; `metadata` has the sections `SECTIONS`, without schema and hashes.
 
-    `slots` are the un-normalised slots of every frame, `attention` sums to 1 over n, `pts` and
+    `slots` are the un-normalised slots of every frame. `attention` sums to 1 over n: what masks are
+    the argmax of, so for a decoder that mixes pictures it is the mixture's shares. `pts` and
     `duration` are in ticks of the source's time base, `flags` are those of slotcli.types.
     """
 

@@ -1,10 +1,10 @@
-"""Training a slot model on its frozen codec. Paper, Eq. 5 and section 4.1."""
+"""Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
 
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from slotcli.data.datasets import Dataset
@@ -55,8 +55,8 @@ class SlotTask:
         self._held_out = held_out
         self._device = device
         self._segment = Segmenter(model, device)
-        self._targets: dict[tuple[int, bool], Tensor] = {}
-        self._target_bytes = 0
+        self._kept: dict[tuple[int, bool], Tensor] = {}
+        self._kept_bytes = 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         peaks = {
@@ -80,12 +80,9 @@ class SlotTask:
             flip=self._options.flip,
         )
         frames = torch.stack([self._frames(window) for window in windows])
-        target = torch.stack([self._target(window) for window in windows])
         normal = normalise(frames.to(self._device))
         track = self.module.encoder(normal)
-        loss = self.module.decoder.loss(
-            track.slots.flatten(0, 1), target.to(self._device).float().flatten(0, 1)
-        )
+        loss = self.module.decoder.loss(track.slots.flatten(0, 1), self._targets(windows, normal))
         if not self._options.coherence_weight:
             return loss, {}
         distortion = colour_distortion(track.attention, normal)
@@ -136,18 +133,30 @@ class SlotTask:
         clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
         return clip.frames.flip(-1) if window.flip else clip.frames
 
-    def _target(self, window: Window) -> Float[Tensor, "t c i j"]:
+    def _targets(
+        self, windows: list[Window], frames: Float[Tensor, "b t 3 h w"]
+    ) -> Shaped[Tensor, "frames *target"]:
+        if self._spec.codec is None:
+            return self.module.decoder.target(frames.flatten(0, 1))
+        return torch.cat(
+            [self._target(window, own) for window, own in zip(windows, frames, strict=True)]
+        )
+
+    def _target(
+        self, window: Window, frames: Float[Tensor, "t 3 h w"]
+    ) -> Shaped[Tensor, "t *target"]:
         """The codec is frozen, so what it makes of a whole clip is kept while memory allows."""
+        options = self._options
         key = (window.index, window.flip)
-        whole = self._targets.get(key)
+        whole = self._kept.get(key)
+        if whole is None and self._kept_bytes > _TARGET_BYTES:
+            return self.module.decoder.target(frames)
         if whole is None:
             clip = self._data.clip(window.index, 0, self._data.frames(window.index))
-            frames = clip.frames.flip(-1) if window.flip else clip.frames
-            frames = normalise(frames.to(self._device))
-            whole = torch.cat([self.module.decoder.target(part) for part in frames.split(32)])
-            if self._target_bytes + whole.nbytes < _TARGET_BYTES:
-                self._target_bytes += whole.nbytes
-                self._targets[key] = whole
-        options = self._options
+            every = clip.frames.flip(-1) if window.flip else clip.frames
+            parts = normalise(every.to(self._device)).split(32)
+            whole = torch.cat([self.module.decoder.target(part) for part in parts])
+            self._kept_bytes += whole.nbytes
+            self._kept[key] = whole
         end = window.start + (options.clip_length - 1) * options.clip_stride + 1
         return whole[window.start : end : options.clip_stride]

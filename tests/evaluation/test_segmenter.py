@@ -7,6 +7,7 @@ from slotcli.errors import NumericError
 from slotcli.evaluation import segmenter
 from slotcli.evaluation.model_scores import spread
 from slotcli.evaluation.segmenter import Segmenter, at_size
+from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
 
 
@@ -25,7 +26,7 @@ def test_chunks_of_clips_and_frames_change_nothing(model, monkeypatch):
     frames = _frames(3, 5, 3, 32, 32)
     whole = Segmenter(model, torch.device("cpu"))(frames)
     track = model.encode(frames)
-    flat = model.decoder.masks(track.slots.flatten(0, 1), track.attention.flatten(0, 1), (32, 32))
+    flat = mask_argmax(model.soft_masks(track).flatten(0, 1), (32, 32))
     assert (whole == flat.unflatten(0, (3, 5)).numpy()).mean() > 0.999
     monkeypatch.setattr(segmenter, "CLIPS", 2)
     monkeypatch.setattr(segmenter, "FRAMES", 2)

@@ -1,0 +1,24 @@
+"""Where a feature stands in its map, as the published models tell it to their networks."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slotcli.types import Size
+
+
+class PositionEmbedding(nn.Module):
+    """Adds a linear map of (y, x, 1 - y, 1 - x), each from 0 to 1, to a feature map."""
+
+    grid: Tensor
+
+    def __init__(self, width: int, size: Size) -> None:
+        super().__init__()
+        rows, columns = (torch.linspace(0, 1, steps) for steps in size)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        grid = torch.stack([y, x, 1 - y, 1 - x], dim=-1)
+        self.register_buffer("grid", grid, persistent=False)
+        self.project = nn.Linear(4, width)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return features + self.project(self.grid).permute(2, 0, 1)
