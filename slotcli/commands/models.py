@@ -71,7 +71,7 @@ def import_model(
 ) -> None:
     """Import weights of the published models. Nothing in the file is executed."""
     from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
-    from slotcli.published import import_published
+    from slotcli.published import import_published, listed
     from slotcli.spec import load_definition
     from slotcli.tracks.writing import output_errors
 
@@ -97,12 +97,23 @@ def import_model(
         own_definition.write_bytes(text)
     save_model(weights, spec, tensors, step=0, provenance=provenance)
     console.record(
-        {"mapped": report.mapped, "dropped": report.dropped, "weights": str(weights), **provenance}
+        {
+            "mapped": report.mapped,
+            "averaged": report.averaged,
+            "dropped": report.dropped,
+            "weights": str(weights),
+            **provenance,
+        }
     )
     if not console.wants_json():
         console.result(f"{weights}: {report.mapped} tensors of {file.name}.")
+    if report.averaged:
+        console.note(
+            f"{report.averaged} tensors are moving averages, with which the authors draw; "
+            "their last trained values are left out."
+        )
     if report.dropped:
-        console.note(f"Left out, not needed here: {', '.join(report.dropped)}.")
+        console.note(f"Left out, not needed here: {listed(report.dropped)}.")
 
 
 @app.command("pack")

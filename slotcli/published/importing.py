@@ -1,52 +1,41 @@
 """The authors' weights under our names, with every one of theirs accounted for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slotcli.diffusion.schedule import Schedule
-from slotcli.encoder.backbone import ResNet18
-from slotcli.encoder.encoder import PositionEmbedding
 from slotcli.errors import DataError
+from slotcli.published.derived import derived_tensors
 from slotcli.published.files import read_state_dict
-from slotcli.published.names import listed, model_shapes, published_names
-from slotcli.spec import CodecModelSpec, SlotModelSpec
-
-_GRID = "encoder_pos_embedding.grid"
-_ALPHAS_BAR = "dm_decoder.alphas_bar"
-
-# What the authors' model stores and ours derives. The first two are compared before they are
-# dropped; the rest follow from alphas_bar.
-DERIVED = frozenset(
-    {
-        _GRID,
-        _ALPHAS_BAR,
-        "dm_decoder.betas",
-        "dm_decoder.alphas_bar_prev",
-        "dm_decoder.sqrt_alphas_bar",
-        "dm_decoder.sqrt_one_minus_alphas_bar",
-        "dm_decoder.log_one_minus_alphas_bar",
-        "dm_decoder.sqrt_recip_alphas_bar",
-        "dm_decoder.sqrt_recipm1_alphas_bar",
-        "dm_decoder.posterior_variance",
-        "dm_decoder.posterior_log_variance_clipped",
-        "dm_decoder.posterior_mean_coef1",
-        "dm_decoder.posterior_mean_coef2",
-    }
+from slotcli.published.names import (
+    AVERAGES,
+    average_names,
+    listed,
+    model_shapes,
+    published_names,
 )
+from slotcli.spec import CodecModelSpec, SlotModelSpec, VqvaeSpec
+
 # LPIPS and its VGG trunk: the VQ-VAE's training loss keeps them in the VQ-VAE's own checkpoint.
 CODEC_LOSS = "loss.perceptual_loss."
+# How the averages were made, beside the averages themselves.
+AVERAGING = frozenset({f"{AVERAGES}decay", f"{AVERAGES}num_updates"})
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """How many tensors came over, and which ones were left behind as not needed here."""
+    """How many tensors came over, and which ones were left behind as not needed here.
+
+    `averaged` of the `mapped` are moving averages of a U-Net, with which the authors draw;
+    the last trained values of these tensors are among the `dropped`.
+    """
 
     mapped: int
     dropped: list[str]
+    averaged: int = 0
 
 
 def import_published(
@@ -55,18 +44,26 @@ def import_published(
     """The tensors of the authors' checkpoint under our names, in float32, fit for `spec`.
 
     `path` is a .pth or .pt (a state dict, or a checkpoint of their trainer), .safetensors or .npz.
-    Nothing in it is executed. A codec's names may carry the prefix `vqvae.`. Raises NoInputError
-    where there is no file, ConfigError where `spec` has parts that the authors' models lack, and
-    DataError where the file is unreadable or its tensors are not exactly those of `spec`.
+    Nothing in it is executed. A codec's names may carry the prefix `vqvae.` or `dvae.`; where a
+    U-Net has moving averages, these are taken. Raises NoInputError where there is no file,
+    ConfigError where `spec` has parts that the authors' models lack, and DataError where the file
+    is unreadable or its tensors are not exactly those of `spec`.
     """
     names = published_names(spec)
     theirs = _without_prefix(read_state_dict(path), "module.")
+    averages: dict[str, str] = {}
     if isinstance(spec, CodecModelSpec):
-        theirs = _without_prefix(theirs, "vqvae.")
-        dropped = sorted(name for name in theirs if name.startswith(CODEC_LOSS))
+        theirs = _without_prefix(theirs, f"{spec.codec.kind}.")
+        has_loss = isinstance(spec.codec, VqvaeSpec)
+        dropped = {name for name in theirs if has_loss and name.startswith(CODEC_LOSS)}
     else:
-        dropped = sorted(theirs.keys() & DERIVED)
-        _check_derived(theirs, spec, path)
+        derived = derived_tensors(spec)
+        dropped = theirs.keys() & derived.keys()
+        _check_derived(theirs, derived, spec.name, path)
+        if any(name.startswith(AVERAGES) for name in theirs):
+            averages = average_names(names)
+            dropped |= theirs.keys() & (averages.keys() | AVERAGING)
+    names = {own: averages.get(name, name) for own, name in names.items()}
     _check_names(names, model_shapes(spec), theirs, dropped, path)
     # Emptying `theirs` as we go holds one copy of a large model, not two; copies share no memory.
     ours = {
@@ -75,19 +72,19 @@ def import_published(
     broken = [names[own] for own, tensor in ours.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise DataError(f"{path}: not finite: {listed(broken)}.", "Fetch or train it again.")
-    return ours, ImportReport(mapped=len(ours), dropped=dropped)
+    return ours, ImportReport(mapped=len(ours), dropped=sorted(dropped), averaged=len(averages))
 
 
 def _check_names(
     names: Mapping[str, str],
     shapes: Mapping[str, list[int]],
     theirs: Mapping[str, Tensor],
-    dropped: list[str],
+    dropped: Set[str],
     path: Path,
 ) -> None:
     wanted = {name: shapes[own] for own, name in names.items()}
     missing = sorted(wanted.keys() - theirs.keys())
-    unknown = sorted(theirs.keys() - wanted.keys() - set(dropped))
+    unknown = sorted(theirs.keys() - wanted.keys() - dropped)
     wrong = [
         f"{name} is {theirs[name].dtype} {list(theirs[name].shape)}, not float {wanted[name]}"
         for name in sorted(wanted.keys() & theirs.keys())
@@ -102,21 +99,21 @@ def _check_names(
         )
 
 
-def _check_derived(theirs: Mapping[str, Tensor], spec: SlotModelSpec, path: Path) -> None:
-    """Raises DataError where the file was made for another frame size or noise schedule.
+def _check_derived(
+    theirs: Mapping[str, Tensor], derived: Mapping[str, Tensor], model: str, path: Path
+) -> None:
+    """Raises DataError where the file was made for another frame size, schedule or order of tokens.
 
-    Both are constants of the definition that no weight's shape would give away.
+    These are constants of the definition that no weight's shape would give away.
     """
-    height, width = (side // ResNet18.stride for side in spec.size)
-    grid = PositionEmbedding(1, (height, width)).grid
-    for name, own in ((_GRID, grid[None]), (_ALPHAS_BAR, Schedule().alphas_bar)):
-        if name in theirs and not (
-            theirs[name].shape == own.shape
-            and torch.allclose(theirs[name].float(), own, rtol=1e-3, atol=1e-5)
+    for name in sorted(theirs.keys() & derived.keys()):
+        stored, own = theirs[name], derived[name]
+        if stored.shape != own.shape or not torch.allclose(
+            stored.double(), own.double(), rtol=1e-3, atol=1e-5
         ):
             raise DataError(
-                f"{path}: {name} is not what {spec.name} derives: the model was trained with "
-                "another frame size or noise schedule.",
+                f"{path}: {name} is not what {model} derives: the weights were trained with "
+                "another frame size, noise schedule or order of tokens.",
                 "Use the definition that the weights were trained with.",
             )
 

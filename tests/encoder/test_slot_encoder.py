@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from slotcli.encoder.backbone import CompactCnn, ResNet18
-from slotcli.encoder.encoder import PositionEmbedding, SlotEncoder
+from slotcli.encoder.encoder import SlotEncoder
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.types import SlotTrack
 
@@ -95,20 +95,6 @@ def test_clips_of_a_batch_do_not_touch_each_other(frames: Tensor) -> None:
     encoder = make_encoder()
     together = encoder(frames).slots
     torch.testing.assert_close(encoder(frames[1:]).slots[0], together[1], atol=1e-5, rtol=1e-5)
-
-
-@torch.no_grad()
-def test_position_embedding_reaches_both_end_points() -> None:
-    position = PositionEmbedding(4, (3, 5))
-    position.project.weight.copy_(torch.eye(4))
-    position.project.bias.zero_()
-    code = position(torch.zeros(1, 4, 3, 5))[0]
-    assert code[:, 0, 0].tolist() == [0, 0, 1, 1]
-    assert code[:, -1, -1].tolist() == [1, 1, 0, 0]
-    assert code[:, 0, -1].tolist() == [0, 1, 1, 0]
-    assert code[:, 1, 2].tolist() == [0.5, 0.5, 0.5, 0.5]
-    marked = position(torch.full((1, 4, 3, 5), 7.0))[0]
-    torch.testing.assert_close(marked, code + 7)
 
 
 @torch.no_grad()

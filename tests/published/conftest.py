@@ -1,4 +1,4 @@
-"""A model and a codec of the authors' architecture, small enough for every test to write one."""
+"""Models of the authors' architectures, small enough for every test to write one."""
 
 import pytest
 from authors_weights import SMALL_CODEC, SMALL_MODEL, authors_state_dict, parse

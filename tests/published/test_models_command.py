@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from authors_weights import SMALL_MODEL, parse
+from authors_weights import (
+    SMALL_MODEL,
+    SMALL_MODELS,
+    authors_state_dict,
+    parse,
+    stored_beside,
+    weight,
+)
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -59,6 +66,24 @@ def test_import_command_makes_a_model(tmp_path: Path, theirs: dict[str, Tensor])
     run(*again, "--overwrite")
     assert (out / DEFINITION).read_text() == definition.read_text()
     assert load_model(str(out)).sha256
+
+
+@pytest.mark.usefixtures("json_output")
+@pytest.mark.parametrize("kind", SMALL_MODELS)
+def test_import_command_brings_over_every_system(kind: str, tmp_path: Path) -> None:
+    source, definition, out = tmp_path / "theirs.pth", tmp_path / "small.toml", tmp_path / "out"
+    spec = parse(SMALL_MODELS[kind])
+    weights, stored = authors_state_dict(spec), stored_beside(spec)
+    torch.save({"state_dict": weights | stored, "epoch": 30}, source)
+    definition.write_text(SMALL_MODELS[kind])
+    said = json.loads(run("import", source, "--definition", definition, "--out", out))
+    assert (said["mapped"], said["dropped"]) == (len(weights), sorted(stored))
+
+    loaded = load_model(str(out))
+    assert loaded.spec == spec
+    state = loaded.module.state_dict()
+    for own, name in published_names(spec).items():
+        assert torch.equal(state[own], weight(name, tuple(state[own].shape)))
 
 
 def test_a_refused_import_leaves_nothing(tmp_path: Path, theirs: dict[str, Tensor]) -> None:

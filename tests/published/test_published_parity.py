@@ -5,11 +5,10 @@ The fixture is described in fixtures/README.md.
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from authors_weights import authors_state_dict, draw, normal
+from authors_weights import authors_state_dict, difference, normal, uniform
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -50,19 +49,10 @@ def published_decoder(published_model: SlotModel) -> LatentDiffusion:
     return published_model.decoder
 
 
-def difference(computed: Tensor, kept: Tensor) -> float:
-    """Relative Frobenius error over the values that the fixture keeps."""
-    values = computed.flatten()
-    values = values if len(values) <= 10_000 else values[::13]
-    assert len(values) == len(kept)
-    return float((values.double() - kept.double()).norm() / kept.double().norm())
-
-
 def test_encoder_agrees_with_the_authors(
     published_model: SlotModel, reference: dict[str, Tensor]
 ) -> None:
-    frames = draw("input/frames").uniform(-1, 1, (1, 3, 3, 128, 128)).astype(np.float32)
-    clip = torch.from_numpy(frames)
+    clip = uniform("frames", 1, 3, 3, 128, 128)
     track = published_model.encoder(clip)
     features = published_model.encoder.features(clip[:, :1])[0, 0]
     masks = F.interpolate(track.attention[0, 2:], size=(128, 128), mode="bilinear")[0]
@@ -75,9 +65,8 @@ def test_encoder_agrees_with_the_authors(
 def test_codec_agrees_with_the_authors(
     published_decoder: LatentDiffusion, reference: dict[str, Tensor]
 ) -> None:
-    frames = draw("input/frames").uniform(-1, 1, (1, 3, 3, 128, 128)).astype(np.float32)
     codec = published_decoder.codec
-    latents = codec.encode(torch.from_numpy(frames[:, 0]))
+    latents = codec.encode(uniform("frames", 1, 3, 3, 128, 128)[:, 0])
     assert difference(latents, reference["vq_latents"]) < 1e-5
     assert difference(codec.snap(latents), reference["vq_quantized"]) < 1e-5
     assert difference(codec.decode(latents), reference["vq_decoded"]) < 1e-4
@@ -110,9 +99,11 @@ def test_sampler_agrees_with_the_authors(
 def test_rendering_agrees_with_the_authors(
     published_decoder: LatentDiffusion, reference: dict[str, Tensor]
 ) -> None:
-    """`render` as it is used: snapped at each evaluation, then decoded."""
+    """As it is used: snapped at each evaluation, then decoded."""
     slots = normal("context", 2, 15, 192)[:1]
-    frames = published_decoder.render(slots, normal("noise", 1, 3, 32, 32)[0], "singlestep", 20)
+    frames = published_decoder.render_from(
+        slots, normal("noise", 1, 3, 32, 32)[0], "singlestep", 20
+    )
     latents = reference["dpm20_sample_vq_snapped"].view(1, 3, 32, 32)
     wanted = published_decoder.codec.decode(latents).clamp(-1, 1)
     assert float((frames - wanted).norm() / wanted.norm()) < 1e-3

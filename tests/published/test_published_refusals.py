@@ -8,36 +8,66 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from authors_weights import authors_state_dict, write
+from authors_weights import SMALL_MODELS, authors_state_dict, parse, stored_beside, write
 from torch import Tensor
 
 from slotcli.errors import DataError, NoInputError
 from slotcli.published import import_published
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 
+CAUSAL = torch.ones(64, 64, dtype=torch.bool).triu(1)
+
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("kind", "name", "value"),
     [
-        ("dm_decoder.alphas_bar", torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000), 0)),
-        ("dm_decoder.alphas_bar", torch.ones(500)),
-        ("encoder_pos_embedding.grid", torch.zeros(1, 32, 32, 4)),
+        (
+            "slotdiffusion",
+            "dm_decoder.alphas_bar",
+            torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000), 0),
+        ),
+        ("slotdiffusion", "dm_decoder.alphas_bar", torch.ones(500)),
+        ("slotdiffusion", "dm_decoder.posterior_variance", torch.linspace(1e-4, 2e-2, 1000)),
+        ("savi", "encoder_pos_embedding.grid", torch.zeros(1, 32, 32, 4)),
+        ("savi", "decoder_pos_embedding.grid", torch.zeros(1, 2, 2, 4)),
+        ("steve", "trans_decoder.tf_dec.blocks.1.self_attn_mask", CAUSAL.T),
+        ("steve", "trans_decoder.tf_dec.blocks.1.self_attn_mask", CAUSAL[:-1, :-1]),
     ],
 )
-def test_another_schedule_or_frame_size_is_refused(
-    name: str, value: Tensor, tmp_path: Path, small: SlotModelSpec, theirs: dict[str, Tensor]
+def test_what_is_derived_otherwise_is_refused(
+    kind: str, name: str, value: Tensor, tmp_path: Path
 ) -> None:
-    path = tmp_path / "other.pth"
+    spec, path = parse(SMALL_MODELS[kind]), tmp_path / "other.pth"
+    theirs = authors_state_dict(spec) | stored_beside(spec)
+    assert name in theirs
     torch.save(theirs | {name: value}, path)
     with pytest.raises(DataError, match=name):
-        import_published(path, small)
+        import_published(path, spec)
+
+
+@pytest.mark.parametrize(
+    ("kind", "definition", "named"),
+    [
+        ("savi", "slot attention", r"12 unknown \(predictor\."),
+        ("slot attention", "savi", r"12 missing \(predictor\."),
+        ("slate", "slot attention", "missing .*unknown"),
+        ("slotdiffusion", "savi", "missing .*unknown"),
+        ("steve", "dvae", "missing .*unknown"),
+        ("vqvae", "dvae", "missing .*unknown"),
+    ],
+)
+def test_another_system_is_refused(kind: str, definition: str, named: str, tmp_path: Path) -> None:
+    source, path = parse(SMALL_MODELS[kind]), tmp_path / "other.pth"
+    torch.save(authors_state_dict(source) | stored_beside(source), path)
+    with pytest.raises(DataError, match=named):
+        import_published(path, parse(SMALL_MODELS[definition]))
 
 
 def test_unknown_missing_and_misshapen_names_are_listed(
     tmp_path: Path, small: SlotModelSpec, theirs: dict[str, Tensor]
 ) -> None:
     path = tmp_path / "wrong.pth"
-    theirs["dm_decoder.model_ema.decay"] = torch.zeros(())
+    theirs["dm_decoder.logvar"] = torch.zeros(())
     del theirs["slot_attention.gru.bias_hh"]
     theirs["encoder.conv1.weight"] = torch.zeros(64, 3, 5, 5)
     theirs["init_latents"] = torch.zeros(1, 3, 32, dtype=torch.int64)
@@ -45,8 +75,16 @@ def test_unknown_missing_and_misshapen_names_are_listed(
     with pytest.raises(DataError) as raised:
         import_published(path, small)
     assert "1 missing (slot_attention.gru.bias_hh)" in raised.value.what
-    assert "1 unknown (dm_decoder.model_ema.decay)" in raised.value.what
+    assert "1 unknown (dm_decoder.logvar)" in raised.value.what
     assert "2 of another shape or type (encoder.conv1.weight is" in raised.value.what
+
+
+def test_a_dvae_has_no_loss_to_be_left_out(tmp_path: Path) -> None:
+    spec, path = parse(SMALL_MODELS["dvae"]), tmp_path / "dvae.pth"
+    loss = {"loss.perceptual_loss.lin0.model.1.weight": torch.zeros(1)}
+    torch.save(authors_state_dict(spec) | loss, path)
+    with pytest.raises(DataError, match=r"1 unknown \(loss\.perceptual_loss"):
+        import_published(path, spec)
 
 
 def test_a_codec_alone_is_no_slot_model(
