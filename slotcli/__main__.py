@@ -10,6 +10,7 @@ import typer
 from slotcli import __version__
 from slotcli.commands import (
     audit,
+    bench,
     config,
     console,
     data,
@@ -50,6 +51,7 @@ app.command()(info.info)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> bool:

@@ -61,7 +61,9 @@ def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
     try:
         found = torch.load(weights, weights_only=True, map_location="cpu")
         # lpips keeps torchvision's numbers, but under the names of its own slices
-        state = {name: found["features." + name.partition(".")[2]] for name in network.net.state_dict()}
+        state = {
+            name: found["features." + name.partition(".")[2]] for name in network.net.state_dict()
+        }
         network.net.load_state_dict(state, assign=True)
     # A damaged or foreign file can make its reader raise nearly anything.
     except Exception as error:

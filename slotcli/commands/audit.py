@@ -1,12 +1,13 @@
 """slotcli audit: is a model object-wise, or does it cut frames into stripes and blocks?"""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Model, Threads
-from slotcli.errors import LossError
+from slotcli.commands.options import Device, Threads
+from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -16,47 +17,155 @@ if TYPE_CHECKING:
     from slotcli.model import SlotModel
     from slotcli.spec import SlotModelSpec
 
+_DATA = "synth:C"
+_Split = Literal["train", "validation", "test"]
+_Kind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
+_VERDICTS = {
+    True: "Passed.",
+    False: "NOT PASSED: stripes, blocks or one slot.",
+    None: "Passed what could be checked, which is not everything.",
+}
+
 
 def audit(
-    model: Model,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's name, folder or weights file (slotcli models list)."),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="Results of decompose, or a folder of them, in its place. Repeatable."),
+    ] = None,
     data: Annotated[
-        str, typer.Option(help="synth:TIER, or any folder of unrelated videos.")
-    ] = "synth:C",
+        str | None,
+        typer.Option(help=f"synth:TIER, or any folder of unrelated clips; {_DATA} by default."),
+    ] = None,
+    split: Annotated[
+        _Split | None, typer.Option(help="Of the data; validation by default.")
+    ] = None,
+    kind: Annotated[
+        _Kind | None,
+        typer.Option(help="Of the folder, where it cannot be told from what lies in it."),
+    ] = None,
     clips: Annotated[int, typer.Option(help="At most; better 64 or more.", min=2)] = 64,
     frames: Annotated[int, typer.Option(help="The first so many of each clip.", min=1)] = 6,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Judge a model without labels; exit code 3 says that its masks are not to be trusted."""
-    from slotcli.data.datasets import VALIDATION_SEEDS
+    """Judge a model, or results, without labels; exit code 3 if any check fails.
+
+    Position determinism, shift equivariance and the number of used slots decide. Results cannot
+    be asked for shifted pictures or a decoder's loss: those scores are null, with the reason, and
+    exit code 0 then says no more than that no check failed which could be made.
+    """
+    if (model is None) == (not results):
+        raise UsageError(
+            "Either a model or results are audited.", "Give --model, or else --results."
+        )
+    setup.set_threads(threads)
+    if model is not None:
+        _audit_model(model, data or _DATA, split, kind, clips, frames, device)
+    elif data or split or kind:
+        raise UsageError(
+            "--data, --split and --kind are for a model; results know their clips.",
+            "Leave them out, or --results.",
+        )
+    else:
+        _audit_results(results or [], clips, frames)
+
+
+def _audit_model(
+    model: str,
+    data: str,
+    split: _Split | None,
+    kind: _Kind | None,
+    clips: int,
+    frames: int,
+    device: str,
+) -> None:
+    from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
+    from slotcli.data.recognise import recognise
     from slotcli.evaluation.audit import audit, audit_shift
     from slotcli.evaluation.segmenter import Segmenter
-    from slotcli.evaluation.sources import open_source, unrelated_frames
+    from slotcli.evaluation.slot_information import slot_information
+    from slotcli.evaluation.sources import RENDERED, open_source, unrelated_frames
 
     chosen = setup.choose_device(device)
-    setup.set_threads(threads)
     loaded, spec, module = load_slot_model(model, chosen)
-    # Seeds are chosen by this audit, so the test scenes stay out of it.
+    found_kind = None if data.startswith(RENDERED) else kind or recognise(Path(data))
+    if split is not None and found_kind in ("synth", "folder"):
+        raise UsageError(f"--split {split}: {data} has no splits.", "Leave out --split.")
+    # Seeds of training are chosen by this audit, so test clips stay out of it unless asked for.
+    part = split or "validation"
     source = open_source(
-        data, clips=clips, frames=frames, size=spec.size, first_seed=VALIDATION_SEEDS
+        data,
+        clips=clips,
+        frames=frames,
+        size=spec.size,
+        first_seed={"train": 0, "validation": VALIDATION_SEEDS, "test": TEST_SEEDS}[part],
+        split=part,
+        kind=found_kind,
     )
+    for remark in source.remarks:
+        console.note(remark)
     with console.progress(f"reading {data}") as meter:
         pictures, left_out = unrelated_frames(
             source, clips=clips, frames=frames, size=spec.size, progress=meter.update
         )
-    for name, error in left_out.items():
-        console.warn(f"left out: {name}: {error.what}")
+    _warn("left out", left_out)
     scores = audit(
-        Segmenter(module, chosen), pictures, spec.num_slots, shift=audit_shift(spec.size)
+        Segmenter(module, chosen),
+        pictures,
+        spec.num_slots,
+        shift=audit_shift(spec.size),
+        information=slot_information(module, pictures, chosen),
     )
     show_audit(f"{spec.name} on {scores.clips} clips of {data}:", scores, spec.num_slots)
     console.record(
-        {"model": spec.name, "weights_sha256": loaded.sha256, "data": data, **audit_record(scores)}
+        {
+            "model": spec.name,
+            "weights_sha256": loaded.sha256,
+            "data": data,
+            "split": None if found_kind in ("synth", "folder") else part,
+            "frames": frames,
+            "left_out": _plain(left_out),
+            **audit_record(scores),
+        }
     )
-    if not scores.passed:
+    if scores.passed is False:
         raise LossError(
             f"{spec.name} did not pass the audit: it does not divide these clips into objects.",
             "Do not trust its masks. Train it again with another train.seed, or on other data.",
+        )
+
+
+def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
+    from slotcli.evaluation.result_audit import audit_results
+    from slotcli.runs.results import find_results
+
+    with console.progress("reading results") as meter:
+        found = audit_results(
+            find_results(paths), clips=clips, frames=frames, progress=meter.update
+        )
+    _warn("left out", found.left_out)
+    _warn("no edge alignment", found.without_pictures)
+    name, scores = found.model["name"], found.scores
+    show_audit(f"{scores.clips} results of {name}:", scores, found.num_slots)
+    console.record(
+        {
+            "model": name,
+            "weights_sha256": found.model["weights_sha256"],
+            "results": [str(path) for path in paths],
+            "frames": frames,
+            "left_out": _plain(found.left_out),
+            "without_pictures": _plain(found.without_pictures),
+            **audit_record(scores),
+        }
+    )
+    if scores.passed is False:
+        raise LossError(
+            f"These results of {name} did not pass the audit: they are not divided into objects.",
+            "Do not trust their masks. Use another model.",
         )
 
 
@@ -72,57 +181,75 @@ def load_slot_model(
 
 
 def show_audit(title: str, scores: "AuditScores", num_slots: int) -> None:
-    """The scores as a table, those that decide first."""
+    """The scores as a table, those that decide first; in place of one that is not known, why."""
     if console.wants_json():
         return
-    from slotcli.evaluation.audit import MAX_POSITION_DETERMINISM, MIN_SHIFT_EQUIVARIANCE
+    from slotcli.evaluation.audit import (
+        MAX_POSITION_DETERMINISM,
+        MIN_SHIFT_EQUIVARIANCE,
+        MIN_USED_SLOTS,
+    )
 
-    determined = scores.position_determinism >= MAX_POSITION_DETERMINISM
-    still = scores.shift_equivariance <= MIN_SHIFT_EQUIVARIANCE
+    reasons = scores.reasons
+
+    def row(label: str, score: str, wanted: str, said: str) -> list[str]:
+        value: float | None = getattr(scores, score)
+        return [label, "-" if value is None else f"{value:.2f}", wanted, reasons.get(score, said)]
+
+    def checked(label: str, score: str, wanted: str, fault: str) -> list[str]:
+        return row(label, score, wanted, "passed" if scores.checks[score] else f"FAILED: {fault}")
+
     console.result(title)
     console.table(
         "",
         ["", "score", "wanted", ""],
         [
-            [
+            checked(
                 "position determinism",
-                f"{scores.position_determinism:.2f}",
+                "position_determinism",
                 f"< {MAX_POSITION_DETERMINISM}",
-                "FAILED: slots are places" if determined else "passed",
-            ],
-            [
+                "slots are places",
+            ),
+            checked(
                 "shift equivariance",
-                f"{scores.shift_equivariance:.2f}",
+                "shift_equivariance",
                 f"> {MIN_SHIFT_EQUIVARIANCE}",
-                "FAILED: masks stay where they are" if still else "passed",
-            ],
-            [
-                f"used slots of {num_slots}",
-                f"{scores.used_slots:.1f}",
-                ">= 2",
-                "FAILED: one takes all" if scores.used_slots < 2 else "passed",
-            ],
-            ["edge alignment", _number(scores.edge_alignment), "", "1: borders ignore the picture"],
-            ["slot entropy", f"{scores.slot_entropy:.2f}", "", "0: one takes all, 1: all alike"],
-            ["kept, frame 0 to 1", _number(scores.carry_first), "", "pixels that keep their slot"],
-            ["kept, later frames", _number(scores.carry_later), "", "pixels that keep their slot"],
-            ["degeneration", f"{scores.degeneration:.2f}", "< 0.5", "the worst of the first three"],
+                "masks stay where they are",
+            ),
+            checked(
+                f"used slots of {num_slots}", "used_slots", f">= {MIN_USED_SLOTS}", "one takes all"
+            ),
+            row("edge alignment", "edge_alignment", "", "1: borders ignore the picture"),
+            row("slot entropy", "slot_entropy", "", "0: one takes all, 1: all alike"),
+            row("kept, frame 0 to 1", "carry_first", "", "pixels that keep their slot"),
+            row("kept, later frames", "carry_later", "", "pixels that keep their slot"),
+            row("slot information", "slot_information_ratio", "", "0: the decoder ignores them"),
+            row("degeneration", "degeneration", "< 0.5", "the worst of the first three"),
         ],
     )
-    console.result("Passed." if scores.passed else "NOT PASSED: stripes, blocks or one slot.")
+    console.result(_VERDICTS[scores.passed])
 
 
 def audit_record(scores: "AuditScores") -> dict[str, Any]:
     """The scores with the thresholds that they were held against."""
-    from slotcli.evaluation.audit import MAX_POSITION_DETERMINISM, MIN_SHIFT_EQUIVARIANCE
+    from slotcli.evaluation.audit import (
+        MAX_POSITION_DETERMINISM,
+        MIN_SHIFT_EQUIVARIANCE,
+        MIN_USED_SLOTS,
+    )
 
     thresholds = {
         "max_position_determinism": MAX_POSITION_DETERMINISM,
         "min_shift_equivariance": MIN_SHIFT_EQUIVARIANCE,
-        "min_used_slots": 2,
+        "min_used_slots": MIN_USED_SLOTS,
     }
     return {**scores.as_dict(), "thresholds": thresholds}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _warn(what: str, errors: dict[str, SlotcliError]) -> None:
+    for name, error in errors.items():
+        console.warn(f"{what}: {name}: {error.what}")
+
+
+def _plain(errors: dict[str, SlotcliError]) -> dict[str, str]:
+    return {name: error.what for name, error in errors.items()}

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
-from slotcli.commands import console, setup
+from slotcli.commands import console, data_sets, setup
 from slotcli.commands.options import Device, Threads
 from slotcli.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Make clips to learn from.")
+app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert data sets.")
+
+app.command()(data_sets.index)
+app.command()(data_sets.check)
+app.command()(data_sets.convert)
 
 
 class TruthFile(StrEnum):
@@ -23,7 +27,7 @@ class TruthFile(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Make clips to learn from."""
+    """Make, look at, check and convert data sets."""
 
 
 @app.command()

@@ -1,25 +1,24 @@
 """slotcli evaluate: a slot model's scores, and beside them those of understanding nothing."""
 
-import csv
-import io
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.audit import audit_record, load_slot_model, show_audit
 from slotcli.commands.options import Device, Model, Threads
-from slotcli.errors import CannotCreateError, UsageError
+from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from slotcli.evaluation.intervals import MeanInterval
-    from slotcli.evaluation.model_scores import Evaluation
+    from slotcli.evaluation.model_scores import ClipScores, Evaluation
+    from slotcli.evaluation.perceptual import Lpips
 
 SCHEMA = "slotcli.evaluation/1"
-SUMMARY, PER_CLIP = "evaluation.json", "clips.csv"
 _SEGMENTATION = {
     "fg_ari": "FG-ARI",
     "ari": "ARI",
@@ -27,53 +26,124 @@ _SEGMENTATION = {
     "fg_miou": "fg-mIoU",
     "mbo": "mBO",
 }
-_PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "mse": "MSE"}
+_PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "mse": "MSE"}
+_NAMES = _SEGMENTATION | _PICTURES
+_METHOD = {
+    "per_video": "time folded into space: one score a clip, slots matched to objects once",
+    "per_frame": "every frame scored by itself, averaged over its clip, then over clips",
+    "interval": "95 %, expanded percentile bootstrap over clips",
+    "mse": "squared error in [0, 1], summed over channels and pixels, averaged over frames",
+    "lpips": "version 0.1, on pictures clamped to [-1, 1]",
+}
+FEW_CLIPS = 16
 
 
 def evaluate(
     model: Model,
     data: Annotated[
-        str, typer.Option(help="synth:TIER, or a folder that slotcli data synth wrote.")
+        str, typer.Option(help="synth:TIER, or a folder of clips with true masks.")
     ] = "synth:C",
+    split: Annotated[
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Of rendered scenes or a published data set; test by default."),
+    ] = None,
+    kind: Annotated[
+        Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis"] | None,
+        typer.Option(help="Of the folder, where it cannot be told from what lies in it."),
+    ] = None,
     clips: Annotated[int, typer.Option(help="At most.", min=1)] = 64,
     frames: Annotated[int, typer.Option(help="The first so many of each clip.", min=1)] = 24,
     seed_offset: Annotated[
         int | None,
-        typer.Option(help="First seed of synth clips; the test seeds by default.", min=0),
+        typer.Option(help="First seed of synth clips; the split's by default.", min=0),
     ] = None,
+    argmax: Annotated[
+        Literal["after", "before"],
+        typer.Option(help="A pixel's slot is chosen after or before soft masks are upsampled."),
+    ] = "after",
     render: Annotated[
         int, typer.Option(help="Clips of which some frames are drawn and compared.", min=0)
     ] = 8,
+    render_frames: Annotated[
+        int, typer.Option(help="Frames to draw of each such clip, but never its first.", min=1)
+    ] = 4,
+    lpips: Annotated[
+        Literal["vgg", "alex", "squeeze", "off"], typer.Option(help="The network of LPIPS.")
+    ] = "vgg",
+    lpips_weights: Annotated[
+        Path | None,
+        typer.Option(help="torchvision's weights of that network; torch's cache by default."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help=f"Folder for {SUMMARY} and {PER_CLIP}.")
+        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and clips.csv.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace results that exist.")] = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Score a model against true masks, beside decompositions that understand nothing."""
+    from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
+    from slotcli.data.recognise import recognise
+    from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
+    from slotcli.evaluation.score_files import SUMMARY, clip_table, write_summary
+    from slotcli.evaluation.sources import RENDERED, open_source
+
     if out is not None and (out / SUMMARY).exists() and not overwrite:
         raise CannotCreateError(f"{out / SUMMARY}: exists.", "Use --overwrite, or another --out.")
-
-    from slotcli.data.datasets import TEST_SEEDS
-    from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
-    from slotcli.evaluation.sources import open_source
-
+    if lpips == "off" and lpips_weights is not None:
+        raise UsageError("--lpips off needs no weights.", "Leave out one of the two options.")
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
     loaded, spec, module = load_slot_model(model, chosen)
-    first_seed = TEST_SEEDS if seed_offset is None else seed_offset
-    source = open_source(data, clips=clips, frames=frames, size=spec.size, first_seed=first_seed)
+    found_kind = None if data.startswith(RENDERED) else kind or recognise(Path(data))
+    whole = found_kind in ("synth", "folder")
+    if whole and split is not None:
+        raise UsageError(f"--split {split}: {data} has no splits.", "Leave out --split.")
+    part = split or "test"
+    seeds = {"train": 0, "validation": VALIDATION_SEEDS, "test": TEST_SEEDS}
+    source = open_source(
+        data,
+        clips=clips,
+        frames=frames,
+        size=spec.size,
+        first_seed=seeds[part] if seed_offset is None else seed_offset,
+        split=part,
+        kind=found_kind,
+    )
+    for remark in source.remarks:
+        console.note(remark)
     if not source.labelled:
         raise UsageError(
             f"--data {data}: these videos have no true masks to score against.",
             "Use slotcli audit, which needs none, or make clips with: slotcli data synth.",
         )
-    with console.progress(spec.name) as meter:
+    distance, no_lpips = _open_lpips(lpips, lpips_weights, chosen) if render else (None, "")
+    with (
+        clip_table(out, list(_SEGMENTATION), list(_PICTURES)) as write,
+        console.progress(spec.name) as meter,
+    ):
+
+        def scored(clip: "ClipScores", done: int, total: int) -> None:
+            write(clip)
+            meter.update(done, total)
+
         found = evaluate_model(
-            module, spec.num_slots, source, chosen, rendered=render, progress=meter.update
+            module,
+            spec.num_slots,
+            source,
+            chosen,
+            argmax=argmax,
+            rendered=render,
+            pictures=render_frames,
+            lpips=distance,
+            scored=scored,
         )
-    segmentation, pictures = means(found.segmentation), means(found.pictures)
+    tables = {
+        "segmentation": means(found.video),
+        "segmentation_per_frame": means(found.frames),
+        "pictures": means(found.pictures),
+    }
+    reasons = _reasons(found, no_lpips)
     summary = {
         "schema": SCHEMA,
         "model": {
@@ -85,33 +155,96 @@ def evaluate(
         },
         "data": {
             "source": data,
+            "kind": found_kind or "rendered",
+            "split": None if whole else part,
             "clips": len(source.names),
             "frames": frames,
             "first_clip": source.names[0],
         },
-        "segmentation": _plain(segmentation),
-        "pictures": _plain(pictures),
+        "method": {**_METHOD, "argmax": argmax, "frames_drawn_of_a_clip": render_frames},
+        **{name: _plain(rows) for name, rows in tables.items()},
+        "lpips": None if distance is None else _provenance(distance),
+        "undefined": reasons,
         "audit": None if found.audit is None else audit_record(found.audit),
     }
     if out is not None:
-        _write(out, summary, found)
+        write_summary(out, summary)
     console.record(summary)
     if not console.wants_json():
         console.result(
-            f"{spec.name}, {len(source.names)} clips of {data}, at most {frames} frames each. "
-            "Mean ± half of its 95 % interval, in percent:"
+            f"{spec.name} ({spec.num_slots} slots), {len(source.names)} clips of {data}"
+            f"{'' if whole else f' ({part})'}, at most {frames} frames each."
         )
-        _show(segmentation, _SEGMENTATION, 100)
-        if pictures:
-            console.result(f"Frames of {len(found.pictures)} clips, drawn from their slots:")
-            _show(pictures, _PICTURES, 1)
-    if found.audit is None:
-        console.note("No audit: it takes at least 2 clips.")
-    else:
+        console.result(
+            f"Mean ± half of its 95 % interval, in percent; labels by argmax {argmax} upsampling."
+        )
+        console.result("Per video, time folded into space:")
+        _show(tables["segmentation"], _SEGMENTATION, 100)
+        console.result("Per frame, each scored by itself:")
+        _show(tables["segmentation_per_frame"], _SEGMENTATION, 100)
+    if found.pictures and not console.wants_json():
+        console.result(
+            f"Pictures of {len(found.pictures)} clips, at most {render_frames} frames each, drawn "
+            "from their slots."
+        )
+        console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
+        _show(tables["pictures"], _PICTURES, 1)
+    for score, reason in reasons.items():
+        console.note(f"{_NAMES.get(score, score)}: {reason}")
+    if len(source.names) < FEW_CLIPS:
+        console.note(f"Intervals from fewer than {FEW_CLIPS} clips are too narrow.")
+    if found.audit is not None:
         show_audit(f"Without labels, {found.audit.clips} clips:", found.audit, spec.num_slots)
     for score, name in _SEGMENTATION.items():
-        if better := better_baselines(segmentation, score):
+        if better := better_baselines(tables["segmentation"], score):
             console.warn(f"{name}: no better than {', '.join(better)}.")
+
+
+def _open_lpips(
+    trunk: Literal["vgg", "alex", "squeeze", "off"], weights: Path | None, device: "torch.device"
+) -> "tuple[Lpips | None, str]":
+    """LPIPS, or why there is none."""
+    from slotcli.evaluation.perceptual import open_lpips
+
+    if trunk == "off":
+        return None, "turned off with --lpips off."
+    try:
+        distance = open_lpips(trunk, weights, device)
+    except UnavailableError as missing:
+        return None, f"{missing.what} {missing.advice}"
+    if not distance.published:
+        console.warn(f"LPIPS ({trunk}): not torchvision's weights; compare with nobody's figures.")
+    return distance, ""
+
+
+def _reasons(found: "Evaluation", no_lpips: str) -> dict[str, str]:
+    """By score, why some clips have none."""
+    from slotcli.evaluation.model_scores import undefined
+
+    count, drawn = len(found.clips), len(found.pictures)
+    reasons = {
+        score: f"undefined for {missing} of {count} clips: no pixel is labelled."
+        if score in ("ari", "miou")
+        else f"undefined for {missing} of {count} clips: they show no true object."
+        for score, missing in undefined(found.video).items()
+    }
+    for score, missing in undefined(found.pictures).items():
+        reasons[score] = f"undefined for {missing} of {drawn} clips: the frames are too small."
+    if no_lpips:
+        reasons["lpips"] = no_lpips
+    if not drawn:
+        reasons["pictures"] = "none were drawn (--render 0)."
+    if found.audit is None:
+        reasons["audit"] = "it takes at least 2 clips."
+    return reasons
+
+
+def _provenance(lpips: "Lpips") -> dict[str, Any]:
+    return {
+        "trunk": lpips.trunk,
+        "weights_sha256": lpips.sha256,
+        "published": lpips.published,
+    }
 
 
 def _show(rows: "dict[str, dict[str, MeanInterval]]", columns: dict[str, str], scale: int) -> None:
@@ -129,30 +262,11 @@ def _cell(value: "MeanInterval", scale: int) -> str:
     mean = f"{value.mean * scale:.{digits}f}"
     if value.low is None or value.high is None:
         return mean
-    return f"{mean} ±{(value.high - value.low) / 2 * scale:.{digits}f}"
+    half = (value.high - value.low) / 2 * scale
+    return f"{mean} ±{half:.{digits if half < 9.95 else 0}f}"
 
 
 def _plain(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
     return {
         row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
     }
-
-
-def _write(out: Path, summary: dict[str, Any], found: "Evaluation") -> None:
-    """The scores of every clip, then the summary, whose presence says that all is there."""
-    from slotcli.tracks.writing import output_errors, whole_file
-
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["clip", "row", *_SEGMENTATION, *_PICTURES])
-    for clip, rows in found.segmentation.items():
-        drawn = found.pictures.get(clip, {})
-        for row in [*rows, *(row for row in drawn if row not in rows)]:
-            scores = rows.get(row, {}) | drawn.get(row, {})
-            writer.writerow([clip, row, *(scores.get(n) for n in (*_SEGMENTATION, *_PICTURES))])
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with whole_file(out / PER_CLIP) as file:
-        file.write(table.getvalue().encode())
-    with whole_file(out / SUMMARY) as file:
-        file.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")

@@ -1,16 +1,22 @@
-"""Clips to learn from, by number: rendered scenes, or the videos of a folder."""
+"""Clips by number: rendered scenes, the videos of a folder, or a published data set."""
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from slotcli.data.celeba import Celeba
+from slotcli.data.clevrtex import Clevrtex
+from slotcli.data.clip_cache import ClipCache, joined, window
+from slotcli.data.davis import Davis
+from slotcli.data.file_index import FileIndex, Part
+from slotcli.data.movi import Movi
 from slotcli.data.scenes import render_clips
-from slotcli.errors import ConfigError, NoInputError, SlotcliError
-from slotcli.spec import DataSpec, SynthSpec
+from slotcli.data.ytvis import YoutubeVis
+from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
+from slotcli.spec import DataSpec, FolderSpec, SplitName, SynthSpec
 from slotcli.types import Clip, Size
 from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.pixels import resized
@@ -22,27 +28,54 @@ VALIDATION_SEEDS = 1_000_000_000
 TEST_SEEDS = 2_000_000_000
 SAMPLE_SEEDS = 3_000_000_000
 
-_CACHE_BYTES = 2 << 30
 _RENDERED_TOGETHER = 16
+_STREAMED_TOGETHER = 32
+_WHOLE = 0.98  # of a video's declared duration
+
+PublicKind = Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
+_PUBLIC: dict[PublicKind, Callable[[Path, SplitName, Size | None], "Dataset"]] = {
+    "movi": Movi,
+    "clevrtex": Clevrtex,
+    "celeba": Celeba,
+    "davis": Davis,
+    "ytvis": YoutubeVis,
+}
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Clips by index; every clip has at least one frame."""
+    """Clips by index; every clip has at least one frame.
+
+    A published data set is a class (`Movi`, `Clevrtex`, `Celeba`, `Davis`, `YoutubeVis`) made by
+    `(folder: Path, split: SplitName, size: Size | None)`; without a size nothing is resized. It
+    raises NoInputError where the folder has no such split, and never replaces a sample: what is
+    missing or broken is a NoInputError or DataError that names the file.
+    """
+
+    labelled: bool  # whether clips come with labels
 
     def __len__(self) -> int: ...
 
+    def name(self, index: int) -> str:
+        """What a clip is called: stable, fit for people, unique within the data set."""
+        ...
+
     def frames(self, index: int) -> int:
-        """Number of frames of a clip."""
+        """Number of frames of a clip, found without decoding them."""
         ...
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        """`length` frames of a clip at the data set's size, every `stride`-th from `start`."""
+        """`length` frames of a clip at the data set's size, every `stride`-th from `start`.
+
+        Labels, where there are any: 0 is background, 1 to 254 are instances, 255 is not counted.
+        """
         ...
 
 
 class SynthDataset:
     """Scenes rendered when first asked for, then kept in memory."""
+
+    labelled = True
 
     def __init__(self, spec: SynthSpec, size: Size) -> None:
         total = sum(spec.mix.values())
@@ -62,6 +95,9 @@ class SynthDataset:
     def __len__(self) -> int:
         return self.spec.clips
 
+    def name(self, index: int) -> str:
+        return f"{self.tier(index)}-{self.spec.seed + index}"
+
     def frames(self, index: int) -> int:
         return self.spec.frames
 
@@ -77,7 +113,7 @@ class SynthDataset:
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
         if index not in self._clips:
             self._render_with(index)
-        return _window(self._clips[index], start, length, stride)
+        return window(self._clips[index], start, length, stride)
 
     def _render_with(self, index: int) -> None:
         """Renders a clip and the next few of its tier: physics costs many what it costs one."""
@@ -95,54 +131,93 @@ class SynthDataset:
 
 
 class VideoFolder:
-    """The videos under a folder, decoded at the model's size; the latest decoded stay in memory.
+    """The videos under a folder; the latest decoded stay in memory.
 
-    Clips that cannot be decoded are left out and named in `unreadable`.
+    Clips that cannot be decoded are left out and named in `unreadable`. To count a video's frames
+    it has to be decoded, unless the folder's index knows them (data.file_index).
     """
 
-    def __init__(self, folder: Path, size: Size) -> None:
+    labelled = False
+
+    def __init__(self, folder: Path, size: Size | None) -> None:
         if not folder.is_dir():
-            raise NoInputError(f"{folder}: there is no such folder.", "Check --data.")
+            raise NoInputError(f"{printable(folder)}: there is no such folder.", "Check --data.")
         self.size = size
         self.unreadable: dict[Path, SlotcliError] = {}
+        self.index = FileIndex(folder)
+        self._folder = folder
         self._paths: list[Path] = []
         self._lengths: list[int] = []
-        self._cache: OrderedDict[int, Clip] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache: ClipCache[int] = ClipCache()
         for path in find_clips(folder):
             try:
-                length = sum(len(chunk) for chunk in _small_chunks(path, size))
+                # A folder's time of change says nothing of the images in it.
+                parts = _count(path) if path.is_dir() else self.index.parts(path, _count)
             except SlotcliError as error:
                 self.unreadable[path] = error
                 continue
             self._paths.append(path)
-            self._lengths.append(length)
+            self._lengths.append(sum(length for _, _, length in parts))
         if not self._paths:
-            raise NoInputError(f"{folder}: holds no readable video.", "Check --data.")
+            raise NoInputError(f"{printable(folder)}: holds no readable video.", "Check --data.")
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def name(self, index: int) -> str:
+        path = self._paths[index]
+        return printable(path.relative_to(self._folder) if path != self._folder else path.name)
 
     def frames(self, index: int) -> int:
         return self._lengths[index]
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        if index not in self._cache:
-            chunks = list(_small_chunks(self._paths[index], self.size))
-            clip = Clip(torch.from_numpy(np.concatenate(chunks)).permute(0, 3, 1, 2).contiguous())
-            self._cache[index] = clip
-            self._cached_bytes += clip.frames.nbytes
-            while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].frames.nbytes
-        self._cache.move_to_end(index)
-        return _window(self._cache[index], start, length, stride)
+        clip = self._cache.get(index)
+        if clip is None:
+            clip = joined(list(_chunks(self._paths[index], self.size)))
+            if len(clip.frames) != self._lengths[index]:
+                raise DataError(
+                    f"{printable(self._paths[index])} has changed since it was counted.",
+                    "Run again.",
+                )
+            self._cache.put(index, clip)
+        return window(clip, start, length, stride)
+
+    def stream(self, index: int) -> Iterator[Clip]:
+        """A clip a few frames at a time, in constant memory. Raises DataError if it is damaged."""
+        path = self._paths[index]
+        yield from _chunks(path, self.size, refuse_damage=True)
 
 
 def open_dataset(spec: DataSpec, size: Size) -> Dataset:
     """The data set that a spec names, at a model's size."""
     if isinstance(spec, SynthSpec):
         return SynthDataset(spec, size)
-    return VideoFolder(Path(spec.path), size)
+    if isinstance(spec, FolderSpec):
+        return VideoFolder(Path(spec.path), size)
+    return open_public(spec.kind, Path(spec.path), spec.split, size)
+
+
+def open_public(kind: PublicKind, folder: Path, split: SplitName, size: Size | None) -> Dataset:
+    """A split of a published data set. Raises NoSplitError, NoInputError and DataError."""
+    return _PUBLIC[kind](folder, split, size)
+
+
+def stream(dataset: Dataset, index: int) -> Iterator[Clip]:
+    """A clip from start to end, a few frames at a time."""
+    if isinstance(dataset, VideoFolder):
+        yield from dataset.stream(index)
+        return
+    total = dataset.frames(index)
+    for start in range(0, total, _STREAMED_TOGETHER):
+        yield dataset.clip(index, start, min(_STREAMED_TOGETHER, total - start))
+
+
+def remarks(dataset: Dataset | None) -> list[str]:
+    """What whoever opened a data set should be told, of an index that is out of date for one."""
+    if isinstance(dataset, Movi):
+        return dataset.remarks
+    return dataset.index.remarks if isinstance(dataset, VideoFolder) else []
 
 
 def find_clips(folder: Path) -> list[Path]:
@@ -152,13 +227,23 @@ def find_clips(folder: Path) -> list[Path]:
     return sorted([path for path in files if path.is_file()] + list(images))
 
 
-def _small_chunks(path: Path, size: Size) -> Iterator[np.ndarray]:
+def _count(path: Path) -> list[Part]:
     with open_clip(path) as reader:
-        for chunk in reader.chunks(32):
-            yield np.stack([resized(frame, size) for frame in chunk.frames])
+        return [("", 0, sum(len(chunk) for chunk in reader.chunks(32)))]
 
 
-def _window(clip: Clip, start: int, length: int, stride: int) -> Clip:
-    end = start + (length - 1) * stride + 1
-    labels = None if clip.labels is None else clip.labels[start:end:stride]
-    return Clip(clip.frames[start:end:stride], labels)
+def _chunks(path: Path, size: Size | None, *, refuse_damage: bool = False) -> Iterator[Clip]:
+    with open_clip(path) as reader:
+        for chunk in reader.chunks(_STREAMED_TOGETHER):
+            frames = chunk.frames
+            if size is not None:
+                frames = np.stack([resized(frame, size) for frame in frames])
+            yield Clip(torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous())
+        lost = reader.damage.packet_errors + reader.damage.corrupt_frames
+        coverage = reader.damage.coverage
+        if refuse_damage and (lost or (coverage is not None and coverage < _WHOLE)):
+            raise DataError(
+                f"{printable(path)} is damaged: {lost} frames or pieces of it are lost"
+                + ("." if coverage is None else f", and {coverage:.0%} of its time is there."),
+                "Fetch the file again.",
+            )

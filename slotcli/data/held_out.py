@@ -1,11 +1,24 @@
 """Clips that stand outside of training, to look at a model as it learns."""
 
+from pathlib import Path
+
 import torch
 
-from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset
+from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset, open_public
 from slotcli.data.scenes import render_clips
-from slotcli.spec import DataSpec, SynthSpec
+from slotcli.spec import DataSpec, PublicSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
+
+
+def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
+    """Where the clips are to be from that training on `data` does not see.
+
+    Of a published data set its validation split: raises NoSplitError and its kin where that is not
+    there. Anything else has only itself.
+    """
+    if not isinstance(spec, PublicSpec):
+        return data
+    return open_public(spec.kind, Path(spec.path), "validation", size)
 
 
 def held_out_clips(
@@ -13,20 +26,22 @@ def held_out_clips(
 ) -> ClipBatch:
     """Unrelated clips in the proportions of the training data, with labels where these exist.
 
-    Scenes come from seeds of their own. A folder has only itself: its clips' middles are taken, fit
-    for label-free figures alone, and fewer or shorter where it has no more.
+    Scenes come from seeds of their own. Of any other data, best what `validation_data` gives, the
+    clips' middles are taken, fewer or shorter where it has no more.
     """
     if isinstance(spec, SynthSpec) and isinstance(data, SynthDataset):
         return _scenes([data.tier(index) for index in range(clips)], frames, size)
     chosen = range(min(clips, len(data)))
-    length = min(frames, *(data.frames(index) for index in chosen), frames)
+    lengths = [data.frames(index) for index in chosen]
+    length = min(frames, *lengths, frames)
+    middles = [
+        data.clip(index, (total - length) // 2, length)
+        for index, total in zip(chosen, lengths, strict=True)
+    ]
+    labels = [clip.labels for clip in middles if clip.labels is not None]
     return ClipBatch(
-        torch.stack(
-            [
-                data.clip(index, (data.frames(index) - length) // 2, length).frames
-                for index in chosen
-            ]
-        )
+        torch.stack([clip.frames for clip in middles]),
+        torch.stack(labels) if len(labels) == len(middles) else None,
     )
 
 

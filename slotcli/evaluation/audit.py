@@ -2,84 +2,180 @@
 
 Reconstruction cannot tell: degenerate runs rebuild better (SlotDiffusion, appendix E.3). Two
 questions can. Does the place of a pixel foretell its slot (position determinism)? Do the labels
-follow the picture when it is shifted (shift equivariance)? The rest describes what is seen.
+follow the picture when it is shifted (shift equivariance)? The rest describes what is seen. For
+stored labels, of which the model is not at hand, the second question stays open.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from slotcli.errors import DataError
-from slotcli.evaluation.segmentation import adjusted_rand_index, confusion
+from slotcli.evaluation.label_free import (
+    Segment,
+    edge_alignment,
+    identity_carry,
+    position_determinism,
+    shift_equivariance,
+    slot_entropy,
+    used_slots,
+)
 from slotcli.types import Size
 
 MAX_POSITION_DETERMINISM = 0.5
 MIN_SHIFT_EQUIVARIANCE = 0.5
-USED_SHARE = 0.01  # of a frame, from which on a slot counts as used
+MIN_USED_SLOTS = 2
 RECOMMENDED_CLIPS = 64
 ENOUGH_CLIPS = f"Give at least 2 unrelated clips, better {RECOMMENDED_CLIPS} or more."
 
-Segment = Callable[[UInt8[Tensor, "b t 3 h w"]], UInt8[np.ndarray, "b t h w"]]
+
+@dataclass(frozen=True)
+class SlotInformation:
+    """The decoder's loss with each clip's own slots, and with those of another clip."""
+
+    own_loss: float
+    other_loss: float
+
+    @property
+    def difference(self) -> float:
+        """How much more the decoder errs with another clip's slots; near 0 it ignores slots."""
+        return self.other_loss - self.own_loss
+
+    @property
+    def ratio(self) -> float | None:
+        """The difference as a multiple of the loss with the own slots; None where that is 0.
+
+        Unlike the difference it can be set beside that of a decoder with another loss.
+        """
+        return self.difference / self.own_loss if self.own_loss else None
 
 
 @dataclass(frozen=True)
 class AuditScores:
-    """What the labels of `clips` unrelated clips say about the model that made them."""
+    """What is known, without their truth, of the labels of `clips` unrelated clips.
+
+    A score is None where it could not be computed; `reasons` says why.
+    """
 
     clips: int
-    position_determinism: float
-    shift_equivariance: float
+    position_determinism: float | None
+    shift_equivariance: float | None
     edge_alignment: float | None
+    edge_clips: int  # of which the pictures were there to be held against
     used_slots: float
     slot_entropy: float
     carry_first: float | None
     carry_later: float | None
+    slot_information: float | None
+    slot_information_ratio: float | None
 
     @property
-    def degeneration(self) -> float:
+    def degeneration(self) -> float | None:
+        """As `degeneration_score`; None where one of its parts is."""
+        if self.position_determinism is None or self.shift_equivariance is None:
+            return None
         return degeneration_score(
             self.position_determinism, self.shift_equivariance, self.used_slots
         )
 
     @property
-    def passed(self) -> bool:
-        return (
-            self.position_determinism < MAX_POSITION_DETERMINISM
-            and self.shift_equivariance > MIN_SHIFT_EQUIVARIANCE
-            and self.used_slots >= 2
-        )
+    def checks(self) -> dict[str, bool | None]:
+        """What decides, and whether it was passed; None where it could not be checked."""
+        place, shift = self.position_determinism, self.shift_equivariance
+        return {
+            "position_determinism": None if place is None else place < MAX_POSITION_DETERMINISM,
+            "shift_equivariance": None if shift is None else shift > MIN_SHIFT_EQUIVARIANCE,
+            "used_slots": self.used_slots >= MIN_USED_SLOTS,
+        }
 
-    def as_dict(self) -> dict[str, float | int | bool | None]:
-        """Return every score, with the degeneration and whether the model passed."""
-        return {**asdict(self), "degeneration": self.degeneration, "passed": self.passed}
+    @property
+    def passed(self) -> bool | None:
+        """False where any check failed, True where all were passed, None where some are open."""
+        found = self.checks.values()
+        if False in found:
+            return False
+        return None if None in found else True
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a score, or the verdict, is None."""
+        causes = {
+            "position_determinism": f"{self.clips} clip is too few. {ENOUGH_CLIPS}",
+            "shift_equivariance": "It needs the model.",
+            "edge_alignment": "Labels without a border, or flat pictures."
+            if self.edge_clips
+            else "The pictures of no clip could be read.",
+            "carry_first": "Clips of one frame.",
+            "carry_later": "Clips of fewer than three frames.",
+            "slot_information": "It needs the model's decoder.",
+            "slot_information_ratio": "It needs the model's decoder."
+            if self.slot_information is None
+            else "The decoder's own loss is 0.",
+            "degeneration": "One of its parts is not known.",
+            "passed": "Nothing failed, but not everything could be checked.",
+        }
+        return {name: why for name, why in causes.items() if getattr(self, name) is None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every score, the checks, whether all were passed, and the reasons of what is None."""
+        return {
+            **asdict(self),
+            "degeneration": self.degeneration,
+            "checks": self.checks,
+            "passed": self.passed,
+            "reasons": self.reasons,
+        }
 
 
 def audit(
-    segment: Segment, frames: UInt8[Tensor, "b t 3 h w"], num_slots: int, *, shift: int
+    segment: Segment,
+    frames: UInt8[Tensor, "b t 3 h w"],
+    num_slots: int,
+    *,
+    shift: int,
+    information: SlotInformation | None = None,
 ) -> AuditScores:
     """Segment unrelated clips three times (as they are, and two shifted crops) and score them.
 
     `segment` takes all clips at once at the frames' size and splits them as its memory asks.
     RECOMMENDED_CLIPS or more make the numbers steady; `shift` is in pixels, about a fifth of the
-    frame. Raises DataError for fewer than 2 clips, a shift that leaves no overlap, and labels not
-    below num_slots.
+    frame; `information` is passed on. Raises DataError for fewer than 2 clips, a shift that leaves
+    no overlap, and labels not below num_slots.
     """
+    if len(frames) < 2:
+        raise DataError(f"{len(frames)} clip to audit", ENOUGH_CLIPS)
     labels = segment(frames)
-    carry_first, carry_later = identity_carry(labels)
-    return AuditScores(
-        clips=len(frames),
-        position_determinism=position_determinism(labels, num_slots),
+    return replace(
+        audit_labels(labels, num_slots),
         shift_equivariance=shift_equivariance(segment, frames, shift),
         edge_alignment=edge_alignment(frames, labels),
+        edge_clips=len(frames),
+        slot_information=None if information is None else information.difference,
+        slot_information_ratio=None if information is None else information.ratio,
+    )
+
+
+def audit_labels(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> AuditScores:
+    """What the labels of unrelated clips tell by themselves; the rest is None.
+
+    Raises DataError for labels not below num_slots.
+    """
+    carry_first, carry_later = identity_carry(labels)
+    return AuditScores(
+        clips=len(labels),
+        position_determinism=position_determinism(labels, num_slots) if len(labels) > 1 else None,
+        shift_equivariance=None,
+        edge_alignment=None,
+        edge_clips=0,
         used_slots=used_slots(labels, num_slots),
         slot_entropy=slot_entropy(labels, num_slots),
         carry_first=carry_first,
         carry_later=carry_later,
+        slot_information=None,
+        slot_information_ratio=None,
     )
 
 
@@ -97,157 +193,4 @@ def degeneration_score(
     0.5 a model passes exactly where this is below 0.5; and 1 where fewer than two slots are used,
     whatever the others say.
     """
-    return 1.0 if used_slots < 2 else max(position_determinism, 1 - shift_equivariance)
-
-
-def position_determinism(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
-    """Return 1 - H(slot | pixel) / H(slot) over unrelated clips: 0 independent, 1 determined.
-
-    Counts plugged into an entropy make it too small, the more so the fewer the samples, and the
-    frames of a clip are not independent ones. Both entropies are therefore corrected by a jackknife
-    that leaves out whole clips. Slots are not matched between clips on purpose: a slot that always
-    names the same place is what is looked for. Where one slot takes everything, 0/0, the score
-    is 1. Raises DataError for fewer than 2 clips and for labels not below num_slots.
-    """
-    b, t, h, w = labels.shape
-    _require(b >= 2, f"{b} clip to audit", ENOUGH_CLIPS)
-    _require_slots(labels, num_slots)
-    pixel = np.arange(h * w) * num_slots
-    flat = labels.reshape(b, t, h * w)
-
-    def count(clip: UInt8[np.ndarray, "t p"]) -> Int64[np.ndarray, "p n"]:
-        pairs = np.bincount((clip + pixel).ravel(), minlength=h * w * num_slots)
-        return pairs.reshape(h * w, num_slots)
-
-    per_pixel = sum((count(clip) for clip in flat), np.zeros((h * w, num_slots), np.int64))
-    overall = per_pixel.sum(0, keepdims=True)
-    without = np.zeros(2)
-    for clip in flat:
-        rest = per_pixel - count(clip)
-        without += _entropy(rest), _entropy(rest.sum(0, keepdims=True))
-    plugged = np.array((_entropy(per_pixel), _entropy(overall)))
-    conditional, marginal = b * plugged - (b - 1) * without / b
-    return float(np.clip(1 - conditional / marginal, 0, 1)) if plugged[1] > 0 else 1.0
-
-
-def shift_equivariance(segment: Segment, frames: UInt8[Tensor, "b t 3 h w"], shift: int) -> float:
-    """Return how well labels follow the picture under a diagonal shift: 1 wholly, 0 not at all.
-
-    Two crops of (h - shift, w - shift), at the top left and at the bottom right corner, are scaled
-    back to (h, w) bilinearly and segmented. On the overlap each pixel takes the label at its own
-    centre, so borders agree to about half a pixel. The score is the mean adjusted Rand index of a
-    clip's two labellings, corrected by that of labellings of different clips: stripes agree with
-    shifted stripes (their index is 0.4 to 1, by the shift's phase) whatever they show, and come out
-    at 0. One slot everywhere is 0 too. Raises DataError for fewer than 2 clips and for a shift that
-    leaves no overlap.
-    """
-    b, _, _, h, w = frames.shape
-    _require(b >= 2, f"{b} clip to audit", ENOUGH_CLIPS)
-    _require(
-        0 < shift < min(h, w) // 2,
-        f"a shift of {shift} pixels for frames of {h}x{w}",
-        "Choose a shift above 0 and below half of the shorter side.",
-    )
-    first = segment(_zoomed(frames[..., : h - shift, : w - shift], (h, w)))
-    second = segment(_zoomed(frames[..., shift:, shift:], (h, w)))
-    rows, columns = _centres(h - shift, h), _centres(w - shift, w)
-    first = first[:, :, rows[shift:, None], columns[shift:]]
-    second = second[:, :, rows[: h - 2 * shift, None], columns[: w - 2 * shift]]
-    own = _mean_agreement(first, second)
-    other = _mean_agreement(first, np.roll(second, 1, axis=0))
-    return float(np.clip((own - other) / (1 - other), 0, 1)) if other < 1 else 0.0
-
-
-def _mean_agreement(
-    first: UInt8[np.ndarray, "b t h w"], second: UInt8[np.ndarray, "b t h w"]
-) -> float:
-    pairs = zip(first, second, strict=True)
-    return float(np.mean([adjusted_rand_index(confusion(*pair)) for pair in pairs]))
-
-
-def edge_alignment(
-    frames: UInt8[Tensor, "b t 3 h w"], labels: UInt8[np.ndarray, "b t h w"]
-) -> float | None:
-    """Return the mean colour step across label borders over that between any two neighbours.
-
-    1 means that borders ignore the picture. None where there is no border, or a flat picture.
-    """
-    border_steps, borders, steps, pairs = 0.0, 0, 0.0, 0
-    for clip, clip_labels in zip(frames.numpy(), labels, strict=True):
-        for axis in (-2, -1):
-            difference = np.diff(clip.astype(np.float32), axis=axis)
-            step = np.sqrt((difference**2).sum(1))
-            border = np.diff(clip_labels, axis=axis) != 0
-            border_steps += float(step[border].sum(dtype=np.float64))
-            borders += int(border.sum())
-            steps += float(step.sum(dtype=np.float64))
-            pairs += step.size
-    return (border_steps / borders) / (steps / pairs) if borders and steps else None
-
-
-def used_slots(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
-    """Return the mean number of slots that cover at least 1 % of a frame."""
-    return float((_shares(labels, num_slots) >= USED_SHARE).sum(1).mean())
-
-
-def slot_entropy(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
-    """Return how evenly slots share a frame: 0 one takes all, 1 all alike; a mean over frames.
-
-    With a single slot, which cannot share, it is 0.
-    """
-    shares = _shares(labels, num_slots)
-    entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1).mean()
-    return float(entropy / np.log(num_slots)) if num_slots > 1 else 0.0
-
-
-def identity_carry(labels: UInt8[np.ndarray, "b t h w"]) -> tuple[float | None, float | None]:
-    """Return the share of pixels that keep their slot from frame 0 to 1, and from later to next.
-
-    The first falls behind the second where the slots of frame 0 are not those of the rest of the
-    clip. None where the clips have no such frames (fewer than 2, fewer than 3).
-    """
-    kept = (labels[:, 1:] == labels[:, :-1]).mean((0, 2, 3))
-    return (
-        float(kept[0]) if len(kept) > 0 else None,
-        float(kept[1:].mean()) if len(kept) > 1 else None,
-    )
-
-
-def _require(condition: bool, what: str, advice: str) -> None:
-    if not condition:
-        raise DataError(what, advice)
-
-
-def _require_slots(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> None:
-    largest = int(labels.max())
-    _require(
-        largest < num_slots,
-        f"labels name slot {largest}, of {num_slots} slots",
-        "Give the number of slots that the model was run with.",
-    )
-
-
-def _entropy(counts: Int64[np.ndarray, "p n"]) -> float:
-    """Entropy in nats of each row's counts, averaged over rows, which all have one sum."""
-    total = counts[0].sum()
-    table = np.arange(total + 1, dtype=np.float64)
-    table[1:] *= np.log(table[1:])
-    return float(np.log(total) - table[counts].sum() / (total * len(counts)))
-
-
-def _shares(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> Float[np.ndarray, "frames n"]:
-    _require_slots(labels, num_slots)
-    frames = labels.reshape(-1, labels[0, 0].size)
-    counts = [np.bincount(frame, minlength=num_slots) for frame in frames]
-    return np.stack(counts) / frames.shape[1]
-
-
-def _zoomed(frames: UInt8[Tensor, "b t 3 hc wc"], size: Size) -> UInt8[Tensor, "b t 3 h w"]:
-    """Scale clip by clip, so that only one clip at a time is held in floating point."""
-    scaled = [interpolate(clip.float(), size, mode="bilinear").round().byte() for clip in frames]
-    return torch.stack(scaled)
-
-
-def _centres(cropped: int, scaled: int) -> Int64[np.ndarray, " cropped"]:
-    """For each place of a crop, the place of its scaled version that holds its centre."""
-    return ((2 * np.arange(cropped) + 1) * scaled // (2 * cropped)).astype(np.int64)
+    return 1.0 if used_slots < MIN_USED_SLOTS else max(position_determinism, 1 - shift_equivariance)

@@ -79,7 +79,7 @@ BASELINES: dict[str, Baseline] = {
     "grid": grid,
     "voronoi": voronoi,
     "k-means colour": kmeans_colour,
-    "k-means colour and place": kmeans_colour_position,
+    "k-means colour+place": kmeans_colour_position,
 }
 
 

@@ -19,6 +19,7 @@ from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
 from slotcli.evaluation.segmentation import scores_per_frame, segmentation_scores
 from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size
+from slotcli.evaluation.slot_information import slot_information
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
 from slotcli.types import Clip
@@ -75,14 +76,14 @@ def evaluate_model(
     rendered: int,
     pictures: int,
     lpips: Lpips | None,
-    scored: Callable[[ClipScores, int], None],
+    scored: Callable[[ClipScores, int, int], None],
 ) -> Evaluation:
     """Score a model on every clip of a labelled source; draw the first `rendered` clips too.
 
     Of each of those, `pictures` frames are drawn. `scored` gets each clip's scores as soon as they
-    are known, and how many clips there are. A clip is loaded, scored and forgotten; only the
-    audit's few small frames are kept. Raises DataError for clips without labels, and whatever a
-    clip raises: one left out would change the mean.
+    are known, how many clips are done, and of how many. A clip is loaded, scored and forgotten;
+    only the audit's few small frames are kept. Raises DataError for clips without labels, and
+    whatever a clip raises: one left out would change the mean.
     """
     segment = Segmenter(model, device, argmax)
     found: list[ClipScores] = []
@@ -94,13 +95,19 @@ def evaluate_model(
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
         found.append(ClipScores(name, video, frames, shown))
         if number < RECOMMENDED_CLIPS:
-            for_audit.append(at_size(clip.frames[:AUDIT_FRAMES], model.size))
-        scored(found[-1], len(source.names))
+            for_audit.append(at_size(clip.frames[:AUDIT_FRAMES].clone(), model.size))
+        scored(found[-1], number + 1, len(source.names))
     judged = None
     if len(for_audit) > 1:
         length = min(len(frames) for frames in for_audit)
         together = torch.stack([frames[:length] for frames in for_audit])
-        judged = audit(segment, together, num_slots, shift=audit_shift(model.size))
+        judged = audit(
+            segment,
+            together,
+            num_slots,
+            shift=audit_shift(model.size),
+            information=slot_information(model, together, device),
+        )
     return Evaluation(found, judged)
 
 

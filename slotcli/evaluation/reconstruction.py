@@ -1,7 +1,7 @@
 """How close rebuilt frames come to the originals, each score a mean over images.
 
-All take images in [0, 1]; whatever leaves that range is clamped first. An LPIPS distance needs
-downloaded weights and so has no place here.
+All take images in [0, 1]; whatever leaves that range is clamped first. The distance that needs a
+trained network stands in `perceptual`.
 """
 
 import torch

@@ -1,10 +1,12 @@
 """Scores of predicted labels against true ones, all from one integer confusion matrix.
 
 The matrix counts pixels, so time folds into space (one score a clip, as in SlotDiffusion's
-evaluation), memory does not depend on the clip's length, and the Rand index is exact.
+evaluation), memory does not depend on the clip's length, and the Rand index is exact. Scores of
+single frames stand beside: they forgive a slot that passes from one object to another.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
@@ -114,6 +116,25 @@ def segmentation_scores(
         fg_miou=mean_iou(counts, background=False),
         mbo=mean_best_overlap(counts),
     )
+
+
+def scores_per_frame(
+    truth: UInt8[np.ndarray, "t h w"], predicted: UInt8[np.ndarray, "t h w"]
+) -> SegmentationScores:
+    """Score every frame of a clip by itself: the mean, score by score, over frames that define it.
+
+    Slots are matched to objects anew in each frame. None where no frame defines a score.
+    """
+    frames = [
+        asdict(segmentation_scores(truth[t : t + 1], predicted[t : t + 1]))
+        for t in range(len(truth))
+    ]
+    return SegmentationScores(**{name: _mean([f[name] for f in frames]) for name in frames[0]})
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _iou(confusion: Int64[np.ndarray, "k n"], *, first_row: int) -> Float[np.ndarray, "present n"]:

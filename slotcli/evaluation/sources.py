@@ -10,11 +10,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from slotcli.data.datasets import find_clips
+from slotcli.data.clip_cache import window
+from slotcli.data.datasets import Dataset, VideoFolder, find_clips, open_public, remarks
+from slotcli.data.recognise import DataKind, recognise
 from slotcli.data.scenes import TIERS, render_clip
-from slotcli.data.synth_files import SynthClip, read_index
+from slotcli.data.synth_files import read_index
 from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError, printable
 from slotcli.evaluation.segmenter import at_size
+from slotcli.spec import SplitName
 from slotcli.tracks.masks import read_masks
 from slotcli.types import Clip, Size
 from slotcli.video.reader import open_clip
@@ -29,26 +32,88 @@ class ClipSource:
     names: list[str]
     labelled: bool
     load: Callable[[int], Clip]
+    remarks: tuple[str, ...] = ()  # what a person should be told about it
+
+
+class SynthFolder:
+    """A folder that `data synth` wrote, in the order of its index; read anew each time."""
+
+    labelled = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._clips = list(read_index(folder).values())
+        if not self._clips:
+            raise NoInputError(f"{printable(folder)} has no clips in its index.", "Make some.")
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def name(self, index: int) -> str:
+        return self._clips[index].name
+
+    def frames(self, index: int) -> int:
+        return self._clips[index].frames
+
+    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
+        clip, total = self._clips[index], start + (length - 1) * stride + 1
+        frames = _first_frames(clip.video(self._folder), total)
+        path = clip.labels(self._folder, clip.masks[0])
+        labels = list(islice(read_masks(path), len(frames)))
+        if [label.shape for label in labels] != [frames.shape[2:]] * total:
+            raise DataError(
+                f"The masks in {printable(path)} are not those of {clip.name}'s frames.",
+                "Make the clip again: slotcli data synth --overwrite.",
+            )
+        whole = Clip(frames, torch.from_numpy(np.stack(labels)))
+        return window(whole, start, length, stride)
+
+
+def open_folder(folder: Path, kind: DataKind, split: SplitName, size: Size | None) -> Dataset:
+    """Any data in a folder; of what has no splits, all of it.
+
+    Rendered scenes keep their own size whatever `size` is. Raises NoSplitError, NoInputError and
+    DataError.
+    """
+    if kind == "synth":
+        return SynthFolder(folder)
+    if kind == "folder":
+        return VideoFolder(folder, size)
+    return open_public(kind, folder, split, size)
 
 
 def open_source(
-    reference: str, *, clips: int, frames: int, size: Size, first_seed: int
+    reference: str,
+    *,
+    clips: int,
+    frames: int,
+    size: Size,
+    first_seed: int,
+    split: SplitName = "test",
+    kind: DataKind | None = None,
 ) -> ClipSource:
     """What `reference` names: at most `clips` clips of at most `frames` frames.
 
-    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder as data.synth_files lays
-    it out has labels; any other folder of videos has none, and of it all clips are named, since
-    some may turn out to be unreadable. Raises UsageError for an unknown tier, NoInputError.
+    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder is of the `kind` that is
+    said, or else recognised: of a published data set the split's first clips, with frames and
+    labels resized to `size`, as the paper scores; clips that `data synth` wrote, with labels, at
+    their own size; or any videos without labels, of which all clips are named, since some may turn
+    out to be unreadable. Raises UsageError for an unknown tier or a folder that could be several
+    kinds, NoInputError, DataError.
     """
     if reference.startswith(RENDERED):
         return _rendered(reference.removeprefix(RENDERED), clips, frames, size, first_seed)
     folder = Path(reference)
-    if not folder.is_dir():
-        raise NoInputError(
-            f"{printable(folder)}: there is no such folder.", "Give a folder, or synth:C."
-        )
-    index = list(read_index(folder).values())[:clips]
-    return _written(folder, index, frames) if index else _videos(folder, frames)
+    kind = kind or recognise(folder)
+    if kind == "folder":
+        return _videos(folder, frames)
+    dataset = open_folder(folder, kind, split, size)
+    return ClipSource(
+        [dataset.name(index) for index in range(min(clips, len(dataset)))],
+        dataset.labelled,
+        lambda index: dataset.clip(index, 0, min(frames, dataset.frames(index))),
+        tuple(remarks(dataset)),
+    )
 
 
 def unrelated_frames(
@@ -96,22 +161,6 @@ def _rendered(tier: str, clips: int, frames: int, size: Size, first_seed: int) -
         True,
         lambda number: render_clip(first_seed + number, tier, frames, size),
     )
-
-
-def _written(folder: Path, index: list[SynthClip], frames: int) -> ClipSource:
-    def load(number: int) -> Clip:
-        clip = index[number]
-        found = _first_frames(clip.video(folder), frames)
-        path = clip.labels(folder, clip.masks[0])
-        labels = list(islice(read_masks(path), len(found)))
-        if [label.shape for label in labels] != [found.shape[2:]] * len(found):
-            raise DataError(
-                f"The masks in {printable(path)} are not those of {clip.name}'s frames.",
-                "Make the clip again: slotcli data synth --overwrite.",
-            )
-        return Clip(found, torch.from_numpy(np.stack(labels)))
-
-    return ClipSource([clip.name for clip in index], True, load)
 
 
 def _videos(folder: Path, frames: int) -> ClipSource:

@@ -10,9 +10,9 @@ from torch import Tensor
 from slotcli.codecs.perceptual import gradient_loss, lpips_vgg
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.data.datasets import Dataset
-from slotcli.data.windows import draw_windows
-from slotcli.model import denormalise, normalise
+from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
+from slotcli.training.single_frames import draw_frames, psnr_alone
 
 _RESTART_EVERY = 100
 
@@ -42,7 +42,7 @@ class CodecTask:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(self._batch(step).to(self._device))
+        frames = normalise(draw_frames(self._data, self._options, step).to(self._device))
         # A young codebook passes on brightness and little else, and the encoder settles for that;
         # an encoder that knows colours before it is quantised keeps them.
         quantise = step >= self._options.quantise_from * self._options.steps
@@ -63,27 +63,5 @@ class CodecTask:
             self._used.zero_()
         return loss, {"codes_used": float(len(used))}
 
-    @torch.inference_mode()
     def evaluate(self) -> dict[str, float | None]:
-        frames = normalise(self._held_out.to(self._device))
-        drawn = denormalise(self.module.decode(self.module.encode(frames)))
-        error = F.mse_loss(drawn.float(), self._held_out.to(self._device).float())
-        return {"psnr": (10 * torch.log10(255**2 / error)).item()}
-
-    def _batch(self, step: int) -> UInt8[Tensor, "b 3 h w"]:
-        windows = draw_windows(
-            self._data,
-            seed=self._options.seed,
-            step=step,
-            batch_size=self._options.batch_size,
-            length=1,
-            stride=1,
-            flip=self._options.flip,
-        )
-        frames = [self._data.clip(window.index, window.start, 1).frames for window in windows]
-        return torch.cat(
-            [
-                frame.flip(-1) if window.flip else frame
-                for frame, window in zip(frames, windows, strict=True)
-            ]
-        )
+        return {"psnr": psnr_alone(self.module, self._held_out, self._device)}

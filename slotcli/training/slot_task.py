@@ -9,17 +9,16 @@ from torch import Tensor
 
 from slotcli.data.datasets import Dataset
 from slotcli.data.windows import Window, draw_windows
-from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import audit, audit_shift
 from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
+from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import colour_distortion
 from slotcli.types import ClipBatch
 
-_CHUNK = 16  # clips whose slots are compared in an evaluation
 _TARGET_BYTES = 2 << 30
 _AUDITED = (
     "degeneration",
@@ -93,13 +92,16 @@ class SlotTask:
     def evaluate(self) -> dict[str, float | None]:
         """Label-free scores, and beside them, never to choose by, those against ground truth."""
         frames, truth = self._held_out.frames, self._held_out.labels
-        scores: dict[str, float | None] = {"slot_information": self._slot_information(frames)}
+        scores: dict[str, float | None] = {}
         try:
+            scores["slot_information"] = slot_information(
+                self.module, frames, self._device
+            ).difference
             shift = audit_shift(self._spec.size)
             figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
             scores |= {name: figures[name] for name in _AUDITED}
         except DataError:  # fewer clips than the audit can speak of: the figures stay null
-            scores |= dict.fromkeys(_AUDITED)
+            scores |= dict.fromkeys(("slot_information", *_AUDITED))
         if truth is not None:
             found = self._segment(frames)
             each = [
@@ -110,23 +112,6 @@ class SlotTask:
                 values = [v for score in each if (v := getattr(score, name)) is not None]
                 scores[name] = float(np.mean(values)) if values else None
         return scores
-
-    def _slot_information(self, frames: UInt8[Tensor, "b t 3 h w"]) -> float | None:
-        """How much more the decoder errs with another clip's slots: near 0 means collapse."""
-        decoder = self.module.decoder
-        if not isinstance(decoder, LatentDiffusion):
-            return None
-        clips = frames[:_CHUNK].to(self._device)
-        slots = self.module.encode(clips).slots
-        generator = torch.Generator().manual_seed(0)
-        target = decoder.target(normalise(clips).flatten(0, 1))
-        noise = torch.randn(target.shape, generator=generator).to(self._device)
-        step = torch.randint(1000, (len(target),), generator=generator).to(self._device)
-        own, other = (
-            decoder.loss_at(chosen.flatten(0, 1), target, noise, step).mean()
-            for chosen in (slots, slots.roll(1, dims=0))
-        )
-        return (other - own).item()
 
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options

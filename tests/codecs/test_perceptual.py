@@ -1,9 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.models.vgg import cfgs, make_layers
 
 from slotcli.codecs.perceptual import gradient_loss, lpips_vgg
-from slotcli.errors import UnavailableError
+from slotcli.errors import DataError, UnavailableError
 
 
 def test_gradient_loss_ignores_brightness_and_punishes_blur() -> None:
@@ -31,3 +32,26 @@ def test_missing_weights_are_named_and_nothing_is_downloaded(
     with pytest.raises(UnavailableError, match="vgg16") as caught:
         lpips_vgg()
     assert "perceptual_weight" in caught.value.advice
+
+
+def test_a_file_that_is_no_network_is_a_data_error(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    weights = tmp_path / "checkpoints/vgg16-397923af.pth"
+    weights.parent.mkdir()
+    weights.write_text("half a download")
+    with pytest.raises(DataError, match="vgg16"):
+        lpips_vgg()
+
+
+def test_a_loaded_network_is_frozen_and_follows_the_frames(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    weights = tmp_path / "checkpoints/vgg16-397923af.pth"
+    weights.parent.mkdir()
+    layers = make_layers(cfgs["D"]).state_dict()
+    torch.save({f"features.{name}": value for name, value in layers.items()}, weights)
+    network = lpips_vgg()
+    assert not any(p.requires_grad or p.is_meta for p in network.parameters())
+    frames = torch.rand(1, 3, 32, 32, requires_grad=True)
+    network(frames, torch.zeros(1, 3, 32, 32)).sum().backward()
+    assert frames.grad is not None
+    assert frames.grad.abs().max() > 0

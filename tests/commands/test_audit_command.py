@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from made_clips import run_in
 
 from slotcli.evaluation.audit import audit
 from slotcli.evaluation.segmenter import Segmenter
+from slotcli.evaluation.slot_information import slot_information
 
 ON = ["--device", "cpu", "--threads", "1", "--clips", "2", "--frames", "2"]
 
@@ -86,8 +88,139 @@ def test_the_command_reports_what_the_library_computes(cli, tiny_model):
 
     code, out, _ = cli("--json", "audit", "--model", tiny_model, "--data", "synth:A", *ON)
     clips = [render_clip(VALIDATION_SEEDS + i, "A", 2, (32, 32)).frames for i in range(2)]
-    segment = Segmenter(load_model(str(tiny_model)).module, torch.device("cpu"))
-    scores = audit(segment, torch.stack(clips), 4, shift=6)
+    module = load_model(str(tiny_model)).module
+    frames = torch.stack(clips)
+    information = slot_information(module, frames, torch.device("cpu"))
+    segment = Segmenter(module, torch.device("cpu"))
+    scores = audit(segment, frames, 4, shift=6, information=information)
     reported = json.loads(out)
     assert code == 3
-    assert scores.as_dict().items() <= reported.items()
+    expected = scores.as_dict()
+    for name in ("slot_information", "slot_information_ratio"):  # other threads, other last bits
+        assert reported[name] == pytest.approx(expected.pop(name), abs=1e-6), name
+    assert {name: reported[name] for name in expected} == expected
+    assert reported["reasons"].keys() == {"carry_later"}
+
+
+def test_validation_clips_are_audited_unless_another_split_is_asked_for(cli, tiny_model):
+    command = ("--json", "audit", "--model", tiny_model, "--data", "synth:A", *ON)
+    records = [
+        json.loads(cli(*command, *split)[1])
+        for split in ((), ("--split", "validation"), ("--split", "test"))
+    ]
+    assert [record["split"] for record in records] == ["validation", "validation", "test"]
+    assert records[0] == records[1]
+    assert records[0]["edge_alignment"] != records[2]["edge_alignment"]
+
+
+def test_a_folder_of_videos_has_no_splits(cli, tiny_model, videos):
+    code, _, err = cli(
+        "audit", "--model", tiny_model, "--data", videos / "videos", "--split", "test", *ON
+    )
+    assert code == 2
+    assert "no splits" in err
+
+
+@pytest.fixture(scope="module")
+def results(tiny_model, tmp_path_factory):
+    """Results of the four clips of a folder videos/ beside them, with an untrained model."""
+    folder = tmp_path_factory.mktemp("decomposed")
+    for command in (
+        "data synth made --tier A --clips 4 --frames 3 --size 32 --device cpu --threads 1",
+        f"decompose made/videos --model {tiny_model} --masks none --device cpu --threads 1 "
+        "--out results",
+    ):
+        code, _, err = run_in(folder, *command.split())
+        assert code == 0, err
+    return folder / "results"
+
+
+def test_results_score_as_their_model_does_on_their_clips(cli, tiny_model, results):
+    of_results = cli("--json", "audit", "--results", results, "--frames", 3, "--threads", 1)
+    of_model = cli(
+        "--json", "audit", "--model", tiny_model, "--data", results.parent / "made/videos", *ON,
+        "--clips", 4, "--frames", 3,
+    )  # fmt: skip
+    found, expected = (json.loads(out) for _, out, _ in (of_results, of_model))
+    need_the_model = {"shift_equivariance", "slot_information", "slot_information_ratio"}
+    need_the_model |= {"degeneration"}
+    assert need_the_model <= found["reasons"].keys()
+    same = {"clips", "edge_clips", "used_slots", "slot_entropy", "carry_first", "carry_later"}
+    same |= {"position_determinism", "edge_alignment", "weights_sha256", "model", "thresholds"}
+    for name in same:
+        # Stored attention has 16 bits: a pixel on a border may go to the neighbour.
+        assert found[name] == (
+            pytest.approx(expected[name], abs=2e-3)
+            if isinstance(expected[name], float)
+            else expected[name]
+        ), name
+
+
+def _stored_labels(monkeypatch, label):
+    monkeypatch.setattr("slotcli.evaluation.result_audit._labels", label)
+
+
+def test_results_that_divide_places_fail_and_others_pass_what_can_be_checked(
+    cli, results, monkeypatch
+):
+    command = ("audit", "--results", results, "--frames", 2, "--threads", 1)
+    size = (2, 32, 32)
+    _stored_labels(monkeypatch, lambda *_: np.tile(np.arange(32, dtype=np.uint8) // 16, (2, 32, 1)))
+    code, out, err = cli(*command)
+    assert code == 3
+    assert "slots are places" in out
+    assert "did not pass" in err
+    rng = np.random.default_rng(0)
+    _stored_labels(monkeypatch, lambda *_: rng.integers(4, size=size, dtype=np.uint8))
+    code, out, err = cli(*command)
+    assert code == 0, err
+    assert "Passed what could be checked" in out
+    assert "It needs the model." in out
+    record = json.loads(cli("--json", *command)[1])
+    assert (record["passed"], record["checks"]["shift_equivariance"]) == (None, None)
+    assert "passed" in record["reasons"]
+
+
+def test_a_clip_that_is_gone_is_named_and_costs_the_edges(cli, results):
+    clip = results.parent / "made/videos/A-0.mp4"
+    moved = clip.rename(clip.with_suffix(".gone"))
+    _, out, err = cli(
+        "--json", "audit", "--results", results / "A-0.mp4", "--frames", 3, "--threads", 1
+    )
+    moved.rename(clip)
+    found = json.loads(out)
+    assert found["edge_alignment"] is None
+    assert found["edge_clips"] == 0
+    assert {"edge_alignment", "position_determinism"} <= found["reasons"].keys()
+    assert list(found["without_pictures"]) == [str(results / "A-0.mp4/clip.slots.safetensors")]
+    assert "no edge alignment" in err
+    assert "A-0.mp4" in err
+
+
+def test_a_slot_file_and_its_folder_are_one_result(cli, results):
+    slot_file = results / "A-0.mp4/clip.slots.safetensors"
+    _, out, _ = cli("--json", "audit", "--results", slot_file, "--results", results, "--frames", 3)
+    assert json.loads(out)["clips"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--model"),
+        (["--model", "tiny-64", "--results", "."], "--model"),
+        (["--results", ".", "--data", "synth:C"], "--data"),
+        (["--results", ".", "--split", "test"], "--split"),
+    ],
+)
+def test_a_model_or_results_but_not_both(cli, arguments, expected):
+    code, _, err = cli("audit", *arguments)
+    assert code == 2
+    assert expected in err
+
+
+def test_where_there_are_no_results_is_no_input(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "absent"):
+        code, _, err = cli("audit", "--results", place)
+        assert code == 66
+        assert place in err

@@ -34,7 +34,7 @@ def test_cells_stay_where_they_are(name: str, noise: torch.Tensor) -> None:
     assert np.array_equal(labels, np.broadcast_to(labels[0], labels.shape))
 
 
-@pytest.mark.parametrize("name", ["voronoi", "k-means colour", "k-means colour and place"])
+@pytest.mark.parametrize("name", ["voronoi", "k-means colour", "k-means colour+place"])
 def test_another_seed_is_another_answer(name: str, noise: torch.Tensor) -> None:
     assert not np.array_equal(BASELINES[name](noise, 5, 0), BASELINES[name](noise, 5, 1))
 

@@ -1,14 +1,39 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from slotcli.evaluation import intervals
 from slotcli.evaluation.intervals import MeanInterval, mean_interval
 
+Draw = Callable[[np.random.Generator], np.ndarray]
 
-def test_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+
+def coverage(draw: Draw, true_mean: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """In how many of 2,000 studies the interval holds the true mean; known to within 0.005."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
     rng = np.random.default_rng(0)
-    intervals = [mean_interval(rng.exponential(1, 40).tolist(), seed=i) for i in range(40)]
-    covered = sum(i.low <= 1 <= i.high for i in intervals)  # type: ignore[operator]
-    assert covered >= 33
+    found = [mean_interval(draw(rng).tolist(), seed=study) for study in range(2000)]
+    return float(np.mean([i.low <= true_mean <= i.high for i in found]))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("draw", "true_mean"),
+    [
+        (lambda rng: rng.beta(2, 5, 64), 2 / 7),  # scores of as many clips as are the default
+        (lambda rng: rng.normal(size=16), 0.0),
+    ],
+    ids=["64 skewed scores", "16 normal values"],
+)
+def test_interval_covers_the_true_mean_as_often_as_it_says(
+    draw: Draw, true_mean: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0.935 < coverage(draw, true_mean, monkeypatch) < 0.965
+
+
+def test_few_values_widen_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain percentiles of 8 normal values cover in 90 % of studies."""
+    assert coverage(lambda rng: rng.normal(size=8), 0.0, monkeypatch) > 0.925
 
 
 def test_interval_has_the_width_of_the_normal_one() -> None:
@@ -18,6 +43,11 @@ def test_interval_has_the_width_of_the_normal_one() -> None:
     assert interval.mean == pytest.approx(values.mean())
     assert interval.low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_interval_stays_within_the_values() -> None:
+    interval = mean_interval([0.0, 0.0, 1.0], seed=0)
+    assert (interval.low, interval.high) == (0.0, 1.0)
 
 
 def test_undefined_values_are_dropped_and_counted() -> None:

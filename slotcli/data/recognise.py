@@ -1,0 +1,91 @@
+"""Which kind of data a folder holds, by the names of what lies in it; nothing is decoded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+from slotcli.data.celeba import PARTITION, PICTURES
+from slotcli.data.datasets import PublicKind
+from slotcli.data.movi import find_movi
+from slotcli.data.synth_files import INDEX, VIDEOS
+from slotcli.errors import NoInputError, UsageError, printable
+from slotcli.video.images import IMAGE_SUFFIXES
+from slotcli.video.reader import VIDEO_SUFFIXES
+from slotcli.video.source import access_errors
+
+DataKind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
+PUBLIC_KINDS: tuple[PublicKind, ...] = get_args(PublicKind)
+
+_SOUGHT = (
+    "Looked for: movi_?-SPLIT.tfrecord-?????-of-?????, *-SPLIT-??????.tar and "
+    "SPLIT/CLIP/000000.jpg (MOVi), CLEVRTEX_*.png (CLEVRTex), img_align_celeba (CelebA), "
+    "JPEGImages/480p (DAVIS), train/JPEGImages (YouTube-VIS), index.json (data synth), videos and "
+    "images."
+)
+
+
+def recognise(folder: Path) -> DataKind:
+    """The one kind of data that a folder holds.
+
+    Raises NoInputError where it holds none, UsageError where it could be several.
+    """
+    if not folder.is_dir():
+        raise NoInputError(f"{printable(folder)}: there is no such folder.", "Check the path.")
+    with access_errors(folder):
+        kinds: list[DataKind] = [kind for kind, shows in _SIGNS.items() if shows(folder)]
+        if not kinds and _is_folder(folder):
+            kinds = ["folder"]
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{printable(folder)} could be any of {', '.join(kinds)}.",
+            "Say which with --kind, or name a folder further down.",
+        )
+    if not kinds:
+        raise NoInputError(f"{printable(folder)} holds no data that is known here.", _SOUGHT)
+    return kinds[0]
+
+
+def _is_synth(folder: Path) -> bool:
+    return (folder / INDEX).is_file() and (folder / VIDEOS).is_dir()
+
+
+def _is_movi(folder: Path) -> bool:
+    return find_movi(folder) is not None
+
+
+def _is_clevrtex(folder: Path) -> bool:
+    for path in folder.iterdir():
+        if path.name.startswith(("CLEVRTEX_", "clevrtex_")):
+            return True
+        if path.name.isdecimal() and path.is_dir():
+            return any(inside.name.startswith("CLEVRTEX_") for inside in path.iterdir())
+    return False
+
+
+def _is_celeba(folder: Path) -> bool:
+    places = [folder / "celeba" / PICTURES, folder / PICTURES]
+    own = folder.name == PICTURES and (folder.parent / PARTITION).is_file()
+    return own or any(place.is_dir() for place in places)
+
+
+def _is_davis(folder: Path) -> bool:
+    return any((place / "JPEGImages" / "480p").is_dir() for place in (folder, folder / "DAVIS"))
+
+
+def _is_ytvis(folder: Path) -> bool:
+    return any((folder / part / "JPEGImages").is_dir() for part in ("train", "valid"))
+
+
+def _is_folder(folder: Path) -> bool:
+    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
+
+
+_SIGNS: dict[DataKind, Callable[[Path], bool]] = {
+    "synth": _is_synth,
+    "movi": _is_movi,
+    "clevrtex": _is_clevrtex,
+    "celeba": _is_celeba,
+    "davis": _is_davis,
+    "ytvis": _is_ytvis,
+}

@@ -1,0 +1,60 @@
+"""Does the decoder need the slots of the very clip that it draws?"""
+
+import math
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from slotcli.errors import DataError, NumericError
+from slotcli.evaluation.audit import SlotInformation
+from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
+from slotcli.model import SlotModel, normalise
+
+_FRAMES = 8  # decoded at once: a mixture decoder holds every slot's picture of each of them
+_SEED = 0
+
+
+@torch.inference_mode()
+def slot_information(
+    model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"], device: torch.device
+) -> SlotInformation:
+    """Let a model on `device` decode unrelated clips from their own slots and from the next clip's.
+
+    The first CLIPS clips are used. Both losses see the same draws of whatever the decoder's loss is
+    random in. Raises DataError for fewer than 2 clips, NumericError where slots or a loss are not
+    finite.
+    """
+    if len(frames) < 2:
+        raise DataError(
+            f"{len(frames)} clip has no other clip's slots.", "Give at least 2 unrelated clips."
+        )
+    frames = frames[:CLIPS]
+    tracks = Segmenter(model, device).tracks(frames)
+    slots = torch.cat([track.slots for _, track in tracks], dim=1)
+    pictures = at_size(frames, model.size).flatten(0, 1)
+    own, other = slots.flatten(0, 1), slots.roll(1, dims=0).flatten(0, 1)
+    own_sum = other_sum = 0.0
+    for first in range(0, len(pictures), _FRAMES):
+        part = slice(first, first + _FRAMES)
+        target = model.decoder.target(normalise(pictures[part].to(device)))
+        count, seed = len(target), _SEED + first
+        own_sum += count * _seeded_loss(model, own[part], target, seed)
+        other_sum += count * _seeded_loss(model, other[part], target, seed)
+    return SlotInformation(own_sum / len(pictures), other_sum / len(pictures))
+
+
+def _seeded_loss(
+    model: SlotModel, slots: Float[Tensor, "b n d"], target: Tensor, seed: int
+) -> float:
+    """A decoder's loss under a seed of its own; the caller's random state stays as it was."""
+    on_gpu = [slots.device] if slots.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=on_gpu):
+        torch.manual_seed(seed)
+        loss = model.decoder.loss(slots, target).item()
+    if not math.isfinite(loss):
+        raise NumericError(
+            "The decoder's loss is not finite.",
+            "The model's weights do not fit these clips, or its training broke.",
+        )
+    return loss

@@ -1,0 +1,61 @@
+"""Training a dVAE: reconstruction from Gumbel-softmax mixtures that harden. Singh et al. 2021."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.codecs.dvae import Dvae
+from slotcli.data.datasets import Dataset
+from slotcli.model import normalise
+from slotcli.spec import CodecModelSpec
+from slotcli.training.single_frames import draw_frames, psnr_alone
+
+
+class DvaeTask:
+    """Single frames of a data set through a dVAE."""
+
+    def __init__(
+        self,
+        spec: CodecModelSpec,
+        codec: Dvae,
+        data: Dataset,
+        held_out: UInt8[Tensor, "b 3 h w"],
+        device: torch.device,
+    ) -> None:
+        self.module = codec.to(device).to(memory_format=torch.channels_last)
+        self.figures = ["temperature", "codes_used", "psnr"]
+        self.memory: dict[str, Tensor] = {}
+        self._options = spec.train
+        self._data = data
+        self._held_out = held_out
+        self._device = device
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(draw_frames(self._data, self._options, step).to(self._device))
+        tau = temperature(step, self._options.steps)
+        output = self.module(frames, tau)
+        used = len(output.tokens.unique())
+        loss = F.mse_loss(output.frames, frames)
+        return loss, {"temperature": tau, "codes_used": float(used)}
+
+    def evaluate(self) -> dict[str, float | None]:
+        """How close the codec comes with single codes, as it is used after training."""
+        return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+
+
+def temperature(
+    step: int, steps: int, *, start: float = 1.0, end: float = 0.1, share: float = 0.15
+) -> float:
+    """The Gumbel-softmax's temperature: a cosine from `start` to `end` over a share of the steps.
+
+    The defaults are the published ones.
+    """
+    progress = min(1.0, step / (share * steps))
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,48 @@
+"""What the tasks of both codecs share: the frames of a step, and how close a codec comes alone."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.codecs.dvae import Dvae
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.data.datasets import Dataset
+from slotcli.data.windows import draw_windows
+from slotcli.model import denormalise, normalise
+from slotcli.spec import OptimiserSpec
+
+_FRAMES = 8  # of those held out, through the codec at once
+
+
+def draw_frames(data: Dataset, options: OptimiserSpec, step: int) -> UInt8[Tensor, "b 3 h w"]:
+    """The batch of a step: frames of random clips, the same whenever it is asked."""
+    windows = draw_windows(
+        data,
+        seed=options.seed,
+        step=step,
+        batch_size=options.batch_size,
+        length=1,
+        stride=1,
+        flip=options.flip,
+    )
+    frames = [data.clip(window.index, window.start, 1).frames for window in windows]
+    return torch.cat(
+        [
+            frame.flip(-1) if window.flip else frame
+            for frame, window in zip(frames, windows, strict=True)
+        ]
+    )
+
+
+@torch.inference_mode()
+def psnr_alone(
+    codec: Vqvae | Dvae, frames: UInt8[Tensor, "b 3 h w"], device: torch.device
+) -> float:
+    """Peak signal to noise ratio in dB, over all frames together, of what a codec makes of them."""
+    drawn = [
+        denormalise(codec.decode(codec.encode(normalise(part.to(device))))).cpu()
+        for part in frames.split(_FRAMES)
+    ]
+    error = F.mse_loss(torch.cat(drawn).float(), frames.float())
+    return (10 * torch.log10(255**2 / error)).item()
