@@ -40,7 +40,7 @@ class Clip:
     """Frames for a model to learn from, with ground truth labels where a data set has them."""
 
     frames: UInt8[Tensor, "t 3 h w"]
-    labels: UInt8[Tensor, "t h w"] | None = None  # 0 is background, 1.. are instances
+    labels: UInt8[Tensor, "t h w"] | None = None  # 0 is background, 1.. are instances, 255 is not counted
 
 
 @dataclass(frozen=True)
