@@ -40,7 +40,8 @@ class Clip:
     """Frames for a model to learn from, with ground truth labels where a data set has them."""
 
     frames: UInt8[Tensor, "t 3 h w"]
-    labels: UInt8[Tensor, "t h w"] | None = None  # 0 is background, 1.. are instances, 255 is not counted
+    # 0 is background, 1.. are instances, 255 is not counted
+    labels: UInt8[Tensor, "t h w"] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from slotcli.data.pictures import as_clip, read_picture, resized_bilinear
+from slotcli.data.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.spec import SplitName
 from slotcli.types import Clip, Size
@@ -31,7 +32,7 @@ class Celeba:
         partition = self._folder.parent / PARTITION
         self._files = _files_of(split, partition)
         if not self._files:
-            raise NoInputError(f"{printable(partition)} has no pictures for {split}.", "Check it.")
+            raise NoSplitError(f"{printable(partition)} has no pictures for {split}.", "Check it.")
         with access_errors(self._folder):
             present = set(os.listdir(self._folder))
         missing = [file for file in self._files if file not in present]

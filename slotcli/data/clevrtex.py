@@ -12,6 +12,7 @@ from slotcli.data.pictures import (
     resized_bilinear,
     resized_labels,
 )
+from slotcli.data.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.spec import SplitName
 from slotcli.types import Clip, Size
@@ -65,7 +66,7 @@ class Clevrtex:
         numbers = _numbers(self._variant, split)
         last = max((number for number in pictures | masks if number in numbers), default=None)
         if last is None:
-            raise NoInputError(
+            raise NoSplitError(
                 f"{printable(folder)}: CLEVRTex {self._variant} has no scenes for {split} here.",
                 f"Those are numbers {numbers.start} to {numbers.stop - 1}."
                 if numbers

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from slotcli.data.pictures import as_clip, read_labels, read_picture, resized_labels
+from slotcli.data.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.spec import SplitName
 from slotcli.types import Clip, Size
@@ -94,6 +95,8 @@ class Davis:
 def _sequences(root: Path, split: SplitName) -> list[str]:
     places = [root / "ImageSets" / name for name in _LISTS[split]]
     path = next((place for place in places if place.is_file()), places[0])
+    if not path.is_file():
+        raise NoSplitError(f"{printable(path)} is missing.", "Choose a split that is there.")
     with access_errors(path):
         names = path.read_text(encoding="utf-8", errors="replace").split()
     for name in names:

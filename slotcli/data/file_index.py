@@ -78,6 +78,12 @@ class FileIndex:
             )
         return self._known[name].parts
 
+    def with_latest(self) -> "FileIndex":
+        """This index and what others have noted in the folder since it was opened."""
+        latest = FileIndex(self.folder)
+        latest._known |= self._known
+        return latest
+
     def text(self) -> str:
         """The index as JSON, of every file that was asked for or is known."""
         # JSON has no place for a name that is not Unicode: such a file is searched every time.

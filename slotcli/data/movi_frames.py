@@ -19,7 +19,7 @@ from slotcli.data.conversion import MANIFEST, ConvertedClip, clip_folder, read_c
 from slotcli.data.file_index import FileIndex
 from slotcli.data.movi_layout import StoredFrame
 from slotcli.data.pictures import read_labels, read_picture
-from slotcli.data.splits import SPLIT_NAMES, NoSplitError
+from slotcli.data.splits import SPLIT_NAMES, no_split
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.spec import SplitName
 from slotcli.video.source import access_errors
@@ -72,7 +72,7 @@ class FrameFolders:
                     f"{broken} clips were broken in the source and are not in {printable(place)}."
                 )
         if not folders:
-            raise NoSplitError(folder, split)
+            raise no_split(folder, split)
         self._folders = folders
         self.labelled = _list(folders[0]).labelled
 
@@ -170,7 +170,7 @@ def _clip_folders(folder: Path, split: SplitName) -> tuple[Path, list[Path]]:
                 return folder / name, _subfolders(folder / name)
         every = _subfolders(folder)
     if any((folder / name).is_dir() for names in SPLIT_NAMES.values() for name in names):
-        raise NoSplitError(folder, split)
+        raise no_split(folder, split)
     low, high = (int(len(every) * share) for share in _SHARES[split])
     return folder, every[low:high]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from slotcli.data.file_index import FileIndex, Part
 from slotcli.data.movi_layout import StoredFrame
 from slotcli.data.pictures import labels_from, picture_from
-from slotcli.data.splits import NoSplitError
+from slotcli.data.splits import no_split
 from slotcli.data.tfrecord import Record, check_record, find_records, open_example
 from slotcli.errors import DataError, UsageError, printable
 from slotcli.spec import SplitName
@@ -51,13 +51,21 @@ class RecordFiles:
             return example.item("metadata/video_name", 0).decode("utf-8", "replace")
 
     def frames(self, index: int) -> int:
-        with open_example(self._record(index)) as example:
-            return example.count("video")
+        record = self._record(index)
+        with open_example(record) as example:
+            frames = example.count("video")
+        if frames == 0:
+            raise DataError(f"{record}: it has no frames.", "Fetch the file again.")
+        return frames
 
     def read(self, index: int, times: Sequence[int]) -> list[StoredFrame]:
         record = self._record(index)
         found: list[StoredFrame] = []
         with open_example(record) as example:
+            if (masks := example.count("segmentations")) != (frames := example.count("video")):
+                raise DataError(
+                    f"{record}: it has {masks} masks for {frames} frames.", "Fetch the file again."
+                )
             for time in times:
                 origin = f"{record}, frame {time}"
                 labels = labels_from(example.item("segmentations", time), origin)
@@ -115,7 +123,7 @@ def _shards(folder: Path, split: SplitName) -> list[Path]:
         )
     found = [match for match in names if match[2] == split]
     if not found:
-        raise NoSplitError(folder, split)
+        raise no_split(folder, split)
     if len(totals := {match[4] for match in found}) > 1:
         raise DataError(
             f"{printable(folder)}: the names of the {split} files disagree on how many there are: "

@@ -12,13 +12,14 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from jaxtyping import UInt8
 
 from slotcli.data.file_index import FileIndex, Part
 from slotcli.data.movi_layout import StoredFrame
-from slotcli.data.splits import SPLIT_NAMES, NoSplitError
+from slotcli.data.splits import SPLIT_NAMES, no_split
 from slotcli.errors import DataError, UsageError, printable
 from slotcli.spec import SplitName
 from slotcli.types import OUTSIDE
@@ -26,6 +27,8 @@ from slotcli.video.source import access_errors
 
 _TAR = re.compile(r"(?:.*[-_])?(\d{4,})\.tar")
 VIDEO, LABELS = "video.npy", "segmentations.npy"
+# What numpy lets through of the Python expression that an array's head is.
+_NO_HEAD = (ValueError, SyntaxError, TokenError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class TarFiles:
 
     def _video(self, sample: _Sample) -> _Array:
         array = _array(sample.tar, sample.video)
-        if len(array.shape) != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+        is_video = len(array.shape) == 4 and array.shape[0] > 0 and array.shape[3] == 3
+        if not is_video or array.dtype != np.uint8:
             raise DataError(
                 f"{printable(sample.tar)}, {printable(sample.video[0])}: an array of "
                 f"{array.dtype} {list(array.shape)} is no video.",
@@ -187,7 +191,7 @@ def _array(path: Path, part: Part) -> _Array:
                 raise ValueError("its numbers are not stored row by row")
             if begin + int(np.prod(shape, dtype=object)) * dtype.itemsize != start + length:
                 raise ValueError("its length is not that of its shape")
-        except ValueError as error:
+        except _NO_HEAD as error:
             raise DataError(
                 f"{printable(path)}, {printable(name)} is no array: {printable(str(error))}.",
                 "Fetch the file again.",
@@ -233,7 +237,7 @@ def _tars(folder: Path, split: SplitName) -> list[Path]:
     """The tar files of a split, all from 0 to the last."""
     found = tar_files(folder, split)
     if not found:
-        raise NoSplitError(folder, split)
+        raise no_split(folder, split)
     for expected, (number, path) in enumerate(found):
         if number < expected:
             raise UsageError(

@@ -16,8 +16,10 @@ SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
 class NoSplitError(NoInputError):
     """A data set that is there without this split, as many are published without one."""
 
-    def __init__(self, folder: Path, split: SplitName) -> None:
-        super().__init__(
-            f"{printable(folder)} has nothing of the split {split}.",
-            "Choose a split that is there, or fetch its files.",
-        )
+
+def no_split(folder: Path, split: SplitName) -> NoSplitError:
+    """The error of a folder in which nothing is of a split."""
+    return NoSplitError(
+        f"{printable(folder)} has nothing of the split {split}.",
+        "Choose a split that is there, or fetch its files.",
+    )

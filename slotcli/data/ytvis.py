@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from slotcli.data.coco_masks import decoded_mask
 from slotcli.data.pictures import as_clip, read_picture, resized_labels
+from slotcli.data.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.spec import SplitName
 from slotcli.types import Clip, Size
@@ -57,7 +58,7 @@ class YoutubeVis:
         self.size = size
         part = folder / ("valid" if split == "test" else "train")
         if not part.is_dir():
-            raise NoInputError(
+            raise NoSplitError(
                 f"{printable(part)}: there is no such folder.",
                 "Give the folder that has train and valid in it.",
             )
@@ -66,7 +67,7 @@ class YoutubeVis:
         videos, self.labelled = _read(self._index, split)
         self._videos = videos
         if not videos:
-            raise NoInputError(
+            raise NoSplitError(
                 f"{printable(self._index)} has no videos for {split}.", "Give more videos."
             )
         for video in videos:

@@ -52,7 +52,7 @@ def write_index(dataset: Dataset) -> Path | None:
         return None
     path = index.folder / INDEX
     with whole_file(path) as file:
-        file.write(index.text().encode())
+        file.write(index.with_latest().text().encode())
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slotcli.data.datasets import Dataset
 from slotcli.data.recognise import PUBLIC_KINDS, DataKind
-from slotcli.data.splits import SPLIT_NAMES, NoSplitError
+from slotcli.data.splits import SPLIT_NAMES, NoSplitError, no_split
 from slotcli.errors import SlotcliError
 from slotcli.evaluation.sources import open_folder
 from slotcli.spec import SplitName
@@ -40,5 +40,5 @@ def open_splits(folder: Path, kind: DataKind, split: SplitName | None) -> list[O
         except SlotcliError as error:
             opened.append(OpenedSplit(name, kind, None, error))
     if not opened:
-        raise NoSplitError(folder, "train")
+        raise no_split(folder, WITHOUT_SPLITS)
     return opened

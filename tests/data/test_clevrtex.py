@@ -12,7 +12,7 @@ from slotcli.data.clevrtex import Clevrtex
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
 
-# The palette of the published masks, DATA: colours 0 to 13.
+# The palette of the published masks: colours of ids 0 to 13.
 PALETTE = (
     "000000 ff0000 008000 0000ff ffff00 8dd3c7 ffffb3 bebada fb8072 80b1d3 fdb462 b3de69 fccde5 "
     "d9d9d9"

@@ -50,9 +50,7 @@ def test_a_stream_is_the_clip(tmp_path):
     assert folder.frames(0) == 70
     pieces = list(stream(folder, 0))
     assert max(len(piece.frames) for piece in pieces) <= 32
-    assert torch.equal(
-        torch.cat([piece.frames for piece in pieces]), folder.clip(0, 0, 70).frames
-    )
+    assert torch.equal(torch.cat([piece.frames for piece in pieces]), folder.clip(0, 0, 70).frames)
     movi = open_dataset(PublicSpec(kind="movi", path=str(TFDS)), (12, 12))
     [piece] = stream(movi, 1)
     assert torch.equal(piece.frames, movi.clip(1, 0, 6).frames)

@@ -21,9 +21,7 @@ def write_objects(folder: Path, seed: int, layers: np.ndarray) -> np.ndarray:
     for time, masks in enumerate(layers):
         Image.fromarray(video[time]).save(folder / f"{time:08d}_image.png")
         for number, mask in enumerate(masks):
-            Image.fromarray(mask * np.uint8(255)).save(
-                folder / f"{time:08d}_mask_{number:02d}.png"
-            )
+            Image.fromarray(mask * np.uint8(255)).save(folder / f"{time:08d}_mask_{number:02d}.png")
     return video
 
 
@@ -153,7 +151,9 @@ def test_a_record_of_a_conversion_says_what_has_to_be_there(tmp_path):
     record = {"schema": "slotcli.conversion/1", "kind": "davis", "source": "x", "split": "train"}
 
     def note(**changed: object) -> None:
-        (place / MANIFEST).write_text(json.dumps(record | {"version": "0", "clips": clips} | changed))
+        (place / MANIFEST).write_text(
+            json.dumps(record | {"version": "0", "clips": clips} | changed)
+        )
 
     note()
     movi = Movi(tmp_path, "train", None)

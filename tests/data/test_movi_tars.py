@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from movi_files import add_array, made_up, write_tar
 
+from slotcli.data.datasets import stream
 from slotcli.data.movi import Movi
 from slotcli.data.splits import NoSplitError
 from slotcli.errors import DataError, UsageError
@@ -80,6 +81,7 @@ def test_a_sample_without_its_labels_is_named(folder):
     [
         (np.zeros((2, 4, 4, 3), np.float32), None, "float32 .* is no video"),
         (np.zeros((2, 4, 4), np.uint8), None, "is no video"),
+        (np.zeros((0, 4, 4, 3), np.uint8), None, "is no video"),
         (np.array([{}], object), None, "is no array"),
         (np.asfortranarray(np.zeros((2, 4, 4, 3), np.uint8)), None, "not stored row by row"),
         (np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 6), np.uint8), "does not label"),
@@ -95,7 +97,7 @@ def test_arrays_of_something_else_are_refused_by_name(tmp_path, video, labels, m
         if labels is not None:
             add_array(tar, "0.segmentations.npy", labels)
     with pytest.raises(DataError, match=rf"movi_a-test-000000\.tar, 0\..*{message}"):
-        Movi(tmp_path, "test", None).clip(0, 0, 1)
+        list(stream(Movi(tmp_path, "test", None), 0))
 
 
 def test_wide_integers_are_labels_as_well(tmp_path):

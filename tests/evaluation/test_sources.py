@@ -44,7 +44,7 @@ def test_a_broken_clip_is_an_error_when_it_is_loaded_and_names_the_file(tmp_path
     path.write_bytes(path.read_bytes()[:-9])
     source = opened(folder)
     assert len(source.load(0).frames) == 6
-    with pytest.raises(DataError, match="test.tfrecord-00001-of-00002, record 0"):
+    with pytest.raises(DataError, match=r"test\.tfrecord-00001-of-00002, record 0"):
         source.load(1)
 
 
