@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import pytest
 import torch
 from torch import nn
@@ -197,6 +198,12 @@ def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
                 nn.init.normal_(parameter, std=0.05)
     save_model(folder / WEIGHTS, spec, module.state_dict(), 0, {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """The ffmpeg program, which reads what we write without any code of ours."""
+    return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @pytest.fixture

@@ -59,12 +59,12 @@ def test_only_what_was_asked_for(cli, folder, tmp_path):
     )  # Matroska counts milliseconds
 
 
-def test_ffmpeg_drops_no_masks_to_keep_a_rate(cli, tiny_model, tmp_path):
+def test_ffmpeg_drops_no_masks_to_keep_a_rate(cli, ffmpeg, tiny_model, tmp_path):
     make_clip(tmp_path / "clip.mp4", 40)
     given = ["decompose", "clip.mp4", "--out", "out", "--model", tiny_model, "--masks", "ffv1"]
     assert cli(*given, *ON)[0] == 0
     video = tmp_path / "out/clip.mp4/masks.mkv"
-    command = ["ffmpeg", "-v", "error", "-i", video, tmp_path / "%02d.png"]
+    command = [ffmpeg, "-v", "error", "-i", video, tmp_path / "%02d.png"]
     subprocess.run(command, check=True, timeout=60)
     assert len(list(tmp_path.glob("*.png"))) == 40
     with av.open(str(video)) as container:
