@@ -1,4 +1,4 @@
-"""MOVi in its layouts, written without slotcli: by TensorFlow Datasets, tarfile, numpy and Pillow."""
+"""MOVi in its layouts, written by TensorFlow Datasets, tarfile, numpy and Pillow."""
 
 import io
 import shutil

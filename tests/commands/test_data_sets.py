@@ -23,8 +23,8 @@ from slotcli.data.conversion import MANIFEST
 from slotcli.data.datasets import open_public
 from slotcli.data.file_index import INDEX
 from slotcli.data.movi import Movi
+from slotcli.data.movi.tfrecord import find_records
 from slotcli.data.synth_files import read_index
-from slotcli.data.tfrecord import find_records
 from slotcli.runs import convert as convert_module
 
 TRAIN0 = "movi_e-train.tfrecord-00000-of-00002"

@@ -11,8 +11,8 @@ from movi_files import FRAMES, TFDS, copied_tfds, png, tfds_truth, write_record
 
 from slotcli.data.datasets import stream
 from slotcli.data.movi import Movi
+from slotcli.data.movi.tfrecord import find_records, open_example
 from slotcli.data.splits import NoSplitError
-from slotcli.data.tfrecord import find_records, open_example
 from slotcli.errors import DataError, NoInputError, UsageError
 
 TRAIN0 = "movi_e-train.tfrecord-00000-of-00002"

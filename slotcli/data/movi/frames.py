@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from slotcli.data.conversion import MANIFEST, ConvertedClip, clip_folder, read_conversion
 from slotcli.data.file_index import FileIndex
-from slotcli.data.movi_layout import StoredFrame
+from slotcli.data.movi.layout import StoredFrame
 from slotcli.data.pictures import read_labels, read_picture
 from slotcli.data.splits import SPLIT_NAMES, no_split
 from slotcli.errors import DataError, NoInputError, printable

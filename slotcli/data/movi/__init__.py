@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from slotcli.data.clip_cache import CACHE_BYTES, ClipCache, joined
-from slotcli.data.movi_frames import FrameFolders, holds_frames
-from slotcli.data.movi_layout import MoviFiles, StoredFrame
-from slotcli.data.movi_records import SHARD, RecordFiles
-from slotcli.data.movi_tars import TarFiles, tar_files
+from slotcli.data.movi.frames import FrameFolders, holds_frames
+from slotcli.data.movi.layout import MoviFiles, StoredFrame
+from slotcli.data.movi.records import SHARD, RecordFiles
+from slotcli.data.movi.tars import TarFiles, tar_files
 from slotcli.data.pictures import resized_labels
 from slotcli.data.splits import SPLIT_NAMES
 from slotcli.errors import DataError, NoInputError, UsageError, printable

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from slotcli.data.file_index import FileIndex, Part
-from slotcli.data.movi_layout import StoredFrame
+from slotcli.data.movi.layout import StoredFrame
 from slotcli.data.splits import SPLIT_NAMES, no_split
 from slotcli.errors import DataError, UsageError, printable
 from slotcli.spec import SplitName

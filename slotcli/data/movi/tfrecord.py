@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from slotcli.data.crc32c import crc32c, masked
+from slotcli.data.movi.crc32c import crc32c, masked
 from slotcli.errors import DataError, printable
 from slotcli.video.source import access_errors
 

@@ -8,10 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 
 from slotcli.data.file_index import FileIndex, Part
-from slotcli.data.movi_layout import StoredFrame
+from slotcli.data.movi.layout import StoredFrame
+from slotcli.data.movi.tfrecord import Record, check_record, find_records, open_example
 from slotcli.data.pictures import labels_from, picture_from
 from slotcli.data.splits import no_split
-from slotcli.data.tfrecord import Record, check_record, find_records, open_example
 from slotcli.errors import DataError, UsageError, printable
 from slotcli.spec import SplitName
 from slotcli.types import OUTSIDE
