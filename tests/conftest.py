@@ -200,6 +200,12 @@ def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Ctrl-C works in tests that send it, also where the whole run is one in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def ffmpeg() -> str:
     """The ffmpeg program, which reads what we write without any code of ours."""
