@@ -15,6 +15,7 @@ from slotcli.commands import (
     console,
     data,
     decompose,
+    doctor,
     evaluate,
     export,
     info,
@@ -48,6 +49,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(audit.audit)
 app.command()(info.info)
+app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")

@@ -16,16 +16,16 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(inputs, eps=1e-6)
+        self.norm1 = group_norm(inputs, eps=1e-6, activation="silu")
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = group_norm(outputs, eps=1e-6)
+        self.norm2 = group_norm(outputs, eps=1e-6, activation="silu")
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
         _zero(self.conv2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e h w"]:
-        y = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(self.norm1(x))
+        return self.shortcut(x) + self.conv2(self.norm2(y))
 
 
 class Attention(nn.Module):
@@ -82,7 +82,9 @@ def _middle(channels: int) -> list[nn.Module]:
 
 
 def _head(channels: int, outputs: int) -> list[nn.Module]:
-    return [group_norm(channels, eps=1e-6), nn.SiLU(), nn.Conv2d(channels, outputs, 3, padding=1)]
+    # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
+    norm = group_norm(channels, eps=1e-6, activation="silu")
+    return [norm, nn.Identity(), nn.Conv2d(channels, outputs, 3, padding=1)]
 
 
 def encoder(

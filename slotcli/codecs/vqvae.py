@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from slotcli.codecs import autoencoder
 from slotcli.kernels import nearest_code
+from slotcli.kernels.precision import rounded_for
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Vqvae(nn.Module):
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Frames from latents, snapped to the codebook first; not clamped to [-1, 1]."""
-        return self.decoder(self.from_latents(self.snap(latents)))
+        maps = self.from_latents(self.snap(latents))
+        return self.decoder(rounded_for(self.decoder, maps)).to(latents.dtype)
 
     def forward(self, frames: Float[Tensor, "b 3 h w"], *, quantise: bool = True) -> VqvaeOutput:
         """Reconstruction and quantisation loss, as in training.

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, MaskFile, Masks, Model, Threads
+from slotcli.commands.options import (
+    Device,
+    Kernels,
+    MaskFile,
+    Masks,
+    Model,
+    Precision,
+    Threads,
+)
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 
@@ -37,11 +45,16 @@ def decompose(
         int, typer.Option(help="Refuse sources with more pixels in a frame.", min=1)
     ] = 8192 * 8192,
     chunk: Annotated[int, typer.Option(help="Frames on the model at once.", min=1)] = 16,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the backbone. auto is fp32: bf16 moves masks' borders.")
+    ] = "auto",
+    kernels: Kernels = "auto",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Find the objects of videos: mask tracks, slots, an overlay and a report for each clip."""
     from slotcli.checkpoint import load_model
+    from slotcli.kernels.precision import halve
     from slotcli.runs.decompose import DecomposeOptions, decompose_clip, is_done
     from slotcli.runs.plan import plan
 
@@ -58,7 +71,11 @@ def decompose(
     loaded = load_model(model)
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
-    loaded.module.to(chosen)
+    setup.set_kernels(kernels)
+    _, network = loaded.slot_model()
+    setup.place(network, chosen)
+    if precision == "bf16":
+        halve(network.encoder.backbone)
     console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
     failed: list[SlotcliError] = []
     degraded = 0

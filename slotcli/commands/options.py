@@ -1,12 +1,17 @@
 """Options that several commands have, said once."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.", min=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+Kernels = Annotated[
+    Literal["auto", "reference", "triton"],
+    typer.Option(help="Fused kernels where they can run, never, or nothing else."),
+]
 Model = Annotated[
     str, typer.Option(help="A model's name, folder or weights file (slotcli models list).")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, Kernels, Precision, Threads
 from slotcli.errors import CannotCreateError, UsageError
 
 
@@ -35,11 +35,17 @@ def reconstruct(
     ] = 0,
     batch: Annotated[int, typer.Option(help="Frames drawn at once.", min=1)] = 16,
     overwrite: Annotated[bool, typer.Option(help="Replace a video that exists.")] = False,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of what draws. auto is bf16 where the processor computes in it."),
+    ] = "auto",
+    kernels: Kernels = "auto",
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Draw a clip again from its slots, at the source's size and timing."""
     from slotcli.checkpoint import load_model
+    from slotcli.kernels.precision import computes_in_bf16, halve
     from slotcli.runs.reconstruct import (
         ReconstructOptions,
         find_slot_file,
@@ -66,6 +72,11 @@ def reconstruct(
     loaded = load_model(model or recorded_model(path, slot_file))
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
+    setup.set_kernels(kernels)
+    _, network = loaded.slot_model()
+    setup.place(network, chosen)
+    if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
+        halve(*network.decoder.networks)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
     if drop and not kept:
         raise UsageError("no slot is left to draw from.", "Drop fewer slots.")

@@ -9,6 +9,9 @@ from slotcli.errors import UnavailableError, UsageError
 if TYPE_CHECKING:
     import torch
 
+    from slotcli.kernels.dispatch import Backend
+    from slotcli.model import SlotModel
+
 
 def choose_device(name: str) -> "torch.device":
     """`auto`, `cpu` or `cuda[:i]`; `auto` falls to the CPU with a notice, `cuda` does not."""
@@ -28,6 +31,20 @@ def choose_device(name: str) -> "torch.device":
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UnavailableError(f"--device {name}: there is no such GPU.", "Use --device auto.")
     return device
+
+
+def place(network: "SlotModel", device: "torch.device") -> None:
+    """Puts a model on its device, in the layout in which convolutions are fastest."""
+    import torch
+
+    network.to(device).to(memory_format=torch.channels_last)
+
+
+def set_kernels(backend: "Backend") -> None:
+    """The form that operations take in this run."""
+    from slotcli.kernels.dispatch import set_backend
+
+    set_backend(backend)
 
 
 def set_threads(threads: int | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from slotcli.diffusion.samplers import Sampler
 
@@ -21,6 +21,11 @@ class Drawing:
 @runtime_checkable
 class Decoder(Protocol):
     """Slots to a training loss, to frames, and to masks."""
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What draws frames and may do so at half precision (`kernels.precision.halve`)."""
+        ...
 
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Shaped[Tensor, "b *target"]:
         """What is learned to be drawn for frames in [-1, 1]; constant, so it may be stored."""

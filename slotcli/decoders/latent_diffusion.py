@@ -7,11 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
+from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
 from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
 from slotcli.diffusion.samplers import Sampler, sample
 from slotcli.diffusion.schedule import Schedule
-from slotcli.diffusion.unet import UNet
+from slotcli.diffusion.unet import LayerContext, UNet
+from slotcli.kernels.precision import rounded_for
+from slotcli.types import Size
 
 # Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.
 _MID_STEPS = (100, 600)
@@ -60,6 +63,12 @@ class LatentDiffusion(nn.Module):
         self.codec.eval()
         return self
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The U-Net and the decoding half of a VQ-VAE."""
+        codec = self.codec
+        return [self.unet, codec.decoder] if isinstance(codec, Vqvae) else [self.unet]
+
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """The codec's latents of frames in [-1, 1], before quantisation, at about unit variance."""
@@ -105,11 +114,11 @@ class LatentDiffusion(nn.Module):
 
         Each predicted clean latent is snapped to the codec's codes, as the authors sample.
         """
-        context = self._context(slots)
+        context = self._context(slots, self.latent_shape[1:])
 
         def denoise(noisy: Tensor, time: float) -> Tensor:
             step = torch.full((len(noisy),), self.schedule.model_step(time), device=noisy.device)
-            prediction = self.unet(noisy, step, context)
+            prediction = self.unet(rounded_for(self.unet, noisy), step, context).to(noisy.dtype)
             alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
             clean = clean_signal(self.prediction_target, prediction, noisy, alpha, sigma)
             return self.codec.snap(clean / self.latent_scale) * self.latent_scale
@@ -124,6 +133,8 @@ class LatentDiffusion(nn.Module):
         """The encoder's attention: the decoder itself has no masks."""
         return attention
 
-    def _context(self, slots: Float[Tensor, "b n d"]) -> list[tuple[Tensor, Tensor]]:
+    def _context(
+        self, slots: Float[Tensor, "b n d"], size: Size | None = None
+    ) -> list[LayerContext]:
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-        return self.unet.project_context(tokens)
+        return self.unet.project_context(rounded_for(self.unet, tokens), size)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slotcli.decoders.base import Drawing
 from slotcli.kernels.position import PositionEmbedding
+from slotcli.kernels.precision import rounded_for
 from slotcli.types import Size
 
 
@@ -38,6 +39,11 @@ class SpatialBroadcast(nn.Module):
             layers += [_double(inputs, outputs), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 4, 1))
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """All that follows the slots' being laid out."""
+        return [self.layers]
+
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The frames themselves."""
         return frames
@@ -53,7 +59,8 @@ class SpatialBroadcast(nn.Module):
     ) -> tuple[Float[Tensor, "b n 3 h w"], Float[Tensor, "b n h w"]]:
         """Each slot's picture, not clamped, and its share of every pixel: they sum to 1 over n."""
         grids = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.grid_size)
-        drawn = self.layers(self.position(grids)).unflatten(0, slots.shape[:2])
+        laid_out = rounded_for(self.layers, self.position(grids))
+        drawn = self.layers(laid_out).to(slots.dtype).unflatten(0, slots.shape[:2])
         return drawn[:, :, :3], drawn[:, :, 3].softmax(dim=1)
 
     def mixture(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:

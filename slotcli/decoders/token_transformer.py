@@ -141,6 +141,11 @@ class TokenTransformer(nn.Module):
         self.codec.eval()
         return self
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """None: a token that rounding tips over changes all tokens after it."""
+        return []
+
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Int64[Tensor, "b p"]:
         """The codec's tokens of frames in [-1, 1], row by row."""

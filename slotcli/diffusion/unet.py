@@ -1,6 +1,7 @@
 """The denoising U-Net with cross-attention to a context. Rombach et al. 2022 (LDM); paper, D.4."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +9,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.errors import ConfigError
+from slotcli.kernels import absorbing_pays, slot_cross_attention
 from slotcli.kernels.normalisation import group_norm
+from slotcli.types import Size
 
 HEAD_DIM = 32
 DROPOUT = 0.1
 
-# Keys and values of the context for one cross-attention layer, [b, heads, n, HEAD_DIM] each.
-KeysValues = tuple[Tensor, Tensor]
+
+class KeysValues(NamedTuple):
+    """Keys and values of the context for one cross-attention layer."""
+
+    keys: Float[Tensor, "b heads n 32"]
+    values: Float[Tensor, "b heads n 32"]
+
+
+class Absorbed(NamedTuple):
+    """The same with the layer's own weights in them, as `kernels.slot_cross_attention` reads it."""
+
+    queries: Float[Tensor, "b m c"]
+    offset: Float[Tensor, "b m"]
+    values: Float[Tensor, "b m c"]
+
+
+LayerContext = KeysValues | Absorbed
 
 
 def timestep_embedding(step: Float[Tensor, " b"], width: int) -> Float[Tensor, "b {width}"]:
@@ -30,10 +48,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, time_width: int) -> None:
         super().__init__()
-        self.norm1 = group_norm(inputs)
+        self.norm1 = group_norm(inputs, activation="silu")
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time = nn.Linear(time_width, outputs)
-        self.norm2 = group_norm(outputs)
+        self.norm2 = group_norm(outputs, activation="silu")
         self.dropout = nn.Dropout(DROPOUT)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
@@ -42,8 +60,8 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b e"]
     ) -> Float[Tensor, "b d h w"]:
-        y = self.conv1(F.silu(self.norm1(x))) + self.time(F.silu(time))[:, :, None, None]
-        return self.shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(y))))
+        y = self.norm2(self.conv1(self.norm1(x)), shift=self.time(F.silu(time)))
+        return self.shortcut(x) + self.conv2(self.dropout(y))
 
 
 class Attention(nn.Module):
@@ -65,11 +83,22 @@ class Attention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def project(self, context: Float[Tensor, "b n d"]) -> KeysValues:
-        return _heads(self.keys(context)), _heads(self.values(context))
+        return KeysValues(_heads(self.keys(context)), _heads(self.values(context)))
 
     def forward(self, x: Float[Tensor, "b p c"], keys_values: KeysValues) -> Float[Tensor, "b p c"]:
         read = F.scaled_dot_product_attention(_heads(self.queries(x)), *keys_values)
         return self.out(read.transpose(1, 2).flatten(2))
+
+    def absorb(self, context: KeysValues, norm: nn.LayerNorm) -> Absorbed:
+        """The context with this layer's projections in it, and those of the norm before it."""
+        heads = context.keys.shape[1]
+        queries = self.queries.weight.unflatten(0, (heads, HEAD_DIM))
+        values = self.out.weight.unflatten(1, (heads, HEAD_DIM))
+        scaled = context.keys * HEAD_DIM**-0.5
+        into = torch.einsum("bhnd,hdc->bnhc", scaled, queries).flatten(1, 2)
+        # weights sum to 1 in each head, so an equal part of the bias in every value adds it once
+        out = torch.einsum("bhnd,chd->bnhc", context.values, values) + self.out.bias / heads
+        return Absorbed(into * norm.weight, into @ norm.bias, out.flatten(1, 2))
 
 
 class FeedForward(nn.Module):
@@ -81,7 +110,9 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Float[Tensor, "b p c"]) -> Float[Tensor, "b p c"]:
-        values, gates = self.inner(x).chunk(2, dim=-1)
+        # two products, for halves of one have gaps between rows, and what reads them is slower
+        weights, biases = self.inner.weight.chunk(2), self.inner.bias.chunk(2)
+        values, gates = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))
         return self.outer(values * F.gelu(gates))
 
 
@@ -101,25 +132,38 @@ class TransformerBlock(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1)
         _zero(self.project_out)
 
-    def forward(self, x: Float[Tensor, "b c h w"], context: KeysValues) -> Float[Tensor, "b c h w"]:
+    def forward(
+        self, x: Float[Tensor, "b c h w"], context: LayerContext
+    ) -> Float[Tensor, "b c h w"]:
         tokens = self.project_in(self.norm(x)).flatten(2).transpose(1, 2)
         normed = self.norm_self(tokens)
         tokens = tokens + self.self_attention(normed, self.self_attention.project(normed))
-        tokens = tokens + self.cross_attention(self.norm_cross(tokens), context)
+        tokens = self._cross(tokens, context)
         tokens = tokens + self.feed_forward(self.norm_feed(tokens))
         return x + self.project_out(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+    def _cross(
+        self, tokens: Float[Tensor, "b p c"], context: LayerContext
+    ) -> Float[Tensor, "b p c"]:
+        if isinstance(context, KeysValues):
+            return tokens + self.cross_attention(self.norm_cross(tokens), context)
+        heads = tokens.shape[2] // HEAD_DIM
+        return slot_cross_attention(tokens, *context, heads=heads, eps=self.norm_cross.eps)
 
 
 class Stage(nn.Module):
     """One residual block, with a transformer block behind it where the level attends."""
 
-    def __init__(self, inputs: int, outputs: int, time_width: int, context_dim: int | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, level: int, time_width: int, context_dim: int | None
+    ) -> None:
         super().__init__()
+        self.level = level
         self.res = ResBlock(inputs, outputs, time_width)
         self.transformer = None if context_dim is None else TransformerBlock(outputs, context_dim)
 
-    def forward(self, x: Tensor, time: Tensor, context: list[KeysValues]) -> Tensor:
-        """Takes its own keys and values off the front of `context`."""
+    def forward(self, x: Tensor, time: Tensor, context: list[LayerContext]) -> Tensor:
+        """Takes its own part off the front of `context`."""
         x = self.res(x, time)
         return x if self.transformer is None else self.transformer(x, context.pop(0))
 
@@ -158,44 +202,52 @@ class UNet(nn.Module):
                 skips.append(width)
             stages = nn.ModuleList()
             for _ in range(res_blocks):
-                stages.append(Stage(width, outputs, time_width, dims[level]))
+                stages.append(Stage(width, outputs, level, time_width, dims[level]))
                 width = outputs
                 skips.append(width)
             self.down.append(stages)
-        self.middle = Stage(width, width, time_width, context_dim)
+        self.middle = Stage(width, width, len(widths) - 1, time_width, context_dim)
         self.middle_out = ResBlock(width, width, time_width)
         self.up = nn.ModuleList()
         self.upsample = nn.ModuleList()
         for level, outputs in reversed(list(enumerate(widths))):
             stages = nn.ModuleList()
             for _ in range(res_blocks + 1):
-                stages.append(Stage(width + skips.pop(), outputs, time_width, dims[level]))
+                inputs = width + skips.pop()
+                stages.append(Stage(inputs, outputs, level, time_width, dims[level]))
                 width = outputs
             self.up.append(stages)
             if level:
                 self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
         self.head = nn.Sequential(
-            group_norm(width), nn.SiLU(), nn.Conv2d(width, map_channels, 3, padding=1)
+            # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
+            group_norm(width, activation="silu"),
+            nn.Identity(),
+            nn.Conv2d(width, map_channels, 3, padding=1),
         )
         _zero(self.head[-1])
 
-    def project_context(self, context: Float[Tensor, "b n d"]) -> list[KeysValues]:
-        """Keys and values of a context for all layers, in the order in which `forward` reads them.
+    def project_context(
+        self, context: Float[Tensor, "b n d"], size: Size | None = None
+    ) -> list[LayerContext]:
+        """What all layers read of a context, in the order in which `forward` reads it.
 
-        That is the order of registration: down, middle, up. They do not depend on the time, so a
-        sampler computes them once for all its evaluations.
+        That is the order of registration: down, middle, up. It does not depend on the time, so a
+        sampler computes it once for all its evaluations. With the `size` of the maps that it will
+        denoise, layers absorb their weights into it where that is faster; there are no gradients
+        through these.
         """
         return [
-            module.cross_attention.project(context)
-            for module in self.modules()
-            if isinstance(module, TransformerBlock)
+            _layer_context(stage.transformer, context, size and _halved(size, stage.level))
+            for stage in self.modules()
+            if isinstance(stage, Stage) and stage.transformer is not None
         ]
 
     def forward(
         self,
         x: Float[Tensor, "b c h w"],
         step: Float[Tensor, " b"],
-        context: list[KeysValues],
+        context: list[LayerContext],
     ) -> Float[Tensor, "b c h w"]:
         """The prediction for a noisy map; `step` may lie between the integer steps of training."""
         time = self.time(timestep_embedding(step, self.channels).to(x.dtype))
@@ -216,6 +268,28 @@ class UNet(nn.Module):
             if level < len(self.upsample):
                 x = self.upsample[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return self.head(x)
+
+
+def _layer_context(
+    block: TransformerBlock, context: Float[Tensor, "b n d"], size: Size | None
+) -> LayerContext:
+    layer, channels = block.cross_attention, block.cross_attention.queries.in_features
+    keys_values = layer.project(context)
+    if size is not None and absorbing_pays(
+        context.device,
+        frames=len(context),
+        positions=size[0] * size[1],
+        channels=channels,
+        slots=context.shape[1],
+        heads=channels // HEAD_DIM,
+    ):
+        return layer.absorb(keys_values, block.norm_cross)
+    return keys_values
+
+
+def _halved(size: Size, times: int) -> Size:
+    """The size of a map after so many downsamplings, which round up."""
+    return -(-size[0] >> times), -(-size[1] >> times)
 
 
 def _heads(x: Float[Tensor, "b p c"]) -> Float[Tensor, "b heads p 32"]:

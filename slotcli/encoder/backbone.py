@@ -18,9 +18,9 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, outputs, stride)
-        self.norm1 = group_norm(outputs)
+        self.norm1 = group_norm(outputs, activation="relu")
         self.conv2 = _conv(outputs, outputs)
-        self.norm2 = group_norm(outputs)
+        self.norm2 = group_norm(outputs, activation="relu")
         self.shortcut = (
             nn.Identity()
             if stride == 1 and inputs == outputs
@@ -28,8 +28,8 @@ class BasicBlock(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e i j"]:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = self.norm1(self.conv1(x))
+        return self.norm2(self.conv2(y), residual=self.shortcut(x))
 
 
 class ResNet18(nn.Module):
@@ -43,7 +43,7 @@ class ResNet18(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, 64), group_norm(64), nn.ReLU())
+        self.stem = nn.Sequential(_conv(3, 64), group_norm(64, activation="relu"))
         self.stages = nn.Sequential(
             BasicBlock(64, 64),
             BasicBlock(64, 64),
@@ -71,7 +71,7 @@ class CompactCnn(nn.Module):
         super().__init__()
         self.width = 2 * channels
         self.stem = nn.Sequential(
-            _conv(3, channels, stride=2, kernel=5), group_norm(channels), nn.ReLU()
+            _conv(3, channels, stride=2, kernel=5), group_norm(channels, activation="relu")
         )
         self.fine = BasicBlock(channels, channels)
         self.coarse = nn.Sequential(

@@ -54,17 +54,18 @@ class SlotEncoder(nn.Module):
         `frames` are in [-1, 1]. `state` is the last frame's slots of the chunk before, None at the
         start of a clip; a clip encoded in chunks equals the clip encoded whole.
         """
-        keys, values = self.corrector.project(self.features(frames))
+        features = self.features(frames)
+        mean, rstd = self.corrector.statistics(features)
         slots = state
         track: list[tuple[Tensor, Tensor]] = []
-        for frame_keys, frame_values in zip(keys.unbind(1), values.unbind(1), strict=True):
+        for i, frame in enumerate(features.unbind(1)):
             if slots is None:
                 guess = self.initial_slots.expand(len(frames), -1, -1)
                 iterations = self.first_iterations
             else:
                 guess = slots if self.predictor is None else self.predictor(slots)
                 iterations = self.iterations
-            slots, attention = self.corrector(guess, frame_keys, frame_values, iterations)
+            slots, attention = self.corrector(guess, frame, (mean[:, i], rstd[:, i]), iterations)
             track.append((slots, attention))
         return SlotTrack(
             slots=torch.stack([slots for slots, _ in track], dim=1),

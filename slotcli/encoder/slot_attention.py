@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.kernels import slot_read
+from slotcli.kernels import row_statistics, slot_read
 
 
 class SlotAttention(nn.Module):
@@ -24,24 +24,42 @@ class SlotAttention(nn.Module):
             nn.Linear(2 * slot_dim, slot_dim),
         )
 
-    def project(
+    def statistics(
         self, features: Float[Tensor, "*b p d"]
-    ) -> tuple[Float[Tensor, "*b p d"], Float[Tensor, "*b p d"]]:
-        """Keys and values of any number of frames: the part that does not depend on slots."""
-        normed = self.norm_inputs(features)
-        return self.keys(normed), self.values(normed)
+    ) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b p"]]:
+        """Mean and rstd of any number of frames: what all of their iterations share."""
+        return row_statistics(features, self.norm_inputs.eps)
 
     def forward(
         self,
         slots: Float[Tensor, "b n d"],
-        keys: Float[Tensor, "b p d"],
-        values: Float[Tensor, "b p d"],
+        features: Float[Tensor, "b p d"],
+        statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
         iterations: int,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
         """Slots after `iterations` (at least 1) reads, and the last read's attention."""
-        for _ in range(iterations):
-            updates, attention = slot_read(self.queries(self.norm_slots(slots)), keys, values)
+        for iteration in range(iterations):
+            updates, attention = self._read(
+                slots, features, statistics, with_attention=iteration == iterations - 1
+            )
             # The state of the GRU is the slots themselves, not their normalised form.
             slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
             slots = slots + self.mlp(slots)
         return slots, attention
+
+    def _read(
+        self,
+        slots: Float[Tensor, "b n d"],
+        features: Float[Tensor, "b p d"],
+        statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
+        *,
+        with_attention: bool,
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
+        """The slots' means of the values; keys and values stay products that nobody forms."""
+        gamma, beta = self.norm_inputs.weight, self.norm_inputs.bias
+        queries = self.queries(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
+        queries = queries @ self.keys.weight
+        means, attention = slot_read(
+            features, *statistics, queries * gamma, queries @ beta, with_attention=with_attention
+        )
+        return self.values((means * gamma + beta).to(slots.dtype)), attention

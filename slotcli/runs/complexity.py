@@ -16,6 +16,7 @@ from slotcli.build import build_model
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.errors import BusyError
+from slotcli.kernels.flops import FLOPS
 from slotcli.model import SlotModel, normalise
 from slotcli.runs.own_process import in_own_process
 from slotcli.spec import SlotModelSpec
@@ -183,9 +184,9 @@ def count(spec: SlotModelSpec, clip_length: int) -> Counts:
     with torch.device("meta"):
         model = build_model(spec).train()
     frames = torch.empty((1, clip_length, 3, *spec.size), dtype=torch.uint8, device="meta")
-    with FlopCounterMode(display=False) as encoding:
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as encoding:
         model.encoder(normalise(frames))
-    with FlopCounterMode(display=False) as stepping:
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as stepping:
         _loss(model, frames).backward()
     parameters = list(model.parameters())
     return Counts(

@@ -17,6 +17,7 @@ from torch import Tensor
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel, file_sha256
 from slotcli.errors import CannotCreateError, UsageError, printable
+from slotcli.kernels.precision import precision_of
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.page import write_report
 from slotcli.report.strip import StripBuilder
@@ -264,7 +265,7 @@ class _Run:
             "source": source_facts(self.source),
             "transform": self.transform.to_json(),
             "sampling": {"stride": 1, "start": 0},
-            "run": run_facts(self.device, options),
+            "run": run_facts(self.device, precision_of(self.model.encoder.backbone), options),
             "statistics": {
                 "frames": self.frames,
                 "background": self.background,

@@ -40,13 +40,13 @@ def source_facts(source: SourceInfo) -> dict[str, Any]:
     }
 
 
-def run_facts(device: torch.device, options: dict[str, Any]) -> dict[str, Any]:
+def run_facts(device: torch.device, precision: str, options: dict[str, Any]) -> dict[str, Any]:
     """How the slots were computed; nothing that differs between two equal runs."""
     return {
         "version": __version__,
         "torch": torch.__version__,
         "device": device.type,
-        "precision": "fp32",
+        "precision": precision,
         "options": options,
     }
 

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from slotcli.diffusion.unet import Attention, UNet, timestep_embedding
+from slotcli.diffusion.unet import Absorbed, Attention, KeysValues, UNet, timestep_embedding
 
 CONTEXT_DIM = 48
 
@@ -151,9 +151,9 @@ def test_every_layer_reads_its_own_keys_and_values(inputs: tuple[Tensor, Tensor,
     keys_values = unet.project_context(context)
     found = unet(x, step, keys_values)
     assert len(keys_values) == 2 + 1 + 3
-    for layer, (keys, values) in enumerate(keys_values):
+    for layer, own in enumerate(keys_values):
         changed = [*keys_values]
-        changed[layer] = (keys, values.flip(-1))
+        changed[layer] = own._replace(values=own.values.flip(-1))
         assert (unet(x, step, changed) - found).abs().max() > 1e-3, layer
     for layer in range(len(keys_values) - 1):
         swapped = [*keys_values]
@@ -169,15 +169,15 @@ def test_keys_and_values_are_projected_in_the_order_in_which_layers_read_them(
     read: list[Tensor] = []
     for name, module in small.named_modules():
         if isinstance(module, Attention) and name.endswith("cross_attention"):
-            own = module.project(context)[0]
+            own = module.project(context).keys
 
             def spy(
                 tokens: Tensor,
-                keys_values: tuple[Tensor, Tensor],
+                keys_values: KeysValues,
                 own: Tensor = own,
                 forward: Callable[..., Tensor] = module.forward,
             ) -> Tensor:
-                assert torch.equal(keys_values[0], own)
+                assert torch.equal(keys_values.keys, own)
                 read.append(own)
                 return forward(tokens, keys_values)
 
@@ -185,6 +185,28 @@ def test_keys_and_values_are_projected_in_the_order_in_which_layers_read_them(
     keys_values = small.project_context(context)
     small(x, step, keys_values)
     assert len(read) == len(keys_values) == 1 + 1 + 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 3e-6), (torch.bfloat16, 3e-2)])
+def test_an_absorbed_context_is_the_same_context(
+    inputs: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype, limit: float
+) -> None:
+    unet = make((1, 2), channels=32, res_blocks=1)
+    x, step, context = inputs
+    wanted = unet(x, step, unet.project_context(context))
+    unet = unet.to(dtype)
+    absorbed = unet.project_context(context.to(dtype), size=(8, 8))
+    assert [type(layer) for layer in absorbed] == [Absorbed] * (1 + 1 + 2)
+    found = unet(x.to(dtype), step, absorbed)
+    assert found.dtype == dtype
+    assert (found - wanted).norm() < limit * wanted.norm()
+
+
+@torch.no_grad()
+def test_too_many_vectors_are_not_absorbed(small: UNet) -> None:
+    layers = small.project_context(torch.randn(2, 70, 48), size=(8, 8))
+    assert [type(layer) for layer in layers] == [KeysValues] * 4
 
 
 @torch.no_grad()

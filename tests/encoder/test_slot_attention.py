@@ -68,7 +68,7 @@ def test_it_agrees_with_the_algorithm(
     features, initial = torch.randn(2, positions, 12), 3 * torch.randn(2, slots, 12) + 1
     weights = {name: p.detach().double().numpy() for name, p in corrector.named_parameters()}
     with torch.no_grad():
-        found, attention = corrector(initial, *corrector.project(features), iterations)
+        found, attention = corrector(initial, features, corrector.statistics(features), iterations)
     for b in range(2):
         wanted, wanted_attention = algorithm_1(
             features[b].double().numpy(), initial[b].double().numpy(), weights, iterations
@@ -87,5 +87,19 @@ def test_the_state_of_the_gru_is_not_normalised(corrector: SlotAttention) -> Non
     corrector.gru.bias_ih[12:24] = corrector.gru.bias_hh[12:24] = 20.0  # the update gate: keep
     corrector.gru.weight_ih[12:24] = corrector.gru.weight_hh[12:24] = 0.0
     slots = 10 * torch.randn(1, 3, 12)
-    keys, values = corrector.project(torch.randn(1, 5, 12))
-    torch.testing.assert_close(corrector(slots, keys, values, 2)[0], slots)
+    features = torch.randn(1, 5, 12)
+    found, _ = corrector(slots, features, corrector.statistics(features), 2)
+    torch.testing.assert_close(found, slots)
+
+
+@torch.no_grad()
+def test_half_precision_keeps_the_attention_whole(corrector: SlotAttention) -> None:
+    features, slots = torch.randn(2, 30, 12), torch.randn(2, 4, 12)
+    wanted, wanted_attention = corrector(slots, features, corrector.statistics(features), 1)
+    corrector.bfloat16()
+    features, slots = features.bfloat16(), slots.bfloat16()
+    found, attention = corrector(slots, features, corrector.statistics(features), 1)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(attention.sum(1), torch.ones(2, 30))
+    assert (found - wanted).norm() < 2e-2 * wanted.norm()
+    assert (attention - wanted_attention).norm() < 3e-2 * wanted_attention.norm()

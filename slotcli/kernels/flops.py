@@ -1,0 +1,35 @@
+"""What the operations cost, as torch.utils.flop_counter takes it for its `custom_mapping`.
+
+They are not registered there: that module loads Triton, which nothing on a CPU needs.
+"""
+
+import torch
+
+
+def _nearest_code(latents: torch.Size, codes: torch.Size, **_) -> int:
+    """One product of all rows with all codes."""
+    return 2 * latents[0] * codes.numel()
+
+
+def _slot_read(inputs: torch.Size, mean, rstd, queries: torch.Size, *_, **__) -> int:
+    """Two products of the slots with all positions."""
+    return 4 * inputs.numel() * queries[1]
+
+
+def _slot_read_backward(grad_read: torch.Size, _, inputs: torch.Size, *__, **___) -> int:
+    """Two products for what comes in again, two for the inputs' gradient, one for the queries'."""
+    return 10 * inputs.numel() * grad_read[1]
+
+
+def _slot_cross_attention(x: torch.Size, queries: torch.Size, *_, **__) -> int:
+    """Two products of all positions with the queries of all heads."""
+    return 4 * x.numel() * queries[1]
+
+
+# Two for each multiplication and its addition in a matrix product; nothing else counts.
+FLOPS = {
+    torch.ops.slotcli.nearest_code: _nearest_code,
+    torch.ops.slotcli.slot_cross_attention: _slot_cross_attention,
+    torch.ops.slotcli.slot_read: _slot_read,
+    torch.ops.slotcli.slot_read_backward: _slot_read_backward,
+}

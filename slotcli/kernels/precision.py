@@ -1,0 +1,36 @@
+"""Networks at half precision: what goes in is rounded, what comes out has its old type again.
+
+Whole networks change their type, not single operations as under autocast: on a CPU the casts of
+weights at each call would cost more than half precision gains.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16"]
+
+
+def halve(*networks: nn.Module) -> None:
+    """Puts networks into bfloat16 and channels-last, in place."""
+    for network in networks:
+        network.to(torch.bfloat16).to(memory_format=torch.channels_last)
+
+
+def rounded_for(network: nn.Module, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x in the type of the network's weights."""
+    return x.to(next(network.parameters()).dtype)
+
+
+def precision_of(network: nn.Module) -> Precision:
+    """In what a network computes."""
+    return "bf16" if next(network.parameters()).dtype == torch.bfloat16 else "fp32"
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; without them it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,0 +1,127 @@
+"""Every operation once, as it would run here, against the reference in float64."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import device as Device
+
+from slotcli.kernels import (
+    group_norm_act,
+    mask_argmax,
+    nearest_code,
+    row_statistics,
+    slot_cross_attention,
+    slot_read,
+)
+from slotcli.kernels.dispatch import using
+
+# Relative error that rounding explains: of float32 sums, and of inputs to bfloat16 products.
+LIMITS = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
+DIFFERENT = 0.01  # share of indices that may be another one, where two are equally good
+
+_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    operation: str
+    dtype: str
+    error: float | None  # relative to the reference, the worst of outputs and gradients
+    limit: float
+    failure: str | None  # what was raised in place of a result
+
+    @property
+    def passed(self) -> bool:
+        return self.error is not None and self.error <= self.limit
+
+
+def self_test(device: Device) -> list[SelfTest]:
+    """The error of every operation on `device`, in float32 and bfloat16, gradients included."""
+    cases: dict[str, tuple[Callable[..., tuple[Tensor, ...]], list[tuple[int, ...]]]] = {
+        "slot_read": (_slot_read, [(2, 70, 64), (2, 5, 64), (2, 5)]),
+        "slot_cross_attention": (
+            _cross_attention,
+            [(2, 33, 64), (2, 10, 64), (2, 10), (2, 10, 64)],
+        ),
+        "group_norm_act": (_norm, [(2, 64, 6, 5), (64,), (64,), (2, 64), (2, 64, 6, 5)]),
+        "nearest_code": (_nearest_code, [(300, 3), (200, 3)]),
+        "mask_argmax": (_mask_argmax, [(2, 5, 8, 8)]),
+    }
+    return [
+        _try(name, operation, shapes, device, dtype)
+        for name, (operation, shapes) in cases.items()
+        for dtype in LIMITS
+    ]
+
+
+def _try(
+    name: str,
+    operation: Callable[..., tuple[Tensor, ...]],
+    shapes: list[tuple[int, ...]],
+    device: Device,
+    dtype: torch.dtype,
+) -> SelfTest:
+    rng = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(shape, generator=rng).to(dtype) for shape in shapes]
+    with using("reference"):
+        wanted = _results(operation, [tensor.double() for tensor in inputs])
+    limit, error, failure = LIMITS[dtype], None, None
+    try:
+        found = _results(operation, [tensor.to(device) for tensor in inputs])
+    except Exception as raised:  # whatever a compiler or a driver raises is what is looked for
+        failure = f"{type(raised).__name__}: {raised}"
+    else:
+        error = max(_error(*pair) for pair in zip(found, wanted, strict=True))
+        limit = limit if found[0].is_floating_point() else DIFFERENT
+    return SelfTest(name, str(dtype).removeprefix("torch."), error, limit, failure)
+
+
+def _results(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> list[Tensor]:
+    """Outputs, and the gradients of all inputs where there are any, on the CPU."""
+    leaves = [tensor.requires_grad_(operation in _DIFFERENTIABLE) for tensor in inputs]
+    outputs = operation(*leaves)
+    results = list(outputs)
+    if operation in _DIFFERENTIABLE:
+        rng = torch.Generator().manual_seed(1)
+        weights = [torch.randn(output.shape, generator=rng).to(output) for output in outputs]
+        results += torch.autograd.grad(outputs, leaves, weights)
+    return [tensor.detach().cpu() for tensor in results]
+
+
+def _error(found: Tensor, wanted: Tensor) -> float:
+    if not found.is_floating_point():
+        return (found != wanted).double().mean().item()
+    error = torch.linalg.vector_norm(found.double() - wanted) / torch.linalg.vector_norm(wanted)
+    return error.nan_to_num(torch.inf).item()
+
+
+def _slot_read(inputs: Tensor, queries: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    statistics = row_statistics(inputs, _EPS)
+    # Logits of about 2: at 8 a softmax in bfloat16 is all rounding.
+    return slot_read(inputs, *statistics, queries / 4, bias, with_attention=True)
+
+
+def _cross_attention(
+    x: Tensor, queries: Tensor, offset: Tensor, values: Tensor
+) -> tuple[Tensor, ...]:
+    return (slot_cross_attention(x, queries, offset, values, heads=2, eps=_EPS),)
+
+
+def _norm(
+    x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor, residual: Tensor
+) -> tuple[Tensor, ...]:
+    extras = {"shift": shift, "residual": residual}
+    return (group_norm_act(x, weight, bias, groups=8, eps=_EPS, activation="silu", **extras),)
+
+
+def _nearest_code(latents: Tensor, codes: Tensor) -> tuple[Tensor, ...]:
+    return (nearest_code(latents, codes),)
+
+
+def _mask_argmax(attention: Tensor) -> tuple[Tensor, ...]:
+    return (mask_argmax(attention, (32, 20)),)
+
+
+_DIFFERENTIABLE = (_slot_read, _norm)

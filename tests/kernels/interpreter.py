@@ -1,0 +1,32 @@
+"""Starts the interpreted tests in a process of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).with_name("interpreted")
+
+
+def run_interpreted(tests: list[str], package: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Runs interpreted tests, by node id below their folder, on the slotcli in `package`."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider"),
+            *("-c", str(ROOT / "pyproject.toml"), "--confcutdir", str(TESTS)),
+            *("-p", "jaxtyping._pytest_plugin"),
+            *(str(TESTS / test) for test in tests),
+        ],
+        cwd=package,  # python -m looks there first
+        env=os.environ
+        | {
+            "TRITON_INTERPRET": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # loading them takes longer than most tests
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
