@@ -8,6 +8,7 @@ from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.kernels.position import PositionEmbedding
+from slotcli.kernels.precision import rounded_for
 from slotcli.types import Size, SlotTrack
 
 
@@ -43,7 +44,8 @@ class SlotEncoder(nn.Module):
 
     def features(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
         """What slot attention reads, for every frame on its own; frames in [-1, 1]."""
-        maps = self.position(self.backbone(frames.flatten(0, 1)))
+        maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1))).to(frames.dtype)
+        maps = self.position(maps)
         return self.readout(maps.flatten(2).transpose(1, 2)).unflatten(0, frames.shape[:2])
 
     def forward(
