@@ -16,6 +16,10 @@ CPU = torch.device("cpu")
 class FromFirstSlot(nn.Module):
     """Draws each frame in one shade: its first slot's first number, plus seeded noise."""
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        return []
+
     def target(self, frames: Tensor) -> Tensor:
         return frames
 

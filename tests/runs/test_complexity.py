@@ -81,15 +81,18 @@ def test_operations_are_those_that_the_textbook_counts_layer_by_layer(
     clips = 2
     frames = torch.zeros(1, clips, 3, 32, 32, dtype=torch.uint8)
     track = model.encoder(normalise(frames))
-    # Scores of slots at positions, and what slots read there, in each iteration.
+    # In each iteration: the queries through the keys' weights, the scores of slots at positions,
+    # and what slots read there.
     n, d = track.slots.shape[2:]
     positions = track.attention[0, 0, 0].numel()
     spec = system_spec.encoder
     iterations = spec.first_iterations + (clips - 1) * spec.iterations
+    queries = iterations * 2 * n * d * d
     reads = iterations * 2 * (2 * n * positions * d)
-    encode = sum(forward) + reads
+    encode = sum(forward) + queries + reads
     model.decoder.loss(track.slots.flatten(0, 1), normalise(frames).flatten(0, 1))
-    step = sum(forward) + sum(backward) + 3 * reads
+    # Backward, scores are computed again rather than kept: five products for the two of forward.
+    step = sum(forward) + sum(backward) + 3 * queries + reads + reads * 5 // 2
     found = count(system_spec, clips)
     assert found.encode_flops == encode // clips
     assert found.step_flops == step // clips
