@@ -76,6 +76,12 @@ class ConfigError(SlotcliError):
     exit_code = 78
 
 
+def error_of(exit_code: int, what: str, advice: str) -> SlotcliError:
+    """An error of another process, told by its exit code and its two lines."""
+    kinds = {kind.exit_code: kind for kind in SlotcliError.__subclasses__()}
+    return kinds.get(exit_code, SlotcliError)(what, advice)
+
+
 def printable(text: Path | str) -> str:
     """What came from outside, fit for a message on any terminal: odd bytes and controls escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

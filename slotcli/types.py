@@ -17,6 +17,7 @@ Size = tuple[int, int]
 FLAG_CORRUPT = 1  # the decoder said that the frame is damaged
 FLAG_TIMING_REPAIRED = 2  # its timestamp was missing or not increasing and had to be made up
 FLAG_FORMAT_CHANGED = 4  # its size or pixel format differs from the first frame's
+FLAG_RESET = 8  # slots were found anew here, and given the numbers of those before
 
 OUTSIDE = 255  # label of a pixel that no slot was asked about (outside the crop)
 

@@ -47,8 +47,10 @@ def set_kernels(backend: "Backend") -> None:
     set_backend(backend)
 
 
-def set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None) -> int:
     """CPU threads for torch; as many as the cores that this process may use by default."""
     import torch
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads

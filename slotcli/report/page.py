@@ -1,8 +1,11 @@
 """report.html: one page that shows a result to a person, from a file, without a network."""
 
+import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
@@ -11,6 +14,7 @@ from slotcli.tracks.statistics import SlotSummary
 from slotcli.tracks.writing import whole_file
 
 TEMPLATE = "report.html.jinja"
+INDEX_TEMPLATE = "index.html.jinja"
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,52 @@ class Report:
     strip: str | None
 
 
+@dataclass(frozen=True)
+class IndexRow:
+    """One clip of a batch; `folder` is its result's, relative to the page, None where it has none.
+
+    `remark` says why there is none, or what was lost.
+    """
+
+    source: str
+    folder: str | None
+    status: str
+    frames: int | None
+    remark: str
+
+
 def write_report(path: Path, report: Report) -> None:
     """Write the page; names are escaped, and what is not Unicode in them is shown as \\udcXX.
 
     Raises: OutputError and its kin.
     """
+    colours = [tuple(colour) for colour in slot_colours().tolist()]
+    _write(path, TEMPLATE, report=report, colours=colours)
+
+
+def write_index(path: Path, title: str, counts: dict[str, int], rows: list[IndexRow]) -> None:
+    """Write a page of links to the results of a batch, with a strip of each; as `write_report`."""
+    _write(path, INDEX_TEMPLATE, title=title, counts=counts, rows=rows)
+
+
+def _write(path: Path, name: str, **values: Any) -> None:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["clock"] = clock
     environment.filters["hex_colour"] = hex_colour
-    template = environment.from_string(
-        files("slotcli.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
-    colours = [tuple(colour) for colour in slot_colours().tolist()]
-    text = template.render(report=report, colours=colours)
+    environment.filters["link"] = link
+    page = files("slotcli.report")
+    template = environment.from_string(page.joinpath(name).read_text(encoding="utf-8"))
+    style = page.joinpath("page.css").read_text(encoding="utf-8")
+    text = template.render(style=style, **values)
     with whole_file(path) as file:
         file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+def link(path: str) -> str:
+    """A relative path as a browser has to be given it: bytes that are no letters as %XX."""
+    return quote(os.fsencode(path))
 
 
 def clock(seconds: float | int) -> str:

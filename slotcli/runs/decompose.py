@@ -1,26 +1,33 @@
-"""One clip to its result folder: a single pass over the frames in constant memory."""
+"""One clip to its result folder: a single pass over the frames in constant memory.
 
+Three threads share the work: one decodes ahead, the caller's runs the model, one writes behind.
+What the model made is in the clip's journal before it is written anywhere else, so a run that was
+stopped goes on with the first chunk that is not there: frames are decoded and drawn again, which
+gives the same bytes as a run that was not stopped, and the model sees each frame once.
+"""
+
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel, file_sha256
-from slotcli.errors import CannotCreateError, UsageError, printable
+from slotcli.errors import CannotCreateError, NoInputError, Terminated, printable
+from slotcli.faults import may_fail
 from slotcli.kernels.precision import precision_of
-from slotcli.report.overlay import OverlayWriter
 from slotcli.report.page import write_report
-from slotcli.report.strip import StripBuilder
+from slotcli.runs.clip_encoder import ClipState, EncodedChunk, Reset
+from slotcli.runs.clip_outputs import LEAD_IN, Background, ClipOutputs, check_background
 from slotcli.runs.describe import (
     damage_counts,
     damage_warnings,
@@ -29,31 +36,34 @@ from slotcli.runs.describe import (
     run_facts,
     source_facts,
 )
+from slotcli.runs.pipeline import Ahead, Behind
 from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
-from slotcli.runs.work_folder import put_in_place, work_folder
-from slotcli.tracks.masks import (
-    BorderVote,
-    Ffv1MaskWriter,
-    MaskWriter,
-    PngMaskWriter,
-    labels_from_attention,
+from slotcli.runs.space import bytes_per_frame, require_space
+from slotcli.runs.work_folder import (
+    beside,
+    clear_journal,
+    journal_path,
+    locked,
+    made_parents,
+    put_in_place,
+    recover,
+    work_folder,
 )
-from slotcli.tracks.slot_file import SlotFileWriter
-from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, write_tracks_json
+from slotcli.tracks.journal import Journal
+from slotcli.tracks.statistics import SlotSummary
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors, whole_file
-from slotcli.types import FrameChunk, Size, SlotTrack
-from slotcli.video.pixels import resized
+from slotcli.types import FrameChunk, Size
+from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.reader import open_clip
-from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
+from slotcli.video.selection import Selection, selected
+from slotcli.video.source import MAX_PIXELS, SourceInfo, access_errors
 
 SCHEMA = "slotcli.result/1"
 
-# The background is settled on these first frames, whatever the chunks, so that masks can be
-# written while the clip streams.
-_LEAD_IN = 16
-_OPACITY = 0.5
 _MIN_COVERAGE = 0.98
+_WAITING_CHUNKS = 2  # on either side of the model: what decoding or writing may be ahead or behind
+_SAMPLED_BYTES = 1 << 20
 
 MaskFormat = Literal["png", "ffv1"]
 
@@ -63,232 +73,276 @@ class DecomposeOptions:
     """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio."""
 
     masks: tuple[MaskFormat, ...] = ("png",)
-    background: int | Literal["auto", "none"] = "auto"
+    background: Background = "auto"
     fit: Literal["squeeze", "crop"] = "squeeze"
     chunk: int = 16
+    selection: Selection = field(default_factory=Selection)
+    reset: Reset = field(default_factory=Reset)
     max_bad: float = 0.02
     max_pixels: int = MAX_PIXELS
     overwrite: bool = False
 
+    def as_dict(self) -> dict[str, Any]:
+        """What a result depends on, in plain values."""
+        return {
+            "background": self.background,
+            "fit": self.fit,
+            "masks": list(self.masks),
+            "chunk": self.chunk,
+            "start": self.selection.start,
+            "end": self.selection.end,
+            "stride": self.selection.stride,
+            "max_frames": self.selection.max_frames,
+            "reset": str(self.reset),
+        }
+
 
 @dataclass(frozen=True)
 class ClipResult:
-    """`status` is ok, or degraded where more was lost than allowed."""
+    """`status` is ok, or degraded where more was lost than allowed.
+
+    `resumed` of the `frames` were there from a run that was stopped. `seconds` is how long it took;
+    `busy` how many of them decoding, the model and writing worked, which they do side by side.
+    """
 
     folder: Path
     status: Literal["ok", "degraded"]
     frames: int
+    resumed: int
     seconds: float
+    busy: dict[str, float]
     warnings: list[str]
 
 
-def is_done(clip: PlannedClip) -> bool:
-    """Whether a complete result of this very source stands at the clip's place."""
-    try:
-        recorded = json.loads((clip.result / RESULT).read_bytes())["source"]["path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return recorded == printable(clip.source.resolve())
+def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> str:
+    """A hash of all that was asked for: the source's content, the weights, the options.
 
-
-def decompose_clip(
-    clip: PlannedClip,
-    loaded: LoadedModel,
-    options: DecomposeOptions,
-    device: torch.device,
-    progress: Callable[[int, int | None], None],
-) -> ClipResult:
-    """Writes a clip's result folder beside its place and renames it; nothing is left on failure.
-
-    Raises CannotCreateError where something exists that may not be replaced, NumericError on slots
-    that are not finite, and whatever the reader raises for the source.
+    The content is judged by its size and its first and last MiB, of a folder by names and sizes.
+    Raises NoInputError and its kin.
     """
-    started = time.monotonic()
-    _require_free(clip.result, options.overwrite)
     with access_errors(clip.source):
-        opened = open_clip(clip.source, max_pixels=options.max_pixels)
-    with opened as reader, work_folder(clip.result) as work:
-        run = _Run(work, reader.info, loaded, options, device)
-        with ExitStack() as files:
-            run.open(files)
-            for chunk in _with_lead_in(reader.chunks(options.chunk)):
-                run.add(chunk)
-                progress(run.frames, _expected_frames(reader.info))
-        result = run.finish(reader.damage, clip, started)
-        put_in_place(work, clip.result)
-    return result
+        source = _folder_digest(clip.source) if clip.source.is_dir() else _digest(clip.source)
+    asked = {"source": source, "weights": loaded.sha256, "options": options.as_dict()}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-class _Run:
-    """The state of one clip on its way through the model into the files of its result."""
+def done_before(clip: PlannedClip, request: str) -> Literal["ok", "degraded"] | None:
+    """The status of a complete result of this very request at the clip's place, None if none is."""
+    try:
+        recorded = json.loads((clip.result / RESULT).read_bytes())
+        if recorded["request"] != request:
+            return None
+        return "degraded" if recorded["status"] == "degraded" else "ok"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class ClipRun:
+    """A clip on its way into its result folder; used as a context manager.
+
+    The caller asks for chunks, has the model encode them, and hands them back, in order, until
+    there is none; then it calls `finish`. Nothing is left behind on failure; where the process is
+    stopped (Ctrl-C, SIGTERM, or killed) the journal is, for the same request to go on with.
+    Entering raises CannotCreateError where something exists that may not be replaced, BusyError
+    where another run is at work on the clip, and whatever the reader raises for the source.
+    """
 
     def __init__(
         self,
-        work: Path,
-        source: SourceInfo,
+        clip: PlannedClip,
         loaded: LoadedModel,
         options: DecomposeOptions,
         device: torch.device,
+        request: str,
     ) -> None:
-        self.work = work
-        self.source = source
-        self.loaded = loaded
-        self.spec, self.model = loaded.slot_model()
-        self.options = options
-        self.device = device
-        self.transform = fit_transform(source.size, self.spec.size, options.fit)
-        self.state: Tensor | None = None
-        self.background: int | None = None
-        self.frames = 0
-        self.kept_sum = 0.0
-        self.last_labels: np.ndarray | None = None
+        self.clip = clip
+        self._loaded = loaded
+        self._spec, self._model = loaded.slot_model()
+        self._options = options
+        self._device = device
+        self._request = request
+        self.frames = 0  # that the model is done with
+        self._resumed = 0
+        self._model_seconds = 0.0
+        self._owns_journal = False
+        self._files = ExitStack()
+        self._journal_path = journal_path(clip.result)
 
-    def open(self, files: ExitStack) -> None:
-        """Opens every output; the context closes them."""
-        time_base = self.source.time_base
-        size = self.source.size
-        self.slots = SlotFileWriter(self.work)
-        self.masks: list[MaskWriter] = []
-        if "png" in self.options.masks:
-            self.masks.append(files.enter_context(PngMaskWriter(self.work / "masks")))
-        if "ffv1" in self.options.masks:
-            path = self.work / "masks.mkv"
-            self.masks.append(files.enter_context(Ffv1MaskWriter(path, size, time_base)))
-        self.overlay = files.enter_context(
-            OverlayWriter(self.work / "overlay.mp4", size, time_base, _OPACITY)
-        )
-        self.csv = files.enter_context(TracksCsv(self.work / "tracks.csv"))
-        self.strip = StripBuilder(_OPACITY)
+    def __enter__(self) -> "ClipRun":
+        check_background(self._options.background, self._spec.num_slots)
+        self._started = time.monotonic()
+        enter = self._files.enter_context
+        with ExitStack() as opened:
+            opened.push(self)
+            enter(made_parents(self.clip.result))
+            enter(locked(self.clip.result))
+            self._owns_journal = True
+            recover(self.clip.result)
+            require_free(self.clip.result, self._options.overwrite)
+            with access_errors(self.clip.source):
+                reader = open_clip(self.clip.source, max_pixels=self._options.max_pixels)
+            self._reader = enter(reader)
+            self.source = self._reader.info
+            self.expected_frames = expected_frames(self.source, self._options.selection)
+            written = bytes_per_frame(
+                self.source.size, self._spec.num_slots, len(self._options.masks)
+            )
+            require_space(self.clip.result, written * (self.expected_frames or 0))
+            self.transform = fit_transform(self.source.size, self._spec.size, self._options.fit)
+            self.state = ClipState(self.transform, self._options.reset)
+            self._work = enter(work_folder(self.clip.result, beside(self.clip.result, "part")))
+            self._journal = enter(Journal(self._journal_path, self._journal_key()))
+            self._outputs = enter(self._open_outputs())
+            self._behind = enter(Behind(self._write, _WAITING_CHUNKS))
+            self._ahead = enter(Ahead(self._selected_chunks(), _WAITING_CHUNKS))
+            self._chunks = iter(self._ahead)
+            opened.pop_all()
+        return self
 
-    def add(self, chunk: FrameChunk) -> None:
-        """Takes the next frames through the model and into every output."""
-        attention = self._encode(chunk)
-        if self.frames == 0:
-            self._settle_background(attention)
-            self.statistics = TrackStatistics(self.spec.num_slots, self.background)
-        for index in range(len(chunk)):
-            # Frame by frame: labels at full size of a whole chunk would be much memory.
-            labels = labels_from_attention(
-                attention[index : index + 1], self.transform, self.background
-            )[0]
-            pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
-            seconds = float(pts * self.source.time_base)
-            frame = chunk.frames[index]
-            for writer in self.masks:
-                writer.write(labels, pts, duration)
-            self.overlay.write(frame, labels, pts, duration)
-            self.strip.add(frame, labels)
-            rows = self.statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
-            self.csv.write(rows)
-            if self.last_labels is not None:
-                self.kept_sum += float((labels == self.last_labels).mean())
-            self.last_labels = labels
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stopped = isinstance(error, KeyboardInterrupt | Terminated | GeneratorExit)
+        if error is not None and not stopped and self._owns_journal:
+            clear_journal(self.clip.result)
+        self._owns_journal = False
+        self._files.__exit__(kind, error, trace)
+
+    def next_chunk(self) -> FrameChunk | None:
+        """The next chunk for the model; None at the end. What is in the journal needs no model."""
+        for chunk in self._chunks:
+            done = self._journal.replay(chunk)
+            if done is None:
+                return chunk
+            slots, attention, flags = done
+            self.state.resets(chunk)
+            self.state.take_up(slots)
+            self._resumed += len(chunk)
+            self.frames += len(chunk)
+            self._behind.put((_flagged(chunk, flags), torch.from_numpy(attention)))
+        return None
+
+    def take(self, chunk: FrameChunk, encoded: EncodedChunk, seconds: float) -> None:
+        """Takes a chunk back with what the model made of it in so many seconds.
+
+        Raises NumericError naming the first frame that is not finite, OutputError and its kin.
+        """
+        self._model_seconds += seconds
+        chunk = _flagged(chunk, encoded.flags)
+        self._journal.append(encoded.slots, encoded.attention, chunk)
         self.frames += len(chunk)
+        may_fail("chunk")
+        self._behind.put((chunk, encoded.attention))
 
-    def finish(self, damage: Damage, clip: PlannedClip, started: float) -> ClipResult:
-        """Writes what could not be written before the end; result.json last."""
+    def finish(self) -> ClipResult:
+        """Completes every file, result.json last, and puts the folder in its place."""
+        self._behind.finish()
+        damage = self._reader.damage
         lost = damage.packet_errors + damage.corrupt_frames
         share = lost / max(1, damage.decoded + damage.packet_errors)
         short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
-        status = "degraded" if share > self.options.max_bad or short else "ok"
+        status = "degraded" if share > self._options.max_bad or short else "ok"
         warnings = damage_warnings(damage, _MIN_COVERAGE)
-        summaries = self.statistics.summary()
-        metadata = self._metadata(damage, summaries)
-        self.slots.finish(self.work / SLOT_FILE, metadata)
-        write_tracks_json(
-            self.work / "tracks.json",
-            summaries,
-            {"source": metadata["source"], "frames": self.frames},
-        )
-        self.strip.write(self.work / "strip.png")
-        seconds = time.monotonic() - started
-        page = report_page(self.source, self.loaded, metadata, summaries, warnings, seconds)
-        write_report(self.work / "report.html", page)
+        if self._outputs.frames == 0:
+            raise NoInputError(
+                f"{self.source.name}: no frame is in the stretch that was asked for.",
+                "Check --start and --end against the clip's duration.",
+            )
+        facts = {"source": source_facts(self.source), "frames": self._outputs.frames}
+        summaries = self._outputs.finish(facts)
+        metadata = self._metadata(summaries)
+        self._journal.finish(self._work / SLOT_FILE, metadata)
+        seconds = time.monotonic() - self._started
+        page = report_page(self.source, self._loaded, metadata, summaries, warnings, seconds)
+        write_report(self._work / "report.html", page)
+        busy = {
+            "decode": round(self._ahead.busy, 3),
+            "model": round(self._model_seconds, 3),
+            "write": round(self._behind.busy, 3),
+        }
+        frames = self._outputs.frames
         result = {
             "schema": SCHEMA,
             "status": status,
+            "request": self._request,
             "source": metadata["source"] | {"path": printable(self.source.path.resolve())},
             "model": {
-                "name": self.spec.name,
-                "weights_sha256": self.loaded.sha256,
-                "path": printable(self.loaded.path.resolve()),
+                "name": self._spec.name,
+                "weights_sha256": self._loaded.sha256,
+                "path": printable(self._loaded.path.resolve()),
             },
-            "counts": {"frames": self.frames, **damage_counts(damage)},
+            "counts": {"frames": frames, **damage_counts(damage)},
             "coverage": damage.coverage,
             "warnings": warnings,
             "options": metadata["run"]["options"],
-            "slots_sha256": file_sha256(self.work / SLOT_FILE),
+            "slots_sha256": file_sha256(self._work / SLOT_FILE),
+            "resumed_frames": self._resumed,
             "seconds": round(seconds, 3),
-            "frames_per_second": round(self.frames / seconds, 3),
+            "busy_seconds": busy,
+            "frames_per_second": round(frames / seconds, 3),
             "version": __version__,
         }
-        with whole_file(self.work / RESULT) as file:
+        with whole_file(self._work / RESULT) as file:
             file.write(json.dumps(result, indent=1, sort_keys=True).encode() + b"\n")
-        return ClipResult(clip.result, status, self.frames, seconds, warnings)
+        put_in_place(self._work, self.clip.result)
+        clear_journal(self.clip.result)
+        return ClipResult(self.clip.result, status, frames, self._resumed, seconds, busy, warnings)
 
-    def _encode(self, chunk: FrameChunk) -> Tensor:
-        frames = torch.from_numpy(self._resized(chunk)).permute(0, 3, 1, 2)[None].to(self.device)
-        track: SlotTrack = self.model.encode(frames, self.state)
-        self.state = track.slots[:, -1]
-        # From here on the shares are what the slot file stores, so that an export draws the same.
-        attention = self.model.soft_masks(track)[0].half().cpu()
-        self.slots.append(track.slots[0], attention.float(), chunk)
-        return attention
+    def _open_outputs(self) -> ClipOutputs:
+        return ClipOutputs(
+            self._work,
+            self.source,
+            self.transform,
+            self._spec.num_slots,
+            self._options.masks,
+            self._options.background,
+            excerpt=self._options.selection.start > 0,
+        )
 
-    def _resized(self, chunk: FrameChunk) -> UInt8[np.ndarray, "t h w 3"]:
-        top, left, height, width = self.transform.crop
-        cropped = chunk.frames[:, top : top + height, left : left + width]
-        return np.stack([resized(frame, self.spec.size) for frame in cropped])
+    def _selected_chunks(self) -> Iterator[FrameChunk]:
+        selection, length = self._options.selection, self._options.chunk
+        chunks = self._reader.chunks(length)
+        return _with_lead_in(selected(chunks, selection, self.source.time_base, length))
 
-    def _settle_background(self, attention: Tensor) -> None:
-        chosen = self.options.background
-        if chosen == "auto":
-            vote = BorderVote(self.spec.num_slots)
-            vote.add(attention[:_LEAD_IN])
-            self.background = vote.background()
-        elif chosen != "none":
-            if not 0 <= chosen < self.spec.num_slots:
-                raise UsageError(
-                    f"--background {chosen}: the model has slots 0 to {self.spec.num_slots - 1}.",
-                    "Choose one of them, auto or none.",
-                )
-            self.background = chosen
+    def _write(self, item: tuple[FrameChunk, torch.Tensor]) -> None:
+        self._outputs.add(*item)
 
-    def _metadata(self, damage: Damage, summaries: list[SlotSummary]) -> dict[str, Any]:
-        options = {
-            "background": self.options.background,
-            "fit": self.options.fit,
-            "masks": list(self.options.masks),
-        }
+    def _journal_key(self) -> str:
+        """What the numbers in the journal depend on, to the last bit."""
+        return json.dumps([self._request, self._run_facts(), torch.get_num_threads()])
+
+    def _run_facts(self) -> dict[str, Any]:
+        precision = precision_of(self._model.encoder.backbone)
+        return run_facts(self._device, precision, self._options.as_dict())
+
+    def _metadata(self, summaries: list[SlotSummary]) -> dict[str, Any]:
+        selection, kept = self._options.selection, self._outputs.kept_pixels
         return {
-            "model": model_facts(self.loaded),
+            "model": model_facts(self._loaded),
             "source": source_facts(self.source),
             "transform": self.transform.to_json(),
-            "sampling": {"stride": 1, "start": 0},
-            "run": run_facts(self.device, precision_of(self.model.encoder.backbone), options),
+            "sampling": {
+                "start": selection.start,
+                "end": selection.end,
+                "stride": selection.stride,
+                "max_frames": selection.max_frames,
+            },
+            "run": self._run_facts(),
             "statistics": {
-                "frames": self.frames,
-                "background": self.background,
+                "frames": self._outputs.frames,
+                "background": self._outputs.background,
                 "used_slots": [own.slot for own in summaries if own.frames_present],
-                "kept_pixels": None
-                if self.frames < 2
-                else round(self.kept_sum / (self.frames - 1), 6),
-                "corrupt_frames": damage.corrupt_frames,
+                "kept_pixels": None if kept is None else round(kept, 6),
+                "corrupt_frames": self._reader.damage.corrupt_frames,
             },
         }
 
 
-def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) -> Transform:
-    """The whole source squeezed to the model's size, or its largest centred box of that shape."""
-    height, width = source
-    if fit == "squeeze":
-        return Transform(source, (0, 0, height, width), model)
-    scale = min(height / model[0], width / model[1])
-    crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
-    return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
-
-
-def _require_free(place: Path, overwrite: bool) -> None:
+def require_free(place: Path, overwrite: bool) -> None:
+    """Raises CannotCreateError where something exists that may not be replaced."""
     with output_errors(place):
         if not os.path.lexists(place):
             return
@@ -302,12 +356,58 @@ def _require_free(place: Path, overwrite: bool) -> None:
         raise CannotCreateError(f"{shown}: exists already.", "Use --overwrite, or another --out.")
 
 
+def expected_frames(source: SourceInfo, selection: Selection) -> int | None:
+    """How many frames a selection of a source will have, as far as the source tells."""
+    total = source.declared_frames
+    if not total and source.declared_seconds and source.average_rate:
+        total = round(source.declared_seconds * source.average_rate)
+    if not total:
+        return selection.max_frames
+    if selection.is_everything:
+        return total
+    if source.average_rate:
+        end = total if selection.end is None else round(selection.end * source.average_rate)
+        total = max(0, min(total, end) - round(selection.start * source.average_rate))
+    total = -(-total // selection.stride)
+    return total if selection.max_frames is None else min(total, selection.max_frames)
+
+
+def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) -> Transform:
+    """The whole source squeezed to the model's size, or its largest centred box of that shape."""
+    height, width = source
+    if fit == "squeeze":
+        return Transform(source, (0, 0, height, width), model)
+    scale = min(height / model[0], width / model[1])
+    crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
+    return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        hasher = hashlib.sha256(str(size).encode())
+        for start in (0, max(0, size - _SAMPLED_BYTES)):
+            file.seek(start)
+            hasher.update(file.read(_SAMPLED_BYTES))
+    return hasher.hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    listed = "".join(f"{printable(path.name)} {path.stat().st_size}\n" for path in images)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _flagged(chunk: FrameChunk, flags: np.ndarray) -> FrameChunk:
+    return replace(chunk, flags=flags)
+
+
 def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
     """The same frames; the first chunk has all of the lead-in, or the whole of a shorter clip."""
     first: list[FrameChunk] = []
     for chunk in chunks:
         first.append(chunk)
-        if sum(len(part) for part in first) >= _LEAD_IN:
+        if sum(len(part) for part in first) >= LEAD_IN:
             break
     if first:
         fields = ("frames", "pts", "duration", "frame_index", "flags")
@@ -318,11 +418,3 @@ def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
         yield joined_chunk
         del joined_chunk
     yield from chunks
-
-
-def _expected_frames(source: SourceInfo) -> int | None:
-    if source.declared_frames:
-        return source.declared_frames
-    if source.declared_seconds and source.average_rate:
-        return round(source.declared_seconds * source.average_rate)
-    return None

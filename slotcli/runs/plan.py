@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from slotcli.errors import NoInputError
+from slotcli.errors import NoInputError, UsageError
 from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.reader import VIDEO_SUFFIXES
 
@@ -58,6 +58,20 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
     return [
         PlannedClip(source, out / place) for (source, _), place in zip(unique, places, strict=True)
     ]
+
+
+def sharded(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
+    """The i-th of n parts of a plan, for `shard` "i/n" with i from 1: every n-th clip.
+
+    Raises UsageError for anything else.
+    """
+    part, _, parts = shard.partition("/")
+    if not (part.isascii() and parts.isascii() and part.isdecimal() and parts.isdecimal()):
+        raise UsageError(f"--shard {shard}: not a shard.", "Use 1/4, 2/4, 3/4 and 4/4, say.")
+    i, n = int(part), int(parts)
+    if not 1 <= i <= n:
+        raise UsageError(f"--shard {shard}: there is no such part.", f"Use 1/{max(n, 1)} and on.")
+    return clips[i - 1 :: n]
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:

@@ -8,21 +8,21 @@ safetensors itself loads silently.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int64, UInt8
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from slotcli.errors import DataError, NumericError, printable
 from slotcli.tracks.transform import Transform
-from slotcli.tracks.writing import output_errors, whole_file
-from slotcli.types import FrameChunk
+from slotcli.tracks.writing import whole_file
 from slotcli.video.source import access_errors
+from slotcli.video.timing import LATEST_SECONDS
 
 SCHEMA = "slotcli.slots/1"
 METADATA_KEY = "slotcli"
@@ -40,6 +40,7 @@ DTYPES = {
 DTYPE_NAMES = {"<i8": "I64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
 RANKS = {"slots": 3, "attention": 4, "pts": 1, "duration": 1, "frame_index": 1, "flags": 1}
 BLOCK_BYTES = 1 << 20
+MOST_SECONDS = 2 * LATEST_SECONDS  # repaired times of a damaged clip may run past its limit
 REMAKE = "Make it again with `slotcli decompose`."
 
 
@@ -66,79 +67,8 @@ class SlotFile:
         return Transform.from_json(self.metadata["transform"])
 
 
-class SlotFileWriter:
-    """Collects a clip chunk by chunk in journals on the disk, then makes the slot file of them.
-
-    Memory is constant in the length of the clip. `folder` is a work directory that exists.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.frames_written = 0
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._hashes = {name: hashlib.sha256() for name in DTYPES}
-        self._paths = {name: folder / f"{name}.journal" for name in DTYPES}
-        with output_errors(folder):
-            for path in self._paths.values():
-                path.write_bytes(b"")
-
-    def append(
-        self,
-        slots: Float[Tensor, "t n d"],
-        attention: Float[Tensor, "t n h w"],
-        chunk: FrameChunk,
-    ) -> None:
-        """Add the frames of one chunk; attention is rounded to float16.
-
-        Raises: NumericError naming the first frame with NaN or infinity; DataError where the shapes
-        differ from the chunk or from earlier chunks; OutputError.
-        """
-        arrays = {
-            "slots": slots.detach().float().cpu().numpy(),
-            "attention": attention.detach().half().cpu().numpy(),
-            "pts": chunk.pts,
-            "duration": chunk.duration,
-            "frame_index": chunk.frame_index,
-            "flags": chunk.flags,
-        }
-        _require_finite(arrays["slots"], chunk.frame_index, "slots")
-        _require_finite(arrays["attention"], chunk.frame_index, "attention")
-        shapes = {name: array.shape[1:] for name, array in arrays.items()}
-        self._shapes = self._shapes or shapes
-        if shapes != self._shapes or any(len(array) != len(chunk) for array in arrays.values()):
-            raise DataError(
-                f"A chunk of {len(chunk)} frames came with slots {arrays['slots'].shape} and "
-                f"attention {arrays['attention'].shape}, after rows of {self._shapes}.",
-                "Every chunk of a clip must have the same number, width and grid of slots.",
-            )
-        for name, array in arrays.items():
-            data = np.ascontiguousarray(array, dtype=DTYPES[name]).tobytes()
-            self._hashes[name].update(data)
-            with output_errors(self._paths[name]), self._paths[name].open("ab") as journal:
-                journal.write(data)
-        self.frames_written += len(chunk)
-
-    def finish(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Write the slot file and remove the journals; `metadata` has the keys `SECTIONS`.
-
-        Raises: DataError where no frame was appended; OutputError and its kin.
-        """
-        if self.frames_written == 0:
-            raise DataError("The clip has no frames.", "Give a source with frames.")
-        tensors = {
-            name: _Tensor(
-                shape=(self.frames_written, *self._shapes[name]),
-                digest=self._hashes[name].hexdigest(),
-                blocks=_blocks_of_file(self._paths[name]),
-            )
-            for name in DTYPES
-        }
-        _assemble(path, tensors, metadata)
-        for journal in self._paths.values():
-            journal.unlink()
-
-
 def write_slot_file(path: Path, slot_file: SlotFile) -> None:
-    """Write a slot file that is in memory, the same bytes as `SlotFileWriter` for the same content.
+    """Write a slot file that is in memory, the same bytes as `Journal.finish` for the same content.
 
     Raises: NumericError naming the first frame with NaN or infinity; OutputError and its kin.
     """
@@ -146,14 +76,14 @@ def write_slot_file(path: Path, slot_file: SlotFile) -> None:
     for name, dtype in DTYPES.items():
         array = np.ascontiguousarray(getattr(slot_file, name), dtype=dtype)
         if name in ("slots", "attention"):
-            _require_finite(array, slot_file.frame_index, name)
+            require_finite(array, slot_file.frame_index, name)
         data = array.data.cast("B") if array.size else memoryview(b"")
-        tensors[name] = _Tensor(array.shape, hashlib.sha256(data).hexdigest(), [data])
-    _assemble(path, tensors, slot_file.metadata)
+        tensors[name] = TensorSource(array.shape, hashlib.sha256(data).hexdigest(), [data])
+    assemble(path, tensors, slot_file.metadata)
 
 
 def read_slot_file(path: Path) -> SlotFile:
-    """Read and verify a slot file: schema, presence, types, shapes, finiteness and every hash.
+    """Read and verify a slot file: schema, presence, types, shapes, times, finiteness, every hash.
 
     Raises: NoInputError, AccessError, and DataError where anything in it is wrong.
     """
@@ -168,29 +98,30 @@ def read_slot_file(path: Path) -> SlotFile:
             _require_tensors(shown, {name: file.get_slice(name) for name in names})
             arrays = {name: file.get_tensor(name) for name in DTYPES}
     except (SafetensorError, ValueError) as error:
-        raise DataError(f"{shown} is damaged or no slot file: {error}.", REMAKE) from error
+        reason = shorten(str(error), 200)
+        raise DataError(f"{shown} is damaged or no slot file: {reason}.", REMAKE) from error
     metadata = _parse_metadata(shown, text, arrays)
     for name in ("slots", "attention"):
         if not np.isfinite(arrays[name]).all():
             raise DataError(f"{shown} holds NaN or infinity in {name!r}.", REMAKE)
+    _require_times(shown, arrays["pts"], arrays["duration"], metadata["source"].get("time_base"))
     return SlotFile(**arrays, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class TensorSource:
+    """One tensor of a slot file to be; its bytes come in blocks, so memory need not hold it."""
+
     shape: tuple[int, ...]
     digest: str
     blocks: Iterable[bytes | memoryview]
 
 
-def _blocks_of_file(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
+def assemble(path: Path, tensors: dict[str, TensorSource], metadata: Mapping[str, Any]) -> None:
+    """Writes a slot file of all tensors of `DTYPES`; `metadata` has the keys `SECTIONS`.
 
-
-def _assemble(path: Path, tensors: dict[str, _Tensor], metadata: Mapping[str, Any]) -> None:
-    """The safetensors format by hand, because its own writer wants whole tensors in memory."""
+    The safetensors format by hand, because its own writer wants whole tensors in memory.
+    """
     if not set(SECTIONS) <= set(metadata):
         raise ValueError(f"metadata must have the keys {SECTIONS}, not {tuple(metadata)}")
     Transform.from_json(metadata["transform"])
@@ -231,6 +162,18 @@ def _require_tensors(shown: str, tensors: dict[str, Any]) -> None:
         raise DataError(f"The shapes in {shown} do not agree: {shapes}.", REMAKE)
 
 
+def _require_times(
+    shown: str, pts: Int64[np.ndarray, " t"], duration: Int64[np.ndarray, " t"], time_base: object
+) -> None:
+    """Check what every writer of videos relies on; the time base itself is theirs to check."""
+    if not ((pts[1:] > pts[:-1]).all() and (duration > 0).all()):
+        raise DataError(f"The frames of {shown} do not follow each other in time.", REMAKE)
+    latest = max(-int(pts[0]), int(pts[-1]), int(duration.max()))
+    match time_base:
+        case [int(seconds), int(parts)] if parts > 0 and latest * seconds > MOST_SECONDS * parts:
+            raise DataError(f"The times of {shown} are beyond any clip's.", REMAKE)
+
+
 def _parse_metadata(shown: str, text: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Parse the metadata and check everything against its hash."""
     try:
@@ -267,9 +210,10 @@ def _parse_metadata(shown: str, text: str, arrays: dict[str, np.ndarray]) -> dic
     return metadata
 
 
-def _require_finite(
+def require_finite(
     array: Float[np.ndarray, "t *rest"], frame_index: Int64[np.ndarray, " s"], name: str
 ) -> None:
+    """Raises NumericError naming the first frame of `array` with NaN or infinity."""
     bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise NumericError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slotcli.errors import AccessError, CannotCreateError, OutputError, printable
+from slotcli.faults import may_fail
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 NOT_CREATABLE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
@@ -53,6 +54,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     with output_errors(path):
         try:
             with part.open("wb") as file:
+                may_fail("write")
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

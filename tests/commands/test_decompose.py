@@ -84,7 +84,19 @@ def test_result_json_says_what_was_done(folder, result, tiny_model):
     weights = (tiny_model / WEIGHTS).read_bytes()
     assert told["model"]["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     assert told["slots_sha256"] == hashlib.sha256((result / SLOTS).read_bytes()).hexdigest()
-    assert told["options"] == {"background": "auto", "fit": "squeeze", "masks": ["png", "ffv1"]}
+    assert told["options"] == {
+        "background": "auto",
+        "fit": "squeeze",
+        "masks": ["png", "ffv1"],
+        "chunk": 16,
+        "start": 0,
+        "end": None,
+        "stride": 1,
+        "max_frames": None,
+        "reset": "never",
+    }
+    assert told["resumed_frames"] == 0
+    assert set(told["busy_seconds"]) == {"decode", "model", "write"}
     assert told["seconds"] > 0
     assert told["frames_per_second"] > 0
 

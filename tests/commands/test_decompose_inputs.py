@@ -7,6 +7,7 @@ import pytest
 from made_clips import assert_refused, make_clip, make_images, mask_files, tree
 
 ON = ["--device", "cpu", "--threads", "1", "--masks", "none"]
+SUMMARY = {"summary.json", "summary.csv", "index.html"}
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_same_names_from_different_folders_do_not_meet(decompose, tmp_path):
 
 
 def test_done_means_done_for_this_source(decompose, tmp_path):
-    for name in ("a/x.mp4", "b/x.mp4", "c/y.mp4"):
-        make_clip(tmp_path / name, 2)
+    for name, count in (("a/x.mp4", 2), ("b/x.mp4", 3), ("c/y.mp4", 2), ("d/x.mp4", 2)):
+        make_clip(tmp_path / name, count)
     assert decompose("a/x.mp4")[0] == 0
     before = tree(tmp_path / "out")
     code, _, err = decompose("b/x.mp4", "c/y.mp4")
@@ -78,6 +79,10 @@ def test_done_means_done_for_this_source(decompose, tmp_path):
     assert "out/x.mp4: exists already" in err
     assert _results(tmp_path) == ["x.mp4", "y.mp4"]
     assert before.items() <= tree(tmp_path / "out").items()
+    # The same bytes in another place are the same source.
+    code, _, err = decompose("d/x.mp4")
+    assert code == 0
+    assert "out/x.mp4: done already." in err
 
 
 def test_one_bad_clip_does_not_cost_the_good_ones(decompose, tmp_path):
@@ -88,7 +93,7 @@ def test_one_bad_clip_does_not_cost_the_good_ones(decompose, tmp_path):
     code, out, err = decompose(*given)
     assert code == 3
     assert _results(tmp_path) == ["a.mp4", "c.mp4"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "c.mp4"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "c.mp4", *SUMMARY}
     assert err.count("error: ") == 4  # three clips, and the sum of it
     assert "error: 3 of 5 clips failed" in err
     assert [line.split(":")[0] for line in out.splitlines()] == ["out/a.mp4", "out/c.mp4"]
@@ -136,11 +141,15 @@ def test_existing_result_stays_unless_told_otherwise(decompose, tmp_path):
     make_clip(tmp_path / "a.mp4", 2)
     assert decompose("a.mp4")[0] == 0
     before = tree(tmp_path)
-    code, _, err = decompose("a.mp4")
-    assert code == 73
-    assert_refused(err)
+    assert decompose("a.mp4")[:2] == (0, "")
     assert tree(tmp_path) == before
+    for other in (["--chunk", "8"], ["--masks", "ffv1"], ["--stride", "2"], ["--reset", "scene"]):
+        code, _, err = decompose("a.mp4", *other)
+        assert code == 73
+        assert_refused(err)
+        assert tree(tmp_path) == before
     make_clip(tmp_path / "a.mp4", 5)
+    assert decompose("a.mp4")[0] == 73
     assert decompose("a.mp4", "--overwrite", "--masks", "png")[0] == 0
     assert len(mask_files(tmp_path / "out/a.mp4/masks")) == 5
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.mp4"]
@@ -165,7 +174,8 @@ def test_names_of_all_kinds(cli, run_cli, tiny_model, tmp_path, monkeypatch):
     given = ["--out", "out", "--model", tiny_model, *ON, "--", *map(os.fsdecode, names)]
     ended = run_cli("decompose", *given)
     assert ended.returncode == 0, ended.stderr
-    assert sorted(os.listdir(os.fsencode(tmp_path / "out"))) == sorted(names)
+    written = set(os.listdir(os.fsencode(tmp_path / "out")))
+    assert written == {*names, *map(str.encode, SUMMARY)}
     assert len(ended.stdout.splitlines()) == len(names)
     page = (tmp_path / "out" / os.fsdecode(names[-2]) / "report.html").read_text()
     assert "&lt;b&gt;&amp;quot;.mp4" in page

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from slotcli.errors import CannotCreateError, DataError, NoInputError, NumericError
+from slotcli.errors import CannotCreateError, DataError, NoInputError
+from slotcli.tracks.journal import Journal
 from slotcli.tracks.slot_file import (
     DTYPES,
     METADATA_KEY,
     SECTIONS,
     SlotFile,
-    SlotFileWriter,
     read_slot_file,
     write_slot_file,
 )
@@ -53,18 +53,16 @@ def chunk_of(slot_file: SlotFile, rows: slice) -> FrameChunk:
 
 
 def write_in_chunks(path: Path, slot_file: SlotFile, chunk: int) -> None:
-    work = path.with_suffix(".work")
-    work.mkdir(parents=True)
-    writer = SlotFileWriter(work)
-    for start in range(0, len(slot_file.pts), chunk):
-        rows = slice(start, start + chunk)
-        writer.append(
-            torch.from_numpy(slot_file.slots[rows]),
-            torch.from_numpy(slot_file.attention[rows]).float(),
-            chunk_of(slot_file, rows),
-        )
-    writer.finish(path, slot_file.metadata)
-    assert not list(work.iterdir())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Journal(path.with_suffix(".journal"), "key") as journal:
+        for start in range(0, len(slot_file.pts), chunk):
+            rows = slice(start, start + chunk)
+            journal.append(
+                torch.from_numpy(slot_file.slots[rows]),
+                torch.from_numpy(slot_file.attention[rows]),
+                chunk_of(slot_file, rows),
+            )
+        journal.finish(path, slot_file.metadata)
 
 
 def assert_equal(left: SlotFile, right: SlotFile) -> None:
@@ -125,18 +123,6 @@ def test_keys_of_metadata_are_sorted_whatever_their_order(tmp_path):
     backwards = dict(reversed(METADATA.items()))
     write_slot_file(tmp_path / "b", replace(slot_file, metadata=backwards))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_attention_is_rounded_like_the_stored_one(tmp_path):
-    slot_file = example(1)
-    (tmp_path / "work").mkdir()
-    writer = SlotFileWriter(tmp_path / "work")
-    attention = torch.from_numpy(slot_file.attention).double() + 1e-6
-    writer.append(torch.from_numpy(slot_file.slots), attention, chunk_of(slot_file, slice(1)))
-    writer.finish(tmp_path / "clip", METADATA)
-    np.testing.assert_array_equal(
-        read_slot_file(tmp_path / "clip").attention, attention.half().numpy()
-    )
 
 
 @settings(
@@ -237,7 +223,7 @@ def test_wrong_tensors_are_refused(tmp_path, message, changes):
 def test_non_finite_slots_in_a_file_with_right_hashes_are_refused(tmp_path, monkeypatch):
     slot_file = example()
     slot_file.slots[2, 1, 0] = np.inf
-    monkeypatch.setattr("slotcli.tracks.slot_file._require_finite", lambda *arguments: None)
+    monkeypatch.setattr("slotcli.tracks.slot_file.require_finite", lambda *arguments: None)
     write_slot_file(tmp_path / "clip", slot_file)
     with pytest.raises(DataError, match="NaN or infinity in 'slots'"):
         read_slot_file(tmp_path / "clip")
@@ -255,36 +241,8 @@ def test_files_that_are_no_slot_files(tmp_path):
         read_slot_file(tmp_path / "clip")
 
 
-def test_the_writer_names_the_frame_of_a_nan(tmp_path):
-    slot_file = example()
-    slots = torch.from_numpy(slot_file.slots[2:])
-    slots[3, 0, 0] = torch.nan
-    writer = SlotFileWriter(tmp_path)
-    with pytest.raises(NumericError, match="Frame 5: the slots"):
-        writer.append(
-            slots, torch.from_numpy(slot_file.attention[2:]), chunk_of(slot_file, slice(2, 7))
-        )
-
-
-def test_the_writer_refuses_changing_shapes_and_empty_clips(tmp_path):
-    slot_file = example()
-    writer = SlotFileWriter(tmp_path)
-    with pytest.raises(DataError, match="no frames"):
-        writer.finish(tmp_path / "clip", METADATA)
-    attention = torch.from_numpy(slot_file.attention)
-    writer.append(torch.from_numpy(slot_file.slots), attention, chunk_of(slot_file, slice(7)))
-    with pytest.raises(DataError, match="A chunk of 7 frames"):
-        writer.append(
-            torch.from_numpy(slot_file.slots[:, :2]).clone(),
-            attention[:, :2],
-            chunk_of(slot_file, slice(7)),
-        )
-    with pytest.raises(DataError, match="A chunk of 3 frames"):
-        writer.append(torch.from_numpy(slot_file.slots), attention, chunk_of(slot_file, slice(3)))
-
-
 def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(CannotCreateError):
         write_slot_file(tmp_path / "missing" / "clip", example())
     with pytest.raises(CannotCreateError):
-        SlotFileWriter(tmp_path / "missing")
+        Journal(tmp_path / "missing" / "journal", "key")

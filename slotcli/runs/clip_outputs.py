@@ -1,0 +1,151 @@
+"""Every file of a clip's result but its slot file, written frame by frame as the clip streams."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float16
+from torch import Tensor
+
+from slotcli.errors import UsageError
+from slotcli.report.overlay import OverlayWriter
+from slotcli.report.strip import StripBuilder
+from slotcli.tracks.masks import (
+    BorderVote,
+    Ffv1MaskWriter,
+    MaskWriter,
+    PngMaskWriter,
+    labels_from_attention,
+)
+from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, write_tracks_json
+from slotcli.tracks.transform import Transform
+from slotcli.types import FrameChunk
+from slotcli.video.source import SourceInfo
+
+# The background is settled on these first frames, whatever the chunks, so that masks can be
+# written while the clip streams.
+LEAD_IN = 16
+_OPACITY = 0.5
+
+Background = int | Literal["auto", "none"]
+
+
+class ClipOutputs:
+    """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
+
+    The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager;
+    `shift` ticks are taken off every time of a video, so that an excerpt begins at 0.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: SourceInfo,
+        transform: Transform,
+        num_slots: int,
+        masks: tuple[str, ...],
+        background: Background,
+        *,
+        excerpt: bool,
+    ) -> None:
+        self.background: int | None = None
+        self.frames = 0
+        self._folder = folder
+        self._source = source
+        self._transform = transform
+        self._num_slots = num_slots
+        self._mask_formats = masks
+        self._wanted_background: Background = background
+        self._shift: int | None = None if excerpt else 0
+        self._kept_sum = 0.0
+        self._last_labels: np.ndarray | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> "ClipOutputs":
+        folder, source = self._folder, self._source
+        enter = self._files.enter_context
+        with ExitStack() as opened:
+            opened.push(self._files)
+            self._masks: list[MaskWriter] = []
+            if "png" in self._mask_formats:
+                self._masks.append(enter(PngMaskWriter(folder / "masks")))
+            if "ffv1" in self._mask_formats:
+                path = folder / "masks.mkv"
+                self._masks.append(enter(Ffv1MaskWriter(path, source.size, source.time_base)))
+            self._overlay = enter(
+                OverlayWriter(folder / "overlay.mp4", source.size, source.time_base, _OPACITY)
+            )
+            self._csv = enter(TracksCsv(folder / "tracks.csv"))
+            opened.pop_all()
+        self._strip = StripBuilder(_OPACITY)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+
+    @property
+    def kept_pixels(self) -> float | None:
+        """The share of pixels that keep their label from frame to frame."""
+        return None if self.frames < 2 else self._kept_sum / (self.frames - 1)
+
+    def add(self, chunk: FrameChunk, attention: Float16[Tensor, "t n h w"]) -> None:
+        """Writes the next frames. Raises OutputError and its kin."""
+        if self.frames == 0:
+            self.background = _settled(self._wanted_background, attention)
+            self._statistics = TrackStatistics(self._num_slots, self.background)
+            if self._shift is None:
+                self._shift = int(chunk.pts[0])
+        for index in range(len(chunk)):
+            # Frame by frame: labels at full size of a whole chunk would be much memory.
+            labels = labels_from_attention(
+                attention[index : index + 1], self._transform, self.background
+            )[0]
+            pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
+            shown = pts - (self._shift or 0)
+            frame = chunk.frames[index]
+            for writer in self._masks:
+                writer.write(labels, shown, duration)
+            self._overlay.write(frame, labels, shown, duration)
+            self._strip.add(frame, labels)
+            seconds = float(pts * self._source.time_base)
+            self._csv.write(
+                self._statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
+            )
+            if self._last_labels is not None:
+                self._kept_sum += float((labels == self._last_labels).mean())
+            self._last_labels = labels
+        self.frames += len(chunk)
+
+    def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
+        """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
+        self._files.close()
+        summaries = self._statistics.summary()
+        write_tracks_json(self._folder / "tracks.json", summaries, facts)
+        self._strip.write(self._folder / "strip.png")
+        return summaries
+
+
+def check_background(background: Background, num_slots: int) -> None:
+    """Raises UsageError for a slot that does not exist."""
+    if isinstance(background, int) and not 0 <= background < num_slots:
+        raise UsageError(
+            f"--background {background}: the model has slots 0 to {num_slots - 1}.",
+            "Choose one of them, auto or none.",
+        )
+
+
+def _settled(wanted: Background, attention: Float16[Tensor, "t n h w"]) -> int | None:
+    if wanted == "none":
+        return None
+    if isinstance(wanted, int):
+        return wanted
+    vote = BorderVote(attention.shape[1])
+    vote.add(attention[:LEAD_IN])
+    return vote.background()
