@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
 SCHEMA = "slotcli.model/1"
 WEIGHTS = "weights.safetensors"
 DEFINITION = "model.toml"
+DIGEST = "sha256"
+MOST_SHOWN = 200  # characters of what a damaged file is quoted with
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,10 @@ def load_model(reference: str) -> LoadedModel:
         raise DataError(f"{path}: its definition or step is damaged.", "Fetch or train it again.")
     try:
         spec = parse_spec(values, f"{path}: its definition")
+        # Without memory at first: a definition may ask for far more than the file has.
+        with torch.device("meta"):
+            own = build(spec).state_dict()
+        _require_fit(own, tensors, str(path))
         module = build(spec)
     except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
@@ -145,6 +152,11 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
     """Loads tensors into a module; DataError lists what is missing, extra or misshapen."""
     own = module.state_dict()
+    _require_fit(own, tensors, origin)
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def _require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
     missing = sorted(own.keys() - tensors.keys())
     extra = sorted(tensors.keys() - own.keys())
     shapes = [
@@ -152,6 +164,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
         for name in sorted(own.keys() & tensors.keys())
         if own[name].shape != tensors[name].shape
     ]
+    extra = [shorten(name, MOST_SHOWN) for name in extra]
     if missing or extra or shapes:
         raise DataError(
             f"{origin}: the weights do not fit the definition: "
@@ -159,7 +172,6 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
             f"{len(shapes)} of another shape {shapes[:5]}.",
             "Use the definition that the weights were trained with.",
         )
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
 def save_model(
@@ -171,7 +183,17 @@ def save_model(
 ) -> None:
     """Writes a model file beside `path`, then renames it. Raises as `write_tensors` does."""
     metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata | {DIGEST: _digest(tensors, metadata)})
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    """The hash of everything in a file: safetensors itself loads flipped bits silently."""
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        content = tensor.detach().cpu().contiguous()
+        total.update(f"{name} {content.dtype} {list(content.shape)}".encode())
+        total.update(content.flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def file_sha256(path: Path) -> str:
@@ -181,15 +203,24 @@ def file_sha256(path: Path) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of one of our safetensors files, or DataError."""
+    """Tensors and metadata of one of our safetensors files, or DataError.
+
+    Where the metadata has a digest, as that of models has, everything is checked against it.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {}).get("slotcli", "{}"))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise DataError(f"{path}: unreadable: {error}.", "Fetch or train it again.") from None
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        reason = shorten(str(error), MOST_SHOWN)
+        raise DataError(f"{path}: unreadable: {reason}.", "Fetch or train it again.") from None
     if not isinstance(metadata, dict):
         raise DataError(f"{path}: its metadata is not a table.", "Fetch or train it again.")
+    digest = metadata.pop(DIGEST, None)
+    if digest is not None and digest != _digest(tensors, metadata):
+        raise DataError(
+            f"{path}: its content does not match its digest.", "Fetch or train it again."
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DataError(f"{path}: {name} is not finite.", "Fetch or train it again.")

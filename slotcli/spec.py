@@ -7,9 +7,11 @@ exists only where two published or shipped models differ in it.
 import json
 import tomllib
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,15 +23,33 @@ from pydantic import (
 
 from slotcli.errors import ConfigError, NoInputError
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Levels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+def _unicode(text: str) -> str:
+    """Bytes of a command line that are no text would not fit into the JSON that specs travel in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not Unicode; rename what it stands for") from None
+    return text
+
+
+# The upper limits are far beyond any model. They keep a definition from elsewhere from asking for
+# networks that take hours to put together, or sizes that do not fit into 64 bits.
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(gt=0, le=4096)]
+Width = Annotated[int, Field(gt=0, le=2**16)]
+Depth = Annotated[int, Field(gt=0, le=64)]
+Levels = Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, AfterValidator(_unicode)]
 TierName = Literal["A", "C", "E"]
 SplitName = Literal["train", "validation", "test"]
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON, in which specs travel, knows neither infinity nor NaN.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ResNet18Spec(Record):
@@ -42,31 +62,31 @@ class CompactCnnSpec(Record):
     """A small two-scale network for small models: half of the input's size."""
 
     kind: Literal["compact_cnn"]
-    channels: PositiveInt = 32
+    channels: Width = 32
 
 
 BackboneSpec = Annotated[ResNet18Spec | CompactCnnSpec, Field(discriminator="kind")]
 
 
 class PredictorSpec(Record):
-    layers: PositiveInt = 2
+    layers: Depth = 2
     identity_start: bool = False
 
 
 class EncoderSpec(Record):
     backbone: BackboneSpec
-    iterations: PositiveInt = 2
-    first_iterations: PositiveInt = 2
+    iterations: Depth = 2
+    first_iterations: Depth = 2
     predictor: PredictorSpec | None = None
 
 
 class VqvaeSpec(Record):
     kind: Literal["vqvae"] = "vqvae"
-    channels: PositiveInt = 64
+    channels: Width = 64
     multipliers: Levels = (1, 2, 4)
-    res_blocks: PositiveInt = 2
-    latent_channels: PositiveInt = 3
-    num_codes: PositiveInt = 4096
+    res_blocks: Depth = 2
+    latent_channels: Width = 3
+    num_codes: Width = 4096
 
     @property
     def downsampling(self) -> int:
@@ -77,8 +97,8 @@ class DvaeSpec(Record):
     """The discrete VAE of SLATE and STEVE: one token for each 4x4 block of pixels."""
 
     kind: Literal["dvae"] = "dvae"
-    channels: PositiveInt = 64
-    num_codes: PositiveInt = 4096
+    channels: Width = 64
+    num_codes: Width = 4096
 
     @property
     def downsampling(self) -> int:
@@ -105,14 +125,14 @@ def _vqvae_unless_said(value: object) -> object:
 
 class SpatialBroadcastSpec(Record):
     kind: Literal["spatial_broadcast"]
-    channels: PositiveInt = 64
+    channels: Width = 64
 
 
 class TokenTransformerSpec(Record):
     kind: Literal["token_transformer"]
     codec: DvaeSpec = DvaeSpec()
-    blocks: PositiveInt = 8
-    heads: PositiveInt = 4
+    blocks: Depth = 8
+    heads: Width = 4
 
 
 class LatentDiffusionSpec(Record):
@@ -122,11 +142,11 @@ class LatentDiffusionSpec(Record):
         Field(discriminator="kind"),
         BeforeValidator(_vqvae_unless_said),
     ] = VqvaeSpec()
-    channels: PositiveInt = 128
+    channels: Width = 128
     multipliers: Levels = (1, 2, 3, 4)
-    res_blocks: PositiveInt = 2
+    res_blocks: Depth = 2
     target: Literal["eps", "x0", "v"] = "eps"
-    null_tokens: Annotated[int, Field(ge=0)] = 0
+    null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -137,21 +157,21 @@ class SynthSpec(Record):
     mix: dict[TierName, Fraction] = {"A": 0.2, "C": 0.5, "E": 0.3}
     clips: PositiveInt = 2000
     frames: PositiveInt = 12
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class FolderSpec(Record):
     """Every clip found under a folder, cut into windows."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: Text
 
 
 class PublicSpec(Record):
     """A split of a published data set, in any layout that is in use for it."""
 
     kind: Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
-    path: str
+    path: Text
     split: SplitName = "train"
 
 
@@ -168,7 +188,7 @@ class OptimiserSpec(Record):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     evaluate_every: PositiveInt = 1000
     flip: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class CodecTrainSpec(OptimiserSpec):
@@ -183,7 +203,7 @@ class CodecTrainSpec(OptimiserSpec):
 class SlotTrainSpec(OptimiserSpec):
     """`codec` is the trained codec of the decoder, None for a decoder that works without one."""
 
-    codec: str | None = None
+    codec: Text | None = None
     data: DataSpec = SynthSpec()
     decoder_learning_rate: Annotated[float, Field(gt=0)]
     clip_length: PositiveInt = 3
@@ -195,8 +215,8 @@ class SlotTrainSpec(OptimiserSpec):
 
 class CodecModelSpec(Record):
     kind: Literal["codec"]
-    name: str
-    size: tuple[PositiveInt, PositiveInt] = (128, 128)
+    name: Text
+    size: tuple[Side, Side] = (128, 128)
     codec: Annotated[
         VqvaeSpec | DvaeSpec, Field(discriminator="kind"), BeforeValidator(_vqvae_unless_said)
     ] = VqvaeSpec()
@@ -222,10 +242,10 @@ DecoderSpec = Annotated[
 
 class SlotModelSpec(Record):
     kind: Literal["slot_model"]
-    name: str
-    size: tuple[PositiveInt, PositiveInt] = (128, 128)
-    num_slots: PositiveInt
-    slot_dim: PositiveInt = 192
+    name: Text
+    size: tuple[Side, Side] = (128, 128)
+    num_slots: Width
+    slot_dim: Width = 192
     encoder: EncoderSpec
     decoder: DecoderSpec
     train: SlotTrainSpec
@@ -259,8 +279,9 @@ def parse_spec(values: dict[str, Any], origin: str) -> CodecModelSpec | SlotMode
         if not path and first["type"] != "value_error":
             path = "kind"
         where = f"{origin}: {path}" if path else origin
+        reason = shorten(first["msg"].removeprefix("Value error, "), 500)
         raise ConfigError(
-            f"{where}: {first['msg'].removeprefix('Value error, ')}.",
+            f"{where}: {reason}.",
             "Correct that key; the definitions under models/ show every key there is.",
         ) from None
 
@@ -276,7 +297,8 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
         raise NoInputError(
             f"{path}: there is no such model definition.", "Check the path."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Not only TOMLDecodeError: numbers may be too long, and arrays nested too deep, to be read.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.", "Correct the file.") from None
     for override in overrides:
         _apply(values, override)
@@ -310,7 +332,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *parents, last = key.split(".")
     node = values

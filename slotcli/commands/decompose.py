@@ -92,6 +92,7 @@ def decompose(
     from slotcli.runs.decompose import DecomposeOptions
     from slotcli.runs.plan import plan, sharded
     from slotcli.runs.worker import Work
+    from slotcli.tracks.formats.all_formats import MaskFormat
     from slotcli.video.selection import Selection
 
     if end is not None and end <= start:
@@ -100,8 +101,11 @@ def decompose(
     whole = len(clips)
     if shard is not None:
         clips = sharded(clips, shard)
+    formats: tuple[MaskFormat, ...] = tuple(
+        name.value for name in masks or [MaskFile.png] if name != MaskFile.none
+    )
     options = DecomposeOptions(
-        masks=tuple(name.value for name in masks or [MaskFile.png] if name != MaskFile.none),
+        masks=formats,
         background=_background(background),
         fit=fit,
         chunk=chunk,

@@ -12,12 +12,16 @@ from slotcli.errors import UsageError
 
 def export(
     slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks/ and masks.mkv.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the mask files.")],
     masks: Masks = None,
+    video: Annotated[
+        Path | None, typer.Option(help="The source of the slots, for --masks alpha.")
+    ] = None,
 ) -> None:
     """Write the masks of a slot file: the same pixels that decompose wrote."""
-    from slotcli.runs.decompose import MaskFormat
-    from slotcli.runs.reconstruct import export_masks, find_slot_file, recorded_background
+    from slotcli.runs.export import export_masks
+    from slotcli.runs.reconstruct import find_slot_file
+    from slotcli.tracks.formats.all_formats import OF_PICTURES, MaskFormat
     from slotcli.tracks.slot_file import read_slot_file
 
     formats: tuple[MaskFormat, ...] = tuple(
@@ -25,8 +29,11 @@ def export(
     )
     if not formats:
         raise UsageError("--masks none leaves nothing to export.", "Choose a kind of mask file.")
+    if video is not None and not OF_PICTURES.intersection(formats):
+        raise UsageError("--video is for --masks alpha alone.", "Add that, or leave it out.")
     slot_file = read_slot_file(find_slot_file(slots))
-    export_masks(slot_file, out, formats, recorded_background(slot_file))
+    with console.progress(slots.name) as meter:
+        export_masks(slot_file, out, formats, video, meter.update)
     if console.wants_json():
         console.record({"out": str(out), "masks": list(formats), "frames": len(slot_file.pts)})
     else:

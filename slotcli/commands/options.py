@@ -24,11 +24,17 @@ class MaskFile(StrEnum):
     """A list of choices has to be an enumeration: typer takes no list of literals."""
 
     png = "png"
+    objects = "objects"
     ffv1 = "ffv1"
+    ytvis = "ytvis"
+    coco = "coco"
+    mots = "mots"
+    npz = "npz"
+    alpha = "alpha"
     none = "none"
 
 
 Masks = Annotated[
     list[MaskFile] | None,
-    typer.Option(help="Mask files: DAVIS palette PNGs, or one lossless video. Repeatable."),
+    typer.Option(help="Mask files; palette PNGs by default. Repeatable."),
 ]

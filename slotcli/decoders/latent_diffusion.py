@@ -10,9 +10,10 @@ from slotcli.codecs.base import Codec
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
 from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
-from slotcli.diffusion.samplers import Sampler, sample
+from slotcli.diffusion.samplers import Evaluation, Sampler, advance, beginning, plan
 from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import LayerContext, UNet
+from slotcli.kernels.cuda_graph import CudaGraphs
 from slotcli.kernels.precision import rounded_for
 from slotcli.types import Size
 
@@ -56,11 +57,14 @@ class LatentDiffusion(nn.Module):
             self.register_buffer("null", torch.randn(1, null_tokens, slot_dim))
         else:
             self.register_buffer("null", torch.empty(1, 0, slot_dim), persistent=False)
+        self._graphs = CudaGraphs("The denoising of latents")
 
     def train(self, mode: bool = True) -> "LatentDiffusion":
         """Puts all but the codec, which is frozen, into training mode."""
         super().train(mode)
         self.codec.eval()
+        if mode:
+            self._graphs.free()
         return self
 
     @property
@@ -115,23 +119,47 @@ class LatentDiffusion(nn.Module):
         Each predicted clean latent is snapped to the codec's codes, as the authors sample.
         """
         context = self._context(slots, self.latent_shape[1:])
-
-        def denoise(noisy: Tensor, time: float) -> Tensor:
-            step = torch.full((len(noisy),), self.schedule.model_step(time), device=noisy.device)
-            prediction = self.unet(rounded_for(self.unet, noisy), step, context).to(noisy.dtype)
-            alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
-            clean = clean_signal(self.prediction_target, prediction, noisy, alpha, sigma)
-            return self.codec.snap(clean / self.latent_scale) * self.latent_scale
-
-        start = noise.to(slots).expand(len(slots), -1, -1, -1)
-        latents = sample(sampler, denoise, start, self.schedule, evaluations)
-        return self.codec.decode(latents / self.latent_scale).clamp(-1, 1)
+        evaluate = self._graphs.bind(self, self._evaluation, context)
+        rows = [self._row(evaluation) for evaluation in plan(sampler, self.schedule, evaluations)]
+        state = beginning(noise.to(slots).expand(len(slots), -1, -1, -1))
+        # one copy to the device for all evaluations
+        for row in torch.tensor(rows, dtype=state.dtype).to(state.device):
+            state = evaluate(state, row)
+        return self.codec.decode(state[0] / self.latent_scale).clamp(-1, 1)
 
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n i j"]:
         """The encoder's attention: the decoder itself has no masks."""
         return attention
+
+    def _row(self, evaluation: Evaluation) -> list[float]:
+        """All that tells an evaluation from others: step, parts of the clean signal, weights."""
+        time = evaluation.time
+        # the clean signal is linear: its parts are those of one noisy and one predicted number
+        noisy, prediction = torch.eye(2, dtype=torch.float64, device="cpu")
+        parts = clean_signal(
+            self.prediction_target,
+            prediction,
+            noisy,
+            self.schedule.alpha(time),
+            self.schedule.sigma(time),
+        )
+        return [self.schedule.model_step(time), *parts.tolist(), *evaluation.weights]
+
+    def _evaluation(
+        self,
+        state: Float[Tensor, "3 b c i j"],
+        row: Float[Tensor, " 7"],
+        context: list[LayerContext],
+    ) -> Float[Tensor, "3 b c i j"]:
+        """An evaluation of any sampler: nothing but its `row` tells it from others."""
+        noisy = state[0]
+        step = row[:1].expand(len(noisy))
+        prediction = self.unet(rounded_for(self.unet, noisy), step, context).to(noisy.dtype)
+        clean = row[1] * noisy + row[2] * prediction
+        snapped = self.codec.snap(clean / self.latent_scale) * self.latent_scale
+        return advance(state, snapped, row[3:])
 
     def _context(
         self, slots: Float[Tensor, "b n d"], size: Size | None = None

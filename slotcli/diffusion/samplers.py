@@ -1,14 +1,17 @@
-"""Samplers as plain functions of a denoiser: from noise at time 1 to a sample at the last time.
+"""Samplers as tables: every input of the denoiser is a fixed mixture of what came before it.
 
-Each takes `denoise(noisy, time) -> clean`, the starting noise and the schedule. Solver coefficients
-are computed on the host in float64 and never depend on the data.
+All of these solvers are linear, so the next input is a sum of the input, its clean signal and the
+clean signals of the two evaluations before. Its weights are computed on the host in float64 and
+never depend on the data: one and the same computation serves every evaluation of every sampler.
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,6 +22,68 @@ Sampler = Literal["singlestep", "multistep", "ddim"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """When a denoiser is asked, and how much of what makes up its next input.
+
+    `weights` are those of its input, its clean signal, the clean signal before and the one before
+    that. After the last evaluation the next input is the sample.
+    """
+
+    time: float
+    weights: tuple[float, float, float, float]
+
+
+def plan(sampler: Sampler, schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
+    """That many evaluations (at least 1), from time 1 to a sample at the schedule's first step."""
+    if sampler == "singlestep":
+        return dpm_solver_pp_3s(schedule, evaluations)
+    times = uniform_times(schedule, evaluations)
+    return dpm_solver_pp_2m(schedule, times) if sampler == "multistep" else ddim(schedule, times)
+
+
+def uniform_times(schedule: Schedule, steps: int) -> list[float]:
+    """steps + 1 times, evenly spaced from 1 down to the schedule's first step."""
+    return np.linspace(1, 1 / schedule.steps, steps + 1).tolist()
+
+
+def ddim(schedule: Schedule, times: list[float]) -> tuple[Evaluation, ...]:
+    """Deterministic DDIM (eta = 0) through decreasing `times`. Song et al. 2021, Eq. 12."""
+    return tuple(
+        Evaluation(now, (*_first_order(schedule, now, then), 0.0, 0.0))
+        for now, then in pairwise(times)
+    )
+
+
+def dpm_solver_pp_2m(schedule: Schedule, times: list[float]) -> tuple[Evaluation, ...]:
+    """DPM-Solver++(2M) through decreasing `times`. Lu et al. 2022 (DPM-Solver++), Algorithm 2."""
+    steps, before = list[Evaluation](), None
+    for now, then in pairwise(times):
+        keep, add = _first_order(schedule, now, then)
+        ahead = 0.0
+        if before is not None:
+            ahead = _distance(schedule, now, then) / _distance(schedule, before, now) / 2
+        steps.append(Evaluation(now, (keep, add * (1 + ahead), -add * ahead, 0.0)))
+        before = now
+    return tuple(steps)
+
+
+def dpm_solver_pp_3s(schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
+    """DPM-Solver++ singlestep of order 3, as the authors sample (20 evaluations).
+
+    Steps of order 3 as long as evaluations last, then one of what is left; times are uniform, and
+    the inner points sit at uniform times too. Lu et al. 2022, Algorithm 1 and appendix.
+    """
+    threes, rest = divmod(evaluations, 3)
+    orders = [3] * threes + [rest] if rest else [3] * (threes - 1) + [2, 1]
+    times = uniform_times(schedule, evaluations)
+    steps, start = list[Evaluation](), 0
+    for order in orders:
+        steps += _singlestep(schedule, times[start : start + order + 1])
+        start += order
+    return tuple(steps)
+
+
 def sample(
     sampler: Sampler,
     denoise: Denoiser,
@@ -27,100 +92,71 @@ def sample(
     evaluations: int = 20,
 ) -> Float[Tensor, "b *shape"]:
     """A sample by the named sampler with that many evaluations of the denoiser (at least 1)."""
-    if sampler == "singlestep":
-        return dpm_solver_pp_3s(denoise, noise, schedule, evaluations)
-    times = uniform_times(schedule, evaluations)
-    solver = dpm_solver_pp_2m if sampler == "multistep" else ddim
-    return solver(denoise, noise, schedule, times)
+    return follow(plan(sampler, schedule, evaluations), denoise, noise)
 
 
-def uniform_times(schedule: Schedule, steps: int) -> list[float]:
-    """steps + 1 times, evenly spaced from 1 down to the schedule's first step."""
-    return np.linspace(1, 1 / schedule.steps, steps + 1).tolist()
-
-
-def ddim(
-    denoise: Denoiser, noise: Float[Tensor, "b *shape"], schedule: Schedule, times: list[float]
+def follow(
+    plan: tuple[Evaluation, ...], denoise: Denoiser, noise: Float[Tensor, "b *shape"]
 ) -> Float[Tensor, "b *shape"]:
-    """Deterministic DDIM (eta = 0) through decreasing `times`. Song et al. 2021, Eq. 12."""
-    x = noise
-    for now, then in pairwise(times):
-        x = _first_order(schedule, x, denoise(x, now), now, then)
-    return x
+    """The sample to which a plan leads from a noise, asking `denoise` at each of its times."""
+    state = beginning(noise)
+    for evaluation in plan:
+        clean = denoise(state[0], evaluation.time)
+        state = advance(state, clean, noise.new_tensor(evaluation.weights))
+    return state[0]
 
 
-def dpm_solver_pp_2m(
-    denoise: Denoiser, noise: Float[Tensor, "b *shape"], schedule: Schedule, times: list[float]
-) -> Float[Tensor, "b *shape"]:
-    """DPM-Solver++(2M) through decreasing `times`. Lu et al. 2022 (DPM-Solver++), Algorithm 2."""
-    x = noise
-    previous: tuple[Tensor, float] | None = None
-    for now, then in pairwise(times):
-        clean = denoise(x, now)
-        lead = clean
-        if previous is not None:
-            old_clean, old_time = previous
-            h = schedule.half_log_snr(then) - schedule.half_log_snr(now)
-            ratio = (schedule.half_log_snr(now) - schedule.half_log_snr(old_time)) / h
-            lead = clean + (clean - old_clean) / (2 * ratio)
-        x = _first_order(schedule, x, lead, now, then)
-        previous = (clean, now)
-    return x
+def beginning(noise: Float[Tensor, "b *shape"]) -> Float[Tensor, "3 b *shape"]:
+    """What a sampler carries: its next input, and the last two clean signals, none so far."""
+    nothing = torch.zeros_like(noise)
+    return torch.stack([noise, nothing, nothing])
 
 
-def dpm_solver_pp_3s(
-    denoise: Denoiser, noise: Float[Tensor, "b *shape"], schedule: Schedule, evaluations: int
-) -> Float[Tensor, "b *shape"]:
-    """DPM-Solver++ singlestep of order 3, as the authors sample (20 evaluations).
+def advance(
+    state: Float[Tensor, "3 b *shape"],
+    clean: Float[Tensor, "b *shape"],
+    weights: Float[Tensor, " 4"],
+) -> Float[Tensor, "3 b *shape"]:
+    """What is carried on from an evaluation whose input was `state[0]`."""
+    parts = torch.stack([state[0], clean, *state[1:]])
+    mixed = (weights.view(-1, *[1] * clean.ndim) * parts).sum(0)
+    return torch.stack([mixed, clean, state[1]])
 
-    Steps of order 3 as long as evaluations last, then one of what is left; times are uniform, and
-    the inner points sit at uniform times too. Lu et al. 2022, Algorithm 1 and appendix.
+
+def _singlestep(schedule: Schedule, times: list[float]) -> list[Evaluation]:
+    """One step of order len(times) - 1, in which all times but the last are asked about.
+
+    The paper writes each point as the step's start, moved as if the clean signal stayed its first
+    one, and corrected by how far it moved until the point before. Written from point to point
+    instead, all weights of an input are alike: the ratio of the noise scales.
     """
-    orders = [3] * (evaluations // 3)
-    if evaluations % 3 == 0:
-        orders = [*orders[:-1], 2, 1]
-    else:
-        orders.append(evaluations % 3)
-    times = uniform_times(schedule, sum(orders))
-    x, start = noise, 0
-    for order in orders:
-        inner = np.linspace(times[start], times[start + order], order + 1)
-        lambdas = [schedule.half_log_snr(time) for time in inner]
-        h = lambdas[-1] - lambdas[0]
-        fractions = [(value - lambdas[0]) / h for value in lambdas[1:-1]]
-        x = _singlestep(denoise, x, schedule, times[start], times[start + order], fractions)
-        start += order
-    return x
+    order = len(times) - 1
+    points = np.zeros((order + 1, 4))  # weights of the start and of the step's clean signals
+    points[0, 0] = 1
+    gone = [_distance(schedule, times[0], time) for time in times]
+    for point in range(1, order + 1):
+        h, alpha = gone[point], schedule.alpha(times[point])
+        points[point, :2] = _first_order(schedule, times[0], times[point])
+        if point > 1:
+            reach = -math.expm1(-h) / 2 if order == 2 else math.expm1(-h) / h + 1
+            correction = alpha * reach * h / gone[point - 1]
+            points[point, point] += correction
+            points[point, 1] -= correction
+    steps = list[Evaluation]()
+    for index, time in enumerate(times[:-1]):
+        keep = float(points[index + 1, 0] / points[index, 0])
+        added = (points[index + 1] - keep * points[index])[index + 1 : 0 : -1]
+        newest, second, third = [*added.tolist(), 0.0, 0.0][:3]
+        steps.append(Evaluation(time, (keep, newest, second, third)))
+    return steps
 
 
-def _singlestep(
-    denoise: Denoiser, x: Tensor, schedule: Schedule, now: float, then: float, inner: list[float]
-) -> Tensor:
-    """One step with intermediate points at the fractions `inner` of it in half log SNR."""
-    clean = denoise(x, now)
-    if not inner:
-        return _first_order(schedule, x, clean, now, then)
-    start = schedule.half_log_snr(now)
-    h = schedule.half_log_snr(then) - start
-    r1 = inner[0]
-    middle = schedule.time_at(start + r1 * h)
-    clean_1 = denoise(_first_order(schedule, x, clean, now, middle), middle)
-    if len(inner) == 1:
-        lead = clean + (clean_1 - clean) / (2 * r1)
-        return _first_order(schedule, x, lead, now, then)
-    r2 = inner[1]
-    later = schedule.time_at(start + r2 * h)
-    phi_22 = math.expm1(-r2 * h) / (r2 * h) + 1
-    x_2 = _first_order(schedule, x, clean, now, later)
-    x_2 = x_2 + (r2 / r1 * schedule.alpha(later) * phi_22) * (clean_1 - clean)
-    clean_2 = denoise(x_2, later)
-    phi_2 = math.expm1(-h) / h + 1
-    x = _first_order(schedule, x, clean, now, then)
-    return x + (schedule.alpha(then) * phi_2 / r2) * (clean_2 - clean)
+def _first_order(schedule: Schedule, now: float, then: float) -> tuple[float, float]:
+    """Weights of x and of a constant clean signal that move x exactly from `now` to `then`."""
+    h = _distance(schedule, now, then)
+    return schedule.sigma(then) / schedule.sigma(now), -schedule.alpha(then) * math.expm1(-h)
 
 
-def _first_order(schedule: Schedule, x: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
-    """x moved from `now` to `then` on the exact solution for a constant clean signal."""
-    h = schedule.half_log_snr(then) - schedule.half_log_snr(now)
-    shrink = schedule.sigma(then) / schedule.sigma(now)
-    return shrink * x - (schedule.alpha(then) * math.expm1(-h)) * clean
+def _distance(schedule: Schedule, now: float, then: float) -> float:
+    """In half log SNR, the variable in which the solvers' steps are measured."""
+    return schedule.half_log_snr(then) - schedule.half_log_snr(now)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.encoder.slot_attention import SlotAttention
+from slotcli.kernels.cuda_graph import CudaGraphs
 from slotcli.kernels.position import PositionEmbedding
 from slotcli.kernels.precision import rounded_for
 from slotcli.types import Size, SlotTrack
@@ -41,6 +42,14 @@ class SlotEncoder(nn.Module):
         self.initial_slots = nn.Parameter(torch.randn(1, num_slots, slot_dim))
         self.corrector = SlotAttention(slot_dim)
         self.predictor = predictor
+        self._graphs = CudaGraphs("The encoding of a frame")
+
+    def train(self, mode: bool = True) -> "SlotEncoder":
+        """As any module's; training has no use for graphs and needs their memory."""
+        super().train(mode)
+        if mode:
+            self._graphs.free()
+        return self
 
     def features(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
         """What slot attention reads, for every frame on its own; frames in [-1, 1]."""
@@ -58,16 +67,18 @@ class SlotEncoder(nn.Module):
         """
         features = self.features(frames)
         mean, rstd = self.corrector.statistics(features)
+        carried_on = self._carried_on
+        if not torch.is_grad_enabled():
+            carried_on = self._graphs.bind(self, carried_on)
         slots = state
         track: list[tuple[Tensor, Tensor]] = []
         for i, frame in enumerate(features.unbind(1)):
+            read = (frame, (mean[:, i], rstd[:, i]))
             if slots is None:
                 guess = self.initial_slots.expand(len(frames), -1, -1)
-                iterations = self.first_iterations
+                slots, attention = self.corrector(guess, *read, self.first_iterations)
             else:
-                guess = slots if self.predictor is None else self.predictor(slots)
-                iterations = self.iterations
-            slots, attention = self.corrector(guess, frame, (mean[:, i], rstd[:, i]), iterations)
+                slots, attention = carried_on(slots, *read)
             track.append((slots, attention))
         return SlotTrack(
             slots=torch.stack([slots for slots, _ in track], dim=1),
@@ -75,3 +86,13 @@ class SlotEncoder(nn.Module):
                 3, self.grid_size
             ),
         )
+
+    def _carried_on(
+        self,
+        slots: Float[Tensor, "b n d"],
+        features: Float[Tensor, "b p d"],
+        statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
+        """Slots and attention of a frame, from the slots of the frame before."""
+        guess = slots if self.predictor is None else self.predictor(slots)
+        return self.corrector(guess, features, statistics, self.iterations)

@@ -31,6 +31,11 @@ def set_backend(backend: Backend) -> None:
     _chosen = backend
 
 
+def backend() -> Backend:
+    """The form that operations take now."""
+    return _chosen
+
+
 @contextmanager
 def using(backend: Backend) -> Iterator[None]:
     """The form that operations take inside the context."""

@@ -1,7 +1,9 @@
 """A state dict from a file of any common kind, without running anything that is in it."""
 
-import pickle
+import warnings
 from pathlib import Path
+from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -39,20 +41,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         content = reader(path)
-    except pickle.UnpicklingError:
+    except UnpicklingError:
         raise DataError(
             f"{path}: not plain weights: the file is damaged, or would run code when loaded.",
             "Fetch it again, or save its state_dict alone.",
         ) from None
     # A damaged archive can make its reader raise nearly anything.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = shorten((str(error).splitlines() or [type(error).__name__])[0], 200)
         raise DataError(f"{path}: unreadable: {reason}.", "Fetch it again.") from None
     return _state_dict(content, path)
 
 
 def _read_torch(path: Path) -> Any:
-    return torch.load(path, weights_only=True, map_location="cpu")
+    with warnings.catch_warnings():
+        # It warns of unusual protocols, which are sound; what it cannot read it raises for.
+        warnings.simplefilter("ignore")
+        return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
@@ -69,7 +74,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     for key, value in content.items():
         if not (isinstance(key, str) and isinstance(value, Tensor) and _in_memory(value)):
             raise DataError(
-                f"{path}: {key} is not a plain tensor under a name.",
+                f"{path}: {shorten(str(key), 200)} is not a plain tensor under a name.",
                 "Save the model's state_dict alone.",
             )
     return dict(content)

@@ -1,6 +1,7 @@
 """Our name to the authors' for every tensor of a model."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 
 import torch
 from torch import nn
@@ -50,8 +51,8 @@ def model_shapes(spec: SlotModelSpec | CodecModelSpec) -> dict[str, list[int]]:
 
 
 def listed(names: list[str]) -> str:
-    """The first ten names, and how many more there are."""
-    shown = ", ".join(names[:10])
+    """The first ten names, long ones cut, and how many more there are."""
+    shown = ", ".join(shorten(name, 100) for name in names[:10])
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 

@@ -12,13 +12,9 @@ from torch import Tensor
 from slotcli.errors import UsageError
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.strip import StripBuilder
-from slotcli.tracks.masks import (
-    BorderVote,
-    Ffv1MaskWriter,
-    MaskWriter,
-    PngMaskWriter,
-    labels_from_attention,
-)
+from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
+from slotcli.tracks.formats.masked_clip import MaskedClip
+from slotcli.tracks.masks import BorderVote, labels_from_attention
 from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, write_tracks_json
 from slotcli.tracks.transform import Transform
 from slotcli.types import FrameChunk
@@ -35,8 +31,8 @@ Background = int | Literal["auto", "none"]
 class ClipOutputs:
     """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
 
-    The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager;
-    `shift` ticks are taken off every time of a video, so that an excerpt begins at 0.
+    The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager.
+    The videos of an `excerpt` begin at 0; all other times are the source's.
     """
 
     def __init__(
@@ -45,7 +41,7 @@ class ClipOutputs:
         source: SourceInfo,
         transform: Transform,
         num_slots: int,
-        masks: tuple[str, ...],
+        masks: tuple[MaskFormat, ...],
         background: Background,
         *,
         excerpt: bool,
@@ -58,7 +54,8 @@ class ClipOutputs:
         self._num_slots = num_slots
         self._mask_formats = masks
         self._wanted_background: Background = background
-        self._shift: int | None = None if excerpt else 0
+        self._excerpt = excerpt
+        self._shift = 0
         self._kept_sum = 0.0
         self._last_labels: np.ndarray | None = None
         self._files = ExitStack()
@@ -68,12 +65,8 @@ class ClipOutputs:
         enter = self._files.enter_context
         with ExitStack() as opened:
             opened.push(self._files)
-            self._masks: list[MaskWriter] = []
-            if "png" in self._mask_formats:
-                self._masks.append(enter(PngMaskWriter(folder / "masks")))
-            if "ffv1" in self._mask_formats:
-                path = folder / "masks.mkv"
-                self._masks.append(enter(Ffv1MaskWriter(path, source.size, source.time_base)))
+            clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
+            self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
             self._overlay = enter(
                 OverlayWriter(folder / "overlay.mp4", source.size, source.time_base, _OPACITY)
             )
@@ -100,19 +93,17 @@ class ClipOutputs:
         if self.frames == 0:
             self.background = _settled(self._wanted_background, attention)
             self._statistics = TrackStatistics(self._num_slots, self.background)
-            if self._shift is None:
-                self._shift = int(chunk.pts[0])
+            self._shift = int(chunk.pts[0]) if self._excerpt else 0
         for index in range(len(chunk)):
             # Frame by frame: labels at full size of a whole chunk would be much memory.
             labels = labels_from_attention(
                 attention[index : index + 1], self._transform, self.background
             )[0]
             pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
-            shown = pts - (self._shift or 0)
             frame = chunk.frames[index]
             for writer in self._masks:
-                writer.write(labels, shown, duration)
-            self._overlay.write(frame, labels, shown, duration)
+                writer.write(labels, pts, duration, frame)
+            self._overlay.write(frame, labels, pts - self._shift, duration)
             self._strip.add(frame, labels)
             seconds = float(pts * self._source.time_base)
             self._csv.write(

@@ -49,6 +49,7 @@ from slotcli.runs.work_folder import (
     recover,
     work_folder,
 )
+from slotcli.tracks.formats.all_formats import MaskFormat
 from slotcli.tracks.journal import Journal
 from slotcli.tracks.statistics import SlotSummary
 from slotcli.tracks.transform import Transform
@@ -64,8 +65,6 @@ SCHEMA = "slotcli.result/1"
 _MIN_COVERAGE = 0.98
 _WAITING_CHUNKS = 2  # on either side of the model: what decoding or writing may be ahead or behind
 _SAMPLED_BYTES = 1 << 20
-
-MaskFormat = Literal["png", "ffv1"]
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,8 @@ class ClipRun:
             self._reader = enter(reader)
             self.source = self._reader.info
             self.expected_frames = expected_frames(self.source, self._options.selection)
-            written = bytes_per_frame(
-                self.source.size, self._spec.num_slots, len(self._options.masks)
-            )
+            masks = self._options.masks
+            written = bytes_per_frame(self.source.size, self._spec.num_slots, masks)
             require_space(self.clip.result, written * (self.expected_frames or 0))
             self.transform = fit_transform(self.source.size, self._spec.size, self._options.fit)
             self.state = ClipState(self.transform, self._options.reset)

@@ -61,7 +61,7 @@ def estimated(
     Decoding and writing go on beside the model; where they are slower, so is all.
     """
     cost = _tried(loaded, device)
-    slots, formats = loaded.slot_model()[0].num_slots, len(options.masks)
+    slots = loaded.slot_model()[0].num_slots
     estimates = []
     for clip in clips:
         try:
@@ -73,7 +73,7 @@ def estimated(
         remark = "" if frames else "The file does not say how long it is."
         seconds = frames and frames * cost.seconds
         size = frames and frames * (
-            cost.bytes + bytes_per_frame(source.size, spec.num_slots, len(options.masks))
+            cost.bytes + bytes_per_frame(source.size, slots, options.masks)
         )
         estimates.append(Estimate(clip, frames, source.size, seconds, size, remark))
     return estimates

@@ -1,13 +1,11 @@
-"""A slot file drawn again as a video, and its masks again as files."""
+"""A slot file drawn again as a video."""
 
 import json
-import os
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,19 +16,16 @@ from torch import Tensor
 from slotcli.checkpoint import LoadedModel
 from slotcli.decoders.base import Drawing
 from slotcli.diffusion.samplers import Sampler
-from slotcli.errors import CannotCreateError, DataError, NumericError, UsageError, printable
+from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.model import denormalise
-from slotcli.runs.decompose import MaskFormat
 from slotcli.runs.plan import RESULT, SLOT_FILE
-from slotcli.runs.work_folder import work_folder, work_path
-from slotcli.tracks.masks import Ffv1MaskWriter, MaskWriter, PngMaskWriter, labels_from_attention
+from slotcli.runs.work_folder import work_path
 from slotcli.tracks.slot_file import SlotFile
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
-_MASKS: dict[MaskFormat, str] = {"png": "masks", "ffv1": "masks.mkv"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,25 @@ def recorded_model(path: Path, slot_file: SlotFile) -> str:
     return str(slot_file.metadata["model"].get("name"))
 
 
+def recorded_time_base(slot_file: SlotFile) -> Fraction:
+    """Seconds a tick of the source; raises DataError where the slot file has none."""
+    value = slot_file.metadata["source"].get("time_base")
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(part, int) and part > 0 for part in value)
+    ):
+        return Fraction(value[0], value[1])
+    raise DataError(
+        "the slot file has no valid time base.", "Make it again with slotcli decompose."
+    )
+
+
+def is_excerpt(slot_file: SlotFile) -> bool:
+    """Whether the clip was used from a later second on, so that its videos begin at 0."""
+    return bool(slot_file.metadata["sampling"].get("start"))
+
+
 def reconstruct(
     slot_file: SlotFile,
     loaded: LoadedModel,
@@ -87,9 +101,10 @@ def reconstruct(
     drawing = Drawing(options.sampler, options.evaluations, options.seed)
     partial = work_path(out)
     count = len(slots)
+    begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
     try:
         with VideoWriter(
-            partial, transform.source_size, _time_base(slot_file), codec="h264"
+            partial, transform.source_size, recorded_time_base(slot_file), codec="h264"
         ) as video:
             for start in range(0, count, options.batch):
                 batch = torch.from_numpy(slots[start : start + options.batch]).to(device)
@@ -99,7 +114,7 @@ def reconstruct(
                 for index, picture in enumerate(pictures, start):
                     video.write(
                         _placed(picture, transform),
-                        int(slot_file.pts[index]),
+                        int(slot_file.pts[index]) - begin,
                         int(slot_file.duration[index]),
                     )
                 progress(min(start + options.batch, count), count)
@@ -109,44 +124,6 @@ def reconstruct(
         with suppress(OSError):  # the error that led here is the one to report
             partial.unlink()
         raise
-
-
-def export_masks(
-    slot_file: SlotFile, out: Path, formats: tuple[MaskFormat, ...], background: int | None
-) -> None:
-    """Writes the masks of a slot file, the same pixels as `decompose` wrote with that background.
-
-    `out` gets masks/ (png) and masks.mkv (ffv1). Raises CannotCreateError where these exist.
-    """
-    transform = slot_file.transform
-    places = [out / _MASKS[name] for name in formats]
-    for place in places:
-        if os.path.lexists(place):
-            raise CannotCreateError(f"{printable(place)}: exists already.", "Choose another --out.")
-    with work_folder(out / "masks") as work:
-        with ExitStack() as files:
-            writers: list[MaskWriter] = []
-            if "png" in formats:
-                writers.append(files.enter_context(PngMaskWriter(work / _MASKS["png"])))
-            if "ffv1" in formats:
-                writer = Ffv1MaskWriter(
-                    work / _MASKS["ffv1"], transform.source_size, _time_base(slot_file)
-                )
-                writers.append(files.enter_context(writer))
-            for index in range(len(slot_file.pts)):
-                attention = slot_file.attention[index : index + 1]
-                labels = labels_from_attention(attention, transform, background)[0]
-                for writer in writers:
-                    writer.write(labels, int(slot_file.pts[index]), int(slot_file.duration[index]))
-        for place in places:
-            with output_errors(place):
-                (work / place.name).replace(place)
-
-
-def recorded_background(slot_file: SlotFile) -> int | None:
-    """The slot that `decompose` took for the background."""
-    value: Any = slot_file.metadata["statistics"].get("background")
-    return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
 
 
 def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarray, " b"]) -> None:
@@ -181,16 +158,3 @@ def _placed(
     canvas = np.full((*transform.source_size, 3), _OUTSIDE_GRAY, np.uint8)
     canvas[top : top + height, left : left + width] = resized
     return canvas
-
-
-def _time_base(slot_file: SlotFile) -> Fraction:
-    value = slot_file.metadata["source"].get("time_base")
-    if (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(part, int) and part > 0 for part in value)
-    ):
-        return Fraction(value[0], value[1])
-    raise DataError(
-        "the slot file has no valid time base.", "Make it again with slotcli decompose."
-    )

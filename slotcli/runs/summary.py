@@ -15,7 +15,7 @@ from slotcli.runs.plan import RESULT
 from slotcli.tracks.writing import whole_file
 
 SCHEMA = "slotcli.summary/1"
-_COLUMNS = "source result status frames seconds coverage exit_code remark".split()
+_COLUMNS = ["source", "result", "status", "frames", "seconds", "coverage", "exit_code", "remark"]
 
 
 def write_summary(out: Path, outcomes: list[Outcome], name: str = "summary") -> dict[str, Any]:

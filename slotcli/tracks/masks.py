@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -77,14 +77,32 @@ class BorderVote:
         return leader if 2 * self._votes[leader] > self._votes.sum() else None
 
 
+def objects_in(labels: UInt8[np.ndarray, "h w"]) -> list[int]:
+    """The labels of objects in a frame, in order: neither the background's nor OUTSIDE."""
+    present = np.bincount(labels.ravel(), minlength=OUTSIDE + 1)
+    return (np.flatnonzero(present[1:OUTSIDE]) + 1).tolist()
+
+
+@runtime_checkable
 class MaskWriter(Protocol):
-    """Takes the labels of a clip frame by frame; used as a context manager."""
+    """Takes the labels of a clip frame by frame; used as a context manager.
+
+    What it writes is whole once the context is left, and memory does not grow with the pictures.
+    Frames are numbered from 0 as they come. Raises: OutputError and its kin.
+    """
 
     def __enter__(self) -> "MaskWriter": ...
 
     def __exit__(self, *details: Any) -> None: ...
 
-    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None: ...
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
+        """Add a frame, at `pts` and for `duration` in ticks; few formats need the RGB `picture`."""
 
 
 class PngMaskWriter:
@@ -103,7 +121,13 @@ class PngMaskWriter:
     def __exit__(self, *details: Any) -> None:
         pass
 
-    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
         """Write the next file; a PNG knows no time, so `pts` and `duration` are not used.
 
         Raises: OutputError and its kin.
@@ -118,10 +142,16 @@ class PngMaskWriter:
 
 
 class Ffv1MaskWriter:
-    """One lossless gray FFV1 video whose pixel values are the labels, at the source's timing."""
+    """One lossless gray FFV1 video whose pixel values are the labels, at the source's timing.
 
-    def __init__(self, path: Path, size: Size, time_base: Fraction) -> None:
+    With `excerpt` its first frame is at 0, whatever that frame's time in the source.
+    """
+
+    def __init__(
+        self, path: Path, size: Size, time_base: Fraction, *, excerpt: bool = False
+    ) -> None:
         self._video = VideoWriter(path, size, time_base, codec="ffv1-gray")
+        self._shift: int | None = None if excerpt else 0
 
     def __enter__(self) -> "Ffv1MaskWriter":
         self._video.__enter__()
@@ -130,9 +160,17 @@ class Ffv1MaskWriter:
     def __exit__(self, *details: Any) -> None:
         self._video.__exit__(*details)
 
-    def write(self, labels: UInt8[np.ndarray, "h w"], pts: int, duration: int) -> None:
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
         """Write the next frame; `pts` and `duration` in ticks. Raises: OutputError and its kin."""
-        self._video.write(labels, pts, duration)
+        if self._shift is None:
+            self._shift = pts
+        self._video.write(labels, pts - self._shift, duration)
 
 
 def read_masks(path: Path) -> Iterator[UInt8[np.ndarray, "h w"]]:

@@ -2,8 +2,9 @@
 
 import re
 import struct
+import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -118,7 +119,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
 
     def _load(self, file: Path) -> LoadedImage | None:
         try:
-            with Image.open(file) as image:
+            with self._remarks(file), Image.open(file) as image:
                 if image.width * image.height > self._max_pixels:
                     raise ValueError(f"more than the {self._max_pixels} pixels allowed")
                 coded_size = (image.height, image.width)
@@ -126,12 +127,23 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
                 rgb, transparent = _to_rgb(ImageOps.exif_transpose(image))
         except UNREADABLE as error:
             self.damage.packet_errors += 1
-            reason = getattr(error, "strerror", None) or error
+            reason = str(getattr(error, "strerror", None) or error).rstrip(".")
             self.damage.note(printable(f"{file.name} could not be read: {reason}."))
             return None
         if transparent:
             self.damage.note("Some images are transparent: mid-gray was laid behind them.")
         return LoadedImage(rgb, mode, coded_size)
+
+    @contextmanager
+    def _remarks(self, file: Path) -> Iterator[None]:
+        """What Pillow only warns of, a damaged orientation for one, is damage too."""
+        with warnings.catch_warnings(record=True) as remarks:
+            warnings.simplefilter("always")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
+            yield
+        if remarks:
+            first = " ".join(str(remarks[0].message).split()).rstrip(".")
+            self.damage.note(printable(f"{file.name} is damaged: {first}."))
 
 
 def _to_rgb(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:

@@ -1,5 +1,6 @@
 """Reads video files, whole or damaged, as chunks of upright RGB frames with exact timing."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 
@@ -43,7 +45,11 @@ VIDEO_SUFFIXES = frozenset(
 HOSTILE = (FFmpegError, AttributeError, IndexError, UnicodeDecodeError, ValueError)
 # A demuxer that fails this often in a row without giving a packet will not recover.
 DEMUX_PATIENCE = 8
+# FFmpeg counts rows as wide as it pads them, by up to 64 pixels; no codec has more than 16384 rows.
+ALIGNMENT_PIXELS = 64 * 16384
 MAX_ASPECT = 64  # of a pixel; beyond it the mark is damage, not a format
+
+NO_DECODERS = {"codec_whitelist": "none"}  # what a file says of itself, without decoding any of it
 
 # A file may name others (playlists): none of them is opened.
 CONTAINER_OPTIONS = {"protocol_whitelist": "none"}
@@ -111,14 +117,18 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             raise DataError(f"{shown} is empty.", ADVICE)
         try:
             # A file object, not a name: FFmpeg reads meaning into colons and %d in names.
-            self._container = self._resources.enter_context(
-                av.open(file, "r", options=CONTAINER_OPTIONS, **TAG_OPTIONS)
-            )
-            self._stream = self._video_stream()
+            # Opening decodes frames already, to find out about streams: the limit is for that too.
+            limit = {"max_pixels": str(self._max_pixels + ALIGNMENT_PIXELS)}
+            self._container = self._resources.enter_context(_container(file, limit))
+            self._stream = _video_stream(self._container, self.path)
             coded = self._stream.codec_context
             self._check_pixels((coded.height, coded.width))
+            if not coded.width:  # unknown, or forgotten because it is beyond the limit
+                with FileIO(self.path) as again, _container(again, NO_DECODERS) as container:
+                    declared_only = _video_stream(container, self.path).codec_context
+                    self._check_pixels((declared_only.height, declared_only.width))
             # Frames may grow later in the stream.
-            coded.options = {**coded.options, "max_pixels": str(self._max_pixels)}
+            coded.options = {**coded.options, **limit}
             # Threads over frames would be faster, but after an error at the end PyAV cannot reach
             # the frames still inside them, and concealed damage would differ from run to run.
             coded.thread_type = "SLICE"
@@ -131,16 +141,6 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             raise DataError(f"{shown} has a video stream, but no frame can be decoded.", ADVICE)
         self._first: av.VideoFrame | None = first
         self._describe(declared, first)
-
-    def _video_stream(self) -> av.VideoStream:
-        for stream in self._container.streams.video:
-            # Cover art of music files poses as a video of one frame.
-            if not stream.disposition & Disposition.attached_pic:
-                return stream
-        raise DataError(
-            f"{printable(self.path)} has no video stream.",
-            "Give a video file, or a folder of images.",
-        )
 
     def _check_pixels(self, size: Size) -> None:
         if size[0] * size[1] > self._max_pixels:
@@ -274,6 +274,20 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         yield Picture(upright, pts, frame.duration or 0, flags)
 
 
+def _container(file: FileIO, options: dict[str, str]) -> InputContainer:
+    return av.open(file, "r", options={**CONTAINER_OPTIONS, **options}, **TAG_OPTIONS)
+
+
+def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    for stream in container.streams.video:
+        # Cover art of music files poses as a video of one frame.
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise DataError(
+        f"{printable(path)} has no video stream.", "Give a video file, or a folder of images."
+    )
+
+
 def _fraction(rational: Any) -> Fraction | None:
     """A positive rational of PyAV 18 (Fraction or None) or 19 (AVRational, zero if unknown)."""
     if not rational or not rational.denominator or rational.numerator < 0:
@@ -293,6 +307,7 @@ def _clock_time(text: str) -> float | None:
     """Seconds of an "HH:MM:SS.nnnnnnnnn", None for anything else."""
     try:
         hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
+        total = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except (ValueError, OverflowError):
         return None
+    return total if math.isfinite(total) else None

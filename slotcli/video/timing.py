@@ -18,6 +18,10 @@ from slotcli.video.source import Damage
 
 RESET_SECONDS = 1  # a clock that runs back further than this has been started again
 DEFAULT_RATE = Fraction(25)  # what FFmpeg assumes of streams without any timing
+# No clock is that late or frame that long: beyond it the mark is damage, and no writer could
+# count its ticks in 64 bits. Clocks that count from 1970 are within it.
+LATEST_SECONDS = 2**31
+LONGEST_STEP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -64,20 +68,32 @@ class Clock:
 
     A missing one continues at the average rate. One that does not increase is put half an average
     frame after its predecessor, so that the true clock catches up. A clock that was started again
-    (concatenated recordings) continues where it stopped.
+    (concatenated recordings) continues where it stopped. One beyond `LATEST_SECONDS` is as good as
+    missing.
     """
 
     def __init__(self, time_base: Fraction, rate: Fraction | None) -> None:
         self.time_base = time_base
-        self.step = max(1, round(1 / ((rate or DEFAULT_RATE) * time_base)))
+        if rate is None or rate * LONGEST_STEP_SECONDS < 1:
+            rate = DEFAULT_RATE
+        self.step = max(1, round(1 / (rate * time_base)))
         self._shift = 0
         self._last: int | None = None
 
     def place(self, pts: int | None) -> tuple[int, bool]:
         """The timestamp to use in ticks, and whether it was made up."""
-        placed, repaired = self._placed(pts)
+        placed, repaired = self._placed(None if pts is None or self._beyond(pts) else pts)
+        if self._beyond(placed):  # what restarts of the clock add up to
+            placed, repaired = self._placed(None)
         self._last = placed
         return placed, repaired
+
+    def length(self, duration: int) -> int:
+        """The ticks that a frame lasts: `duration` where that can be, else an average frame."""
+        return self.step if duration <= 0 or self._beyond(duration) else duration
+
+    def _beyond(self, ticks: int) -> bool:
+        return abs(ticks) * self.time_base > LATEST_SECONDS
 
     def _placed(self, pts: int | None) -> tuple[int, bool]:
         if pts is None:
@@ -115,7 +131,7 @@ def chunked(
         held.append(picture)
         times.append(pts)
         flags.append(picture.flags | (FLAG_TIMING_REPAIRED if repaired else 0))
-        last_end = pts + (picture.duration or clock.step)
+        last_end = pts + clock.length(picture.duration)
         damage.decoded += 1
         damage.timing_repaired += repaired
         damage.corrupt_frames += bool(picture.flags & FLAG_CORRUPT)

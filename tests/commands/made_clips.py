@@ -36,7 +36,7 @@ def make_clip(path, count=8, size=(48, 64), pts=None, codec="libx264", **options
     path.parent.mkdir(parents=True, exist_ok=True)
     even = size[0] % 2 == size[1] % 2 == 0
     with path.open("wb") as file, av.open(file, "w", format="mp4", options=options) as container:
-        stream = container.add_stream(codec, rate=25, options={"threads": "1"})
+        stream = container.add_stream(codec, rate=25, options={"threads": "1", "mbtree": "0"})
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p" if even else "yuv444p"
         stream.codec_context.time_base = TICK

@@ -24,6 +24,7 @@ def folder(tmp_path_factory, tiny_model):
         "plain": [],
         "crop": ["--fit", "crop"],
         "slot3": ["--background", "3"],
+        "excerpt": ["--start", "0.15", "--stride", "2"],
     }.items():
         given = ["decompose", "clip.mp4", "--out", out, "--model", tiny_model, *BOTH, *options]
         code, _, err = run_in(folder, *given, *ON)
@@ -31,12 +32,12 @@ def folder(tmp_path_factory, tiny_model):
     return folder
 
 
-@pytest.mark.parametrize("name", ["plain", "crop", "slot3"])
+@pytest.mark.parametrize("name", ["plain", "crop", "slot3", "excerpt"])
 def test_masks_are_those_of_decompose_to_the_byte(cli, folder, tmp_path, name):
     result = folder / name / "clip.mp4"
     assert cli("export", result, "--out", "new/out", *BOTH)[0] == 0
     expected = {path: content for path, content in tree(result).items() if path.startswith("masks")}
-    assert len(expected) == len(UNEVEN) + 2
+    assert len(expected) == len(read_slot_file(result / SLOTS).pts) + 2
     assert tree(tmp_path / "new/out") == expected
 
 

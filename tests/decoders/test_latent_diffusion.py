@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,7 +7,8 @@ from torch import Tensor, nn
 from slotcli.build import build_model
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.latent_diffusion import LatentDiffusion
-from slotcli.diffusion.samplers import SAMPLERS, Sampler
+from slotcli.diffusion.denoiser import clean_signal
+from slotcli.diffusion.samplers import SAMPLERS, Sampler, sample
 from slotcli.spec import SlotModelSpec, parse_spec, spec_json
 
 
@@ -40,6 +43,41 @@ def test_a_frame_is_drawn_the_same_at_any_batch_size(
     for size in (1, 2):
         parts = [decoder.render(part, drawing) for part in slots.split(size)]
         torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_drawing_is_sampling_with_the_snapped_clean_signal(
+    decoder: LatentDiffusion,
+    slots: Tensor,
+    sampler: Sampler,
+    target: Literal["eps", "x0", "v"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same written with the general sampler, at a time and with scales of its own."""
+    decoder.prediction_target, decoder.latent_scale = target, 1.3
+    tokens = torch.cat([slots, decoder.null.expand(5, -1, -1)], dim=1)
+    schedule, context = decoder.schedule, decoder.unet.project_context(tokens, (16, 16))
+    noise = torch.randn(decoder.latent_shape, generator=torch.Generator().manual_seed(2))
+
+    def denoise(noisy: Tensor, time: float) -> Tensor:
+        step = torch.full((5,), schedule.model_step(time))
+        prediction = decoder.unet(noisy, step, context)
+        alpha, sigma = schedule.alpha(time), schedule.sigma(time)
+        clean = clean_signal(target, prediction, noisy, alpha, sigma)
+        return 1.3 * decoder.codec.snap(clean / 1.3)
+
+    given: list[Tensor] = []
+
+    def decode(latents: Tensor) -> Tensor:
+        given.append(latents)
+        return torch.zeros(len(latents), 3, 32, 32)
+
+    monkeypatch.setattr(decoder.codec, "decode", decode)
+    decoder.render_from(slots, noise, sampler, 5)
+    wanted = sample(sampler, denoise, noise.expand(5, -1, -1, -1), schedule, 5)
+    torch.testing.assert_close(1.3 * given[0], wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_drawing_depends_on_its_seed_alone(decoder: LatentDiffusion, slots: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Samplers against diffusers' schedulers, and against a distribution whose answer is known.
+"""Samplers against diffusers' schedulers, the papers' algorithms, and a known distribution.
 
 For data from N(mu, s^2) the best denoiser is linear, and the probability-flow equation maps noise
 at time 1 to the sample at any time exactly: x stays at the same number of standard deviations.
@@ -22,7 +22,8 @@ from slotcli.diffusion.samplers import (
     Sampler,
     ddim,
     dpm_solver_pp_2m,
-    dpm_solver_pp_3s,
+    follow,
+    plan,
     sample,
     uniform_times,
 )
@@ -69,7 +70,8 @@ def test_ddim_agrees_with_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     times = [(step + 1) / 1000 for step in scheduler.timesteps.tolist()] + [1 / 1000]
-    assert relative_error(ddim(curved, NOISE, SCHEDULE, times), step_through(scheduler)) < 1e-5
+    found = follow(ddim(SCHEDULE, times), curved, NOISE)
+    assert relative_error(found, step_through(scheduler)) < 1e-5
 
 
 @ignore_numpy_2
@@ -87,7 +89,7 @@ def test_multistep_agrees_with_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     times = [(step + 1) / 1000 for step in scheduler.timesteps.tolist()] + [1 / 1000]
-    found = dpm_solver_pp_2m(curved, NOISE, SCHEDULE, times)
+    found = follow(dpm_solver_pp_2m(SCHEDULE, times), curved, NOISE)
     assert relative_error(found, step_through(scheduler)) < 2e-5
 
 
@@ -122,7 +124,101 @@ def test_singlestep_agrees_with_diffusers(evaluations: int) -> None:
         scheduler.register_to_config(solver_type="heun" if inner else "midpoint")
 
     wanted = step_through(scheduler, switch)
-    assert relative_error(dpm_solver_pp_3s(curved, NOISE, SCHEDULE, evaluations), wanted) < 1e-9
+    found = sample("singlestep", curved, NOISE, SCHEDULE, evaluations)
+    assert relative_error(found, wanted) < 1e-9
+
+
+def textbook_step(
+    denoise: Denoiser, x: Tensor, schedule: Schedule, now: float, then: float, order: int
+) -> Tensor:
+    """DPM-Solver++ singlestep as it is written, each inner point from the step's start.
+
+    Lu et al. 2022: Eq. 4.1 for order 1, Algorithm 1 for order 2, appendix (3S) for order 3.
+    """
+
+    def first_order(x: Tensor, clean: Tensor, then: float) -> Tensor:
+        h = schedule.half_log_snr(then) - schedule.half_log_snr(now)
+        kept = schedule.sigma(then) / schedule.sigma(now) * x
+        return kept - schedule.alpha(then) * math.expm1(-h) * clean
+
+    clean = denoise(x, now)
+    if order == 1:
+        return first_order(x, clean, then)
+    start = schedule.half_log_snr(now)
+    h = schedule.half_log_snr(then) - start
+    s1 = now + (then - now) / order
+    r1 = (schedule.half_log_snr(s1) - start) / h
+    clean_1 = denoise(first_order(x, clean, s1), s1)
+    if order == 2:
+        return first_order(x, (1 - 1 / (2 * r1)) * clean + 1 / (2 * r1) * clean_1, then)
+    s2 = now + 2 * (then - now) / order
+    r2 = (schedule.half_log_snr(s2) - start) / h
+    d1 = (clean_1 - clean) / (r1 * h)
+    phi = math.expm1(-r2 * h) / (r2 * h) + 1
+    u2 = first_order(x, clean, s2) + schedule.alpha(s2) * phi * r2 * h * d1
+    d2 = (denoise(u2, s2) - clean) / (r2 * h)
+    phi = math.expm1(-h) / h + 1
+    return first_order(x, clean, then) + schedule.alpha(then) * phi * h * d2
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "orders"),
+    [
+        (1, [1]),
+        (2, [2]),
+        (3, [2, 1]),
+        (4, [3, 1]),
+        (5, [3, 2]),
+        (6, [3, 2, 1]),
+        (20, [3, 3, 3, 3, 3, 3, 2]),
+        (21, [3, 3, 3, 3, 3, 3, 2, 1]),
+    ],
+)
+def test_singlestep_is_the_textbooks(evaluations: int, orders: list[int]) -> None:
+    x, times = NOISE, uniform_times(SCHEDULE, evaluations)
+    for index, order in enumerate(orders):
+        now, then = (times[sum(orders[:end])] for end in (index, index + 1))
+        x = textbook_step(curved, x, SCHEDULE, now, then, order)
+    found = sample("singlestep", curved, NOISE, SCHEDULE, evaluations)
+    assert relative_error(found, x) < 1e-12
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 20])
+def test_multistep_is_the_textbooks(evaluations: int) -> None:
+    """Lu et al. 2022, Algorithm 2."""
+    times = uniform_times(SCHEDULE, evaluations)
+    x, cleans = NOISE, list[Tensor]()
+    lambdas = [SCHEDULE.half_log_snr(time) for time in times]
+    for i in range(evaluations):
+        cleans.append(curved(x, times[i]))
+        h, lead = lambdas[i + 1] - lambdas[i], cleans[-1]
+        if i > 0:
+            r = (lambdas[i] - lambdas[i - 1]) / h
+            lead = (1 + 1 / (2 * r)) * cleans[-1] - 1 / (2 * r) * cleans[-2]
+        kept = SCHEDULE.sigma(times[i + 1]) / SCHEDULE.sigma(times[i]) * x
+        x = kept - SCHEDULE.alpha(times[i + 1]) * math.expm1(-h) * lead
+    found = sample("multistep", curved, NOISE, SCHEDULE, evaluations)
+    assert relative_error(found, x) < 1e-12
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("evaluations", [1, 3, 4, 20])
+def test_a_plan_is_a_table_of_moderate_numbers(sampler: Sampler, evaluations: int) -> None:
+    """An input is kept as its noise is, and what the clean signals add does not cancel away."""
+    steps = plan(sampler, SCHEDULE, evaluations)
+    times = [*(step.time for step in steps), 1 / 1000]
+    for step, then in zip(steps, times[1:], strict=True):
+        keep, *added = step.weights
+        ratio = SCHEDULE.sigma(then) / SCHEDULE.sigma(step.time)
+        assert keep == pytest.approx(ratio, rel=1e-12)
+        assert sum(added) == pytest.approx(
+            SCHEDULE.alpha(then) - ratio * SCHEDULE.alpha(step.time), rel=1e-9
+        )
+        assert max(map(abs, added)) < 3
+    unknown = [
+        weight for age in (1, 2) for step in steps[:age] for weight in step.weights[1 + age :]
+    ]
+    assert not any(unknown)  # there are no clean signals before the first
 
 
 MEAN, DEVIATION = 0.7, 0.5
@@ -158,24 +254,17 @@ class EvenSchedule(Schedule):
         return -np.logaddexp(0, -2 * self.half_log_snr(time)).item() / 2
 
 
-def multistep_in(denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: int) -> Tensor:
-    return dpm_solver_pp_2m(denoise, noise, schedule, uniform_times(schedule, steps))
-
-
-def ddim_in(denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: int) -> Tensor:
-    return ddim(denoise, noise, schedule, uniform_times(schedule, steps))
-
-
-def singlestep_in(denoise: Denoiser, noise: Tensor, schedule: Schedule, steps: int) -> Tensor:
-    return dpm_solver_pp_3s(denoise, noise, schedule, 3 * steps - 1)  # the last step has order 2
-
-
-@pytest.mark.parametrize(("solver", "order"), [(ddim_in, 1), (multistep_in, 2), (singlestep_in, 3)])
-def test_order_of_convergence(solver: Callable[..., Tensor], order: int) -> None:
+@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("multistep", 2), ("singlestep", 3)])
+def test_order_of_convergence(sampler: Sampler, order: int) -> None:
     schedule = EvenSchedule()
     wanted = exact(schedule, NOISE, 1.0, 0.001)
+    each = 3 if sampler == "singlestep" else 1
     errors = [
-        (solver(gaussian(schedule), NOISE, schedule, steps) - wanted).abs().max().item()
+        # one less of the singlestep's, so that its last step has order 2
+        (sample(sampler, gaussian(schedule), NOISE, schedule, each * steps - each // 3) - wanted)
+        .abs()
+        .max()
+        .item()
         for steps in (40, 80, 160)
     ]
     for coarse, fine in pairwise(errors):
@@ -216,3 +305,17 @@ def test_a_denoiser_that_knows_the_answer_is_believed(sampler: Sampler, evaluati
     noise = (NOISE - SCHEDULE.alpha(1.0) * clean) / SCHEDULE.sigma(1.0)
     wanted = SCHEDULE.alpha(0.001) * clean + SCHEDULE.sigma(0.001) * noise
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sampler_is_linear_in_noise_and_clean_signals(sampler: Sampler) -> None:
+    cleans = torch.randn(2, 7, *NOISE.shape, generator=torch.Generator().manual_seed(1)).double()
+    noises = torch.stack([NOISE, NOISE.flip(0)])
+
+    def drawn(noise: Tensor, cleans: Tensor) -> Tensor:
+        answers = iter(cleans)
+        return sample(sampler, lambda noisy, time: next(answers), noise, SCHEDULE, 7)
+
+    apart = [drawn(noise, answers) for noise, answers in zip(noises, cleans, strict=True)]
+    together = drawn(2 * noises[0] - noises[1], 2 * cleans[0] - cleans[1])
+    torch.testing.assert_close(together, 2 * apart[0] - apart[1])

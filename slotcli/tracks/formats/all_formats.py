@@ -1,0 +1,61 @@
+"""The formats of masks by name, and where each has its place in a result."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+from slotcli.tracks.formats.coco import CocoMaskWriter
+from slotcli.tracks.formats.masked_clip import MaskedClip
+from slotcli.tracks.formats.mots import MotsMaskWriter
+from slotcli.tracks.formats.npz import NpzMaskWriter
+from slotcli.tracks.formats.pictures import AlphaMaskWriter, ObjectMaskWriter
+from slotcli.tracks.formats.ytvis import YtvisMaskWriter
+from slotcli.tracks.masks import Ffv1MaskWriter, MaskWriter, PngMaskWriter
+
+MaskFormat = Literal["png", "objects", "ffv1", "ytvis", "coco", "mots", "npz", "alpha"]
+
+PLACES: dict[MaskFormat, str] = {
+    "png": "masks",
+    "objects": "objects",
+    "ffv1": "masks.mkv",
+    "ytvis": "ytvis.json",
+    "coco": "coco.json",
+    "mots": "mots.txt",
+    "npz": "masks.npz",
+    "alpha": "alpha",
+}
+OF_PICTURES: frozenset[MaskFormat] = frozenset({"alpha"})  # whose writers need the source's pixels
+
+
+def open_mask_writers(
+    formats: Iterable[MaskFormat], folder: Path, clip: MaskedClip, files: ExitStack
+) -> list[MaskWriter]:
+    """A writer for each format, at its place in `folder`, which exists; `files` closes them.
+
+    Raises: OutputError and its kin, as the writers themselves.
+    """
+    return [
+        files.enter_context(_writer(name, folder / PLACES[name], clip))
+        for name in dict.fromkeys(formats)
+    ]
+
+
+def _writer(name: MaskFormat, path: Path, clip: MaskedClip) -> MaskWriter:
+    match name:
+        case "png":
+            return PngMaskWriter(path)
+        case "objects":
+            return ObjectMaskWriter(path)
+        case "ffv1":
+            return Ffv1MaskWriter(path, clip.size, clip.time_base, excerpt=clip.excerpt)
+        case "ytvis":
+            return YtvisMaskWriter(path, clip)
+        case "coco":
+            return CocoMaskWriter(path, clip)
+        case "mots":
+            return MotsMaskWriter(path)
+        case "npz":
+            return NpzMaskWriter(path, clip.size, clip.time_base)
+        case "alpha":
+            return AlphaMaskWriter(path, clip.size)

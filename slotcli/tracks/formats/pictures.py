@@ -1,0 +1,115 @@
+"""A folder of PNG files for every object."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
+from slotcli.tracks.writing import output_errors
+from slotcli.types import Size
+
+
+class ObjectMaskWriter:
+    """Black and white pictures `folder`/LABEL/00000.png, ...: white is the object.
+
+    A frame without the object has no file, and an object that never appears has no folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._frame = 0
+
+    def __enter__(self) -> "ObjectMaskWriter":
+        with output_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        pass
+
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
+        """Write a file for every object in the frame. Raises: OutputError and its kin."""
+        for label in objects_in(labels):
+            path = self._folder / str(label) / f"{self._frame:05d}.png"
+            with output_errors(path):
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(labels == label).save(path, compress_level=PNG_COMPRESSION)
+        self._frame += 1
+
+
+class AlphaMaskWriter:
+    """The object cut out: RGBA pictures `folder`/LABEL/00000.png, ..., straight alpha of 0 or 255.
+
+    They are sequences for video editors, which stop at a gap: an object that appears at all has a
+    picture for every frame, clear where it is absent.
+    """
+
+    def __init__(self, folder: Path, size: Size) -> None:
+        self._folder = folder
+        self._clear = _png(np.zeros((*size, 4), np.uint8))
+        self._frame = 0
+        self._seen: set[int] = set()
+
+    def __enter__(self) -> "AlphaMaskWriter":
+        with output_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        pass
+
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
+        """Write a file for every object seen so far.
+
+        Raises: ValueError without a `picture`; OutputError and its kin.
+        """
+        if picture is None:
+            raise ValueError("an object can only be cut out of a picture")
+        present = objects_in(labels)
+        for label in set(present) - self._seen:
+            self._start(label)
+        for label in self._seen:
+            data = _png(_cut_out(picture, labels == label)) if label in present else self._clear
+            self._save(label, self._frame, data)
+        self._frame += 1
+
+    def _start(self, label: int) -> None:
+        with output_errors(self._folder):
+            (self._folder / str(label)).mkdir()
+        for frame in range(self._frame):
+            self._save(label, frame, self._clear)
+        self._seen.add(label)
+
+    def _save(self, label: int, frame: int, data: bytes) -> None:
+        path = self._folder / str(label) / f"{frame:05d}.png"
+        with output_errors(path):
+            path.write_bytes(data)
+
+
+def _cut_out(
+    picture: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 4"]:
+    opaque = np.full(mask.shape, 255, np.uint8)
+    return np.dstack([picture, opaque]) * mask[..., None]
+
+
+def _png(rgba: UInt8[np.ndarray, "h w 4"]) -> bytes:
+    file = BytesIO()
+    Image.fromarray(rgba).save(file, format="PNG", compress_level=PNG_COMPRESSION)
+    return file.getvalue()
