@@ -1,15 +1,11 @@
 """What a system costs on the present device: the paper's Table 4, and what stands behind it."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from slotcli.build import build_model
@@ -17,12 +13,13 @@ from slotcli.decoders.base import Drawing
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.errors import BusyError
 from slotcli.kernels.flops import FLOPS
-from slotcli.model import SlotModel, normalise
+from slotcli.model import normalise
 from slotcli.runs.own_process import in_own_process
+from slotcli.runs.timing import Timing, timed
+from slotcli.runs.training_step import STATUS, loss, peak_bytes, resident_bytes, training_step
 from slotcli.spec import SlotModelSpec
 
 VIDEOS, FRAMES_EACH = 100, 24  # that Table 4 reconstructs
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -56,37 +53,6 @@ class Counts:
     trainable: int
     encode_flops: int
     step_flops: int
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of each run over so many frames, by the clock and of all CPU threads together.
-
-    On a busy machine the clock also counts what others do.
-    """
-
-    frames: int
-    seconds: tuple[float, ...]
-    cpu_seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return median(self.seconds)
-
-    @property
-    def per_frame(self) -> float:
-        return self.median / self.frames
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "frames": self.frames,
-            "median_seconds": self.median,
-            "lowest_seconds": min(self.seconds),
-            "highest_seconds": max(self.seconds),
-            "seconds_per_frame": self.per_frame,
-            "median_cpu_seconds": median(self.cpu_seconds),
-            "runs": list(self.seconds),
-        }
 
 
 @dataclass(frozen=True)
@@ -169,7 +135,7 @@ def complexity(spec: SlotModelSpec, work: Workload) -> Complexity:
         reasons |= dict.fromkeys(("training_step", "training_step_peak_bytes"), error.what)
     else:
         if step.peak_bytes is None:
-            reasons["training_step_peak_bytes"] = f"This system has no {_STATUS}."
+            reasons["training_step_peak_bytes"] = f"This system has no {STATUS}."
     try:
         drawing = in_own_process(drawing_cost, (spec, work))
     except BusyError as error:
@@ -187,7 +153,7 @@ def count(spec: SlotModelSpec, clip_length: int) -> Counts:
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as encoding:
         model.encoder(normalise(frames))
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as stepping:
-        _loss(model, frames).backward()
+        loss(model, frames).backward()
     parameters = list(model.parameters())
     return Counts(
         parameters=sum(p.numel() for p in parameters),
@@ -201,28 +167,12 @@ def step_cost(task: tuple[SlotModelSpec, Workload]) -> StepCost:
     """A step as in training.loop, on frames that are there already, with the codec's target."""
     spec, work = task
     device = _prepare(work)
-    before = _resident_bytes("VmRSS")
-    model = build_model(spec).to(device).to(memory_format=torch.channels_last).train()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adam = torch.optim.Adam(trained, lr=spec.train.learning_rate)
-    frames = _random_frames(spec, work.batch, work.clip_length)
-
-    def step() -> None:
-        loss = _loss(model, frames.to(device))
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, spec.train.clip_norm or float("inf"))
-        adam.step()
-        adam.zero_grad(set_to_none=True)
-
+    before = resident_bytes()
+    model = build_model(spec).to(device).to(memory_format=torch.channels_last)
+    step = training_step(model, spec, _random_frames(spec, work.batch, work.clip_length))
     # Adam's moments are made at the end of its first step: only the second one has its full size.
-    timing = _timed(step, work.batch * work.clip_length, work.repeats, max(1, work.warm_up))
-    peak: int | None
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        after = _resident_bytes("VmHWM")
-        peak = None if before is None or after is None else after - before
-    return StepCost(timing, peak)
+    timing = timed(step, work.batch * work.clip_length, work.repeats, max(1, work.warm_up))
+    return StepCost(timing, peak_bytes(device, before))
 
 
 @torch.inference_mode()
@@ -238,8 +188,8 @@ def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
     slots = model.encode(frames).slots.flatten(0, 1)
     chosen = slots.repeat(-(-work.drawn_frames // len(slots)), 1, 1)[: work.drawn_frames]
 
-    encode = _timed(lambda: model.encode(frames), work.encoded_frames, work.repeats, work.warm_up)
-    render = _timed(
+    encode = timed(lambda: model.encode(frames), work.encoded_frames, work.repeats, work.warm_up)
+    render = timed(
         lambda: model.decoder.render(chosen, Drawing()),
         work.drawn_frames,
         work.repeats,
@@ -247,7 +197,7 @@ def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
     )
     decoder, uncached = model.decoder, None
     if work.uncached and isinstance(decoder, TokenTransformer):
-        uncached = _timed(lambda: decoder.generate(chosen[:1], cached=False), 1, 1, 0)
+        uncached = timed(lambda: decoder.generate(chosen[:1], cached=False), 1, 1, 0)
     return DrawingCost(encode, render, uncached)
 
 
@@ -255,12 +205,6 @@ def _why_not_uncached(spec: SlotModelSpec, work: Workload, failure: str | None) 
     if spec.decoder.kind != "token_transformer":
         return "This decoder has no cache."
     return failure or "It takes minutes and was not asked for (--uncached)."
-
-
-def _loss(model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"]) -> Tensor:
-    normal = normalise(frames)
-    target = model.decoder.target(normal.flatten(0, 1))
-    return model.decoder.loss(model.encoder(normal).slots.flatten(0, 1), target)
 
 
 def _prepare(work: Workload) -> torch.device:
@@ -274,33 +218,3 @@ def _prepare(work: Workload) -> torch.device:
 
 def _random_frames(spec: SlotModelSpec, clips: int, length: int) -> UInt8[Tensor, "b t 3 h w"]:
     return torch.randint(256, (clips, length, 3, *spec.size), dtype=torch.uint8)
-
-
-def _timed(action: Callable[[], object], frames: int, repeats: int, warm_up: int) -> Timing:
-    for _ in range(warm_up):
-        action()
-    seconds: list[float] = []
-    cpu_seconds: list[float] = []
-    for _ in range(repeats):
-        _wait_for_gpu()
-        start, cpu_start = time.perf_counter(), time.process_time()
-        action()
-        _wait_for_gpu()
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    return Timing(frames, tuple(seconds), tuple(cpu_seconds))
-
-
-def _wait_for_gpu() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-
-
-def _resident_bytes(field: str) -> int | None:
-    """VmRSS, resident now, or VmHWM, at the peak; None where the kernel is not Linux."""
-    try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        return None
-    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
-    return 1024 * int(kibibytes)

@@ -12,8 +12,8 @@ import time
 
 
 def main() -> None:
+    import slotcli.runs.worker  # for the children
     from slotcli import __main__ as slotcli
-    import slotcli.runs.worker  # noqa: F401  # for the children
     from slotcli.runs.clip_encoder import ClipEncoder
 
     one_turn = ClipEncoder._one_turn

@@ -39,6 +39,7 @@ TIMING = {
     "median_cpu_seconds",
     "seconds_per_frame",
     "runs",
+    "cpu_runs",
 }
 
 
@@ -58,7 +59,8 @@ def test_the_whole_record_of_a_quick_look(cli, definition, tmp_path):
     assert (found["schema"], found["weights"]) == ("slotcli.complexity/1", "random")
     assert found["environment"].keys() == {
         "device", "device_name", "memory_is", "threads", "load_average", "dtype",
-        "tf32_convolutions", "torch", "python", "version", "date", "command",
+        "tf32_convolutions", "torch", "python", "version", "date", "command", "triton",
+        "processor_features",
     }  # fmt: skip
     (system,) = found["systems"]
     assert system.keys() == {
@@ -128,7 +130,7 @@ def test_what_cannot_be_measured_is_refused(cli, tmp_path, arguments, expected, 
 
 def test_all_systems_named_by_default_have_definitions():
     from slotcli.checkpoint import find_definition
-    from slotcli.commands.bench import IMAGE_SYSTEMS, VIDEO_SYSTEMS
+    from slotcli.commands.bench.complexity import IMAGE_SYSTEMS, VIDEO_SYSTEMS
     from slotcli.spec import SlotModelSpec, load_definition
 
     for names, video in ((VIDEO_SYSTEMS, True), (IMAGE_SYSTEMS, False)):

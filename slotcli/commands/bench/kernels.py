@@ -1,0 +1,133 @@
+"""slotcli bench kernels: each operation against its plain form and the machine's own limits."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotcli.commands import console
+from slotcli.commands.bench.record import (
+    COSTS,
+    Compile,
+    Out,
+    Overwrite,
+    cost,
+    finish,
+    headline,
+    prepare,
+    require_free,
+)
+from slotcli.commands.options import Device, Threads
+
+if TYPE_CHECKING:
+    from slotcli.kernels.precision import Precision
+    from slotcli.runs.arms import Form
+    from slotcli.runs.kernel_bench import KernelRow
+    from slotcli.runs.roofline import Roofline
+
+SCHEMA = "slotcli.bench.kernels/1"
+_MS = 1e-3
+
+
+class Operation(StrEnum):
+    slot_read = "slot_read"
+    slot_cross_attention = "slot_cross_attention"
+    group_norm_act = "group_norm_act"
+    nearest_code = "nearest_code"
+    mask_argmax = "mask_argmax"
+
+
+def kernels(
+    operations: Annotated[
+        list[Operation] | None, typer.Argument(help="Which to measure; all by default.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds, in which every form runs.", min=1)] = 5,
+    quick: Annotated[bool, typer.Option(help="One call of each: rough, for a first look.")] = False,
+    compile_: Compile = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time the operations at the published models' sizes against plain PyTorch, in turn.
+
+    The roof of a case is a copy of as many bytes as it has to read and write, timed beside it, or
+    its matrix products at the rate of a large one. Errors are relative to the plain form in
+    float64; of indices, the share that differs.
+    """
+    require_free(out, overwrite)
+    from slotcli.runs.arms import DTYPES, arms_here
+    from slotcli.runs.kernel_bench import bench_kernel
+    from slotcli.runs.kernel_cases import cases
+    from slotcli.runs.roofline import roofline
+
+    chosen, environment = prepare(device, threads)
+    arms, reasons = arms_here(chosen, compiled=compile_)
+    rounds = 1 if quick else rounds
+    roof = roofline(chosen, rounds)
+    wanted = [case for case in cases(chosen) if not operations or case.operation in operations]
+    rows: list[KernelRow] = []
+    precisions: list[Precision] = [
+        own for own in DTYPES if any(arm.precision == own for arm in arms)
+    ]
+    with console.progress("measured") as meter:
+        for case in wanted:
+            for precision in precisions:
+                forms: list[Form] = [arm.form for arm in arms if arm.precision == precision]
+                rows.append(
+                    bench_kernel(case, precision, forms, roof, chosen, rounds=rounds, quick=quick)
+                )
+                meter.update(len(rows), len(wanted) * len(precisions), case.operation)
+    summary = {
+        "schema": SCHEMA,
+        "environment": environment,
+        "roofline": {
+            "copy_bytes_per_second": roof.copy_bytes_per_second,
+            "flops_per_second": roof.flops_per_second,
+        },
+        "quick": quick,
+        "rows": [row.as_dict() for row in rows],
+        "slower_than_plain": sum(row.is_slower for row in rows),
+        "wrong": sum(row.is_wrong for row in rows),
+        "reasons": reasons,
+    }
+    finish(summary, out)
+    if not console.wants_json():
+        _show(environment, roof, rows, with_compiled=compile_)
+
+
+def _show(
+    environment: dict[str, Any], roof: "Roofline", rows: "list[KernelRow]", *, with_compiled: bool
+) -> None:
+    rates = ", ".join(
+        f"{name} products {rate / 1e9:.0f} GFLOP/s" for name, rate in roof.flops_per_second.items()
+    )
+    console.result(
+        f"{headline(environment)}; copies {roof.copy_bytes_per_second / 1e9:.1f} GB/s, {rates}."
+    )
+    forms = ["plain", "compiled", "ours"] if with_compiled else ["plain", "ours"]
+    columns = ["", "", *(f"{form}, ms" for form in forms), "ours/plain", "of roof", "error"]
+    for operation in dict.fromkeys(row.case.operation for row in rows):
+        own = [row for row in rows if row.case.operation == operation]
+        console.table(operation, columns, [_cells(row, forms) for row in own])
+    for row in rows:
+        for form, why in row.reasons.items():
+            console.warn(f"{row.case.operation} {row.case.shape}, {form}: {why}")
+    slower = sum(row.is_slower for row in rows)
+    console.result(f"{slower} of {len(rows)} are SLOWER than the plain form.")
+    if wrong := [row for row in rows if row.is_wrong]:
+        console.warn(f"{len(wrong)} are WRONG: further from float64 than rounding explains.")
+    console.result(f"Median (range). {COSTS}")
+
+
+def _cells(row: "KernelRow", forms: list[str]) -> list[str]:
+    timings = {str(form): timing for form, timing in row.timings.items()}
+    direction = " + backward" if row.case.differentiated else ""
+    return [
+        row.case.shape + direction,
+        row.precision,
+        *(cost(timings.get(form), _MS) for form in forms),
+        f"{row.ratio:.2f}" + (" SLOWER" if row.is_slower else ""),
+        f"{row.share_of_roof:.0%}",
+        f"{row.errors['ours']:.0e}" + (" WRONG" if row.is_wrong else ""),
+    ]

@@ -1,0 +1,239 @@
+"""slotcli bench decompose, reconstruct and train: whole models, ours against plain PyTorch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotcli.commands import console
+from slotcli.commands.bench.record import (
+    COSTS,
+    Compile,
+    Out,
+    Overwrite,
+    cost,
+    finish,
+    headline,
+    prepare,
+    require_free,
+    spread,
+)
+from slotcli.commands.options import Device, Threads
+from slotcli.errors import LossError
+
+if TYPE_CHECKING:
+    from slotcli.runs.arms import Arm
+    from slotcli.runs.model_bench import Comparison, Subject, Tell
+
+Model = Annotated[
+    str, typer.Argument(help="A model's name, folder or file; random weights if it has none.")
+]
+Rounds = Annotated[int, typer.Option(help="Rounds, in which every form runs.", min=1)]
+Quick = Annotated[bool, typer.Option(help="One round: rough, for a first look.")]
+
+_MODEL = "slotdiffusion-movi-d"
+_COLUMNS = ["", "cost, s", "clock, s", "frames/s", "x plain fp32", "x plain same"]
+_FIGURES = {
+    "slots_error": "{:.0e}",
+    "mask_pixels_changed": "{:.2%}",
+    "prediction_error": "{:.0e}",
+    "psnr_db": "{:.1f}",
+}
+
+
+def decompose(
+    model: Model = _MODEL,
+    frames: Annotated[int, typer.Option(help="Of the clip.", min=1)] = 24,
+    rounds: Rounds = 5,
+    quick: Quick = False,
+    compile_: Compile = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time encoding a clip, as decompose does it, and show what half precision changes."""
+    require_free(out, overwrite)
+    from slotcli.runs.arms import arms_here
+    from slotcli.runs.model_bench import bench_encode, open_subject
+
+    subject = open_subject(model)
+    chosen, environment = prepare(device, threads)
+    arms, reasons = arms_here(chosen, compiled=compile_)
+    rounds = 1 if quick else rounds
+    with console.progress("measured") as meter:
+        tell = _teller(meter, len(arms) * (1 + rounds))
+        found = bench_encode(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
+    _report("decompose", environment, subject, [found], reasons, out)
+
+
+def reconstruct(
+    model: Model = _MODEL,
+    frames: Annotated[int, typer.Option(help="Of the clip that is drawn.", min=1)] = 8,
+    rounds: Rounds = 3,
+    quick: Quick = False,
+    compile_: Compile = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time the U-Net, and drawing frames by 20 evaluations of it; show how pictures differ."""
+    require_free(out, overwrite)
+    from slotcli.runs.arms import arms_here
+    from slotcli.runs.model_bench import bench_draw, open_subject
+
+    subject = open_subject(model)
+    chosen, environment = prepare(device, threads)
+    arms, reasons = arms_here(chosen, compiled=compile_)
+    rounds = 1 if quick else rounds
+    pieces = (1 if frames == 1 else 2) + (subject.spec.decoder.kind == "latent_diffusion")
+    with console.progress("measured") as meter:
+        tell = _teller(meter, pieces * len(arms) * (1 + rounds))
+        found = bench_draw(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
+    _report("reconstruct", environment, subject, found, reasons, out)
+
+
+def train(
+    model: Model = _MODEL,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Clips in a step; the definition's on a GPU, 1 on a CPU.", min=1),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Of each clip of a step; the definition's.", min=1)
+    ] = None,
+    rounds: Rounds = 3,
+    quick: Quick = False,
+    compile_: Compile = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time a whole training step, with the frozen codec and Adam, and show its memory."""
+    require_free(out, overwrite)
+    from slotcli.runs.arms import arms_here
+    from slotcli.runs.complexity import count
+    from slotcli.runs.model_bench import open_subject
+    from slotcli.runs.train_bench import TrainWork, arms_of_training, bench_train
+
+    subject = open_subject(model)
+    spec = subject.spec
+    chosen, environment = prepare(device, threads)
+    arms, reasons = arms_of_training(*arms_here(chosen, compiled=compile_), chosen)
+    work = TrainWork(
+        reference=model,
+        device=str(chosen),
+        threads=environment["threads"],
+        arms=tuple(arms),
+        batch=batch or (spec.train.batch_size if chosen.type == "cuda" else 1),
+        clip_length=frames or spec.train.clip_length,
+        rounds=1 if quick else rounds,
+    )
+    console.note(f"{len(arms)} forms train in one process, then each in one of its own.")
+    found = bench_train(work)
+    flops = count(spec, work.clip_length).step_flops * work.batch * work.clip_length
+    values = found.as_dict(work.batch, flops)
+    summary = _summary("train", environment, subject, values["reasons"] | reasons) | {
+        "batch": work.batch,
+        "clip_length": work.clip_length,
+        "step_flops": flops,
+        "arms": values["arms"],
+    }
+    finish(summary, out)
+    if not console.wants_json():
+        columns = ["", "cost, s", "clock, s", "clips/s", "GFLOP/s", "x plain fp32", "memory"]
+        rows = [
+            [
+                arm.name,
+                cost(timing),
+                spread(timing.median, timing.seconds),
+                f"{own['samples_per_second']:.3g}",
+                f"{own['flops_per_second'] / 1e9:.0f}",
+                f"{own['to_plain_fp32']:.2f}",
+                "-" if own["peak_bytes"] is None else f"{own['peak_bytes'] / 2**30:.2f} GiB",
+                f"{own['loss_error']:.0e}",
+            ]
+            for arm, timing in found.timings.items()
+            for own in [values["arms"][arm.name]]
+        ]
+        _headline(environment, subject)
+        name = f"a step of {work.batch} x {work.clip_length} frames"
+        console.table(name, [*columns, "loss_error"], rows)
+        _explain(found.reasons | reasons)
+    if not found.timings:
+        raise LossError("Nothing could be measured.", "Use a smaller --batch, or another device.")
+
+
+def _report(
+    verb: str,
+    environment: dict[str, Any],
+    subject: "Subject",
+    found: "list[Comparison]",
+    reasons: dict[str, str],
+    out: Path | None,
+) -> None:
+    failures = {f"{own.name}, {arm}": why for own in found for arm, why in own.reasons.items()}
+    summary = _summary(verb, environment, subject, reasons)
+    finish(summary | {"work": [own.as_dict() for own in found]}, out)
+    if console.wants_json():
+        return
+    _headline(environment, subject)
+    for own in found:
+        names = list(dict.fromkeys(name for each in own.figures.values() for name in each))
+        rows = [_row(own, arm, names) for arm in own.timings]
+        console.table(own.name, [*_COLUMNS, *names], rows)
+    _explain(failures | reasons)
+
+
+def _row(found: "Comparison", arm: "Arm", figures: list[str]) -> list[str]:
+    from slotcli.runs.arms import BASELINE, Arm
+
+    timing = found.timings[arm]
+    ratios = [found.ratio(arm, own) for own in (BASELINE, Arm("plain", arm.precision))]
+    return [
+        arm.name,
+        cost(timing),
+        spread(timing.median, timing.seconds),
+        f"{1 / timing.per_frame:.3g}",
+        *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+        *(_FIGURES[name].format(found.figures[arm][name]) for name in figures),
+    ]
+
+
+def _summary(
+    verb: str, environment: dict[str, Any], subject: "Subject", reasons: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "schema": f"slotcli.bench.{verb}/1",
+        "environment": environment,
+        "model": {"name": subject.spec.name, "weights_sha256": subject.sha256},
+        "reasons": reasons,
+    }
+
+
+def _headline(environment: dict[str, Any], subject: "Subject") -> None:
+    weights = "random weights" if subject.sha256 is None else f"weights {subject.sha256[:16]}"
+    console.result(f"{headline(environment)}; {subject.spec.name}, {weights}, frames of noise.")
+
+
+def _explain(reasons: dict[str, str]) -> None:
+    """What was not measured, and what the figures are."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        console.note(f"Not measured: {', '.join(names)}: {why}")
+    console.result(f"Median (range). {COSTS} Errors and PSNR are against plain fp32.")
+
+
+def _teller(meter: "console.Meter", total: int) -> "Tell":
+    done = 0
+
+    def tell(what: str) -> None:
+        nonlocal done
+        done += 1
+        meter.update(done, total, what)
+
+    return tell

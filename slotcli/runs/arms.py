@@ -1,0 +1,64 @@
+"""The forms that are timed against each other, each at a precision: ours, plain, plain compiled."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import device as Device
+from torch._dynamo.exc import TorchDynamoException
+
+from slotcli.kernels.precision import Precision, computes_in_bf16
+
+Form = Literal["ours", "plain", "compiled"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+# What torch.compile raises where it fails, whatever the cause.
+CompileError = TorchDynamoException
+
+
+@dataclass(frozen=True)
+class Arm:
+    form: Form
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        return f"{self.form} {self.precision}"
+
+
+BASELINE = Arm("plain", "fp32")
+
+
+def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, str]]:
+    """The arms that can run on a device, and by the names of all others why not."""
+    whys: dict[Form, str | None] = {
+        "ours": None,
+        "plain": None,
+        "compiled": _why_not_compiled(device) if compiled else "It was not asked for (--compile).",
+    }
+    narrow = None if computes_in_bf16(device) else "The device has no instructions for bfloat16."
+    arms, reasons = [], {}
+    for precision in DTYPES:
+        for form, why in whys.items():
+            arm, reason = Arm(form, precision), why or (narrow if precision == "bf16" else None)
+            if reason is None:
+                arms.append(arm)
+            else:
+                reasons[arm.name] = reason
+    return arms, reasons
+
+
+def _why_not_compiled(device: Device) -> str | None:
+    """Why torch.compile cannot make code for a device here, None where it can."""
+    if device.type == "cuda":
+        return None if find_spec("triton") else "Triton is not installed."
+    compiler = os.environ.get("CXX", "g++")
+    return None if shutil.which(compiler) else f"There is no C++ compiler ({compiler})."
+
+
+def failure(error: CompileError) -> str:
+    """The first line of what the compiler said."""
+    return f"torch.compile failed: {str(error).strip().partition(chr(10))[0]}"

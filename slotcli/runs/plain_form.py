@@ -1,0 +1,236 @@
+"""The model as anyone would write it: what speed-ups are measured against, and an oracle of ours.
+
+Its layers and their weights are those of our model, copied; what is done with them is written anew
+and takes none of slotcli.kernels. Convolutions and self-attention are torch's own in both.
+"""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.decoders.base import Drawing
+from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.diffusion.samplers import sample
+from slotcli.diffusion.unet import FeedForward, UNet
+from slotcli.encoder.encoder import SlotEncoder
+from slotcli.encoder.slot_attention import SlotAttention
+from slotcli.kernels.group_norm_act import Activation
+from slotcli.kernels.normalisation import GroupNormAct
+from slotcli.kernels.precision import rounded_for
+from slotcli.model import SlotModel
+from slotcli.runs import plain_operations
+from slotcli.types import SlotTrack
+
+
+def plain(model: SlotModel) -> SlotModel:
+    """A copy of a model in its plain form, to be used where `model` would be.
+
+    Layers, weights and results are the same; nothing is shared. Only the decoder of latent
+    diffusion has a plain form of its own, of the others just their norms.
+    """
+    copy = deepcopy(model)
+    for name, part in list(copy.named_modules()):
+        if isinstance(part, GroupNormAct):
+            copy.set_submodule(name, PlainNorm(part))
+        elif isinstance(part, FeedForward):
+            copy.set_submodule(name, PlainFeedForward(part))
+    copy.set_submodule("encoder", PlainEncoder(copy.encoder))
+    if isinstance(copy.decoder, LatentDiffusion):
+        copy.set_submodule("decoder", PlainDiffusion(copy.decoder))
+    return copy.train(model.training)
+
+
+class PlainNorm(nn.Module):
+    """GroupNormAct, an operation after the other."""
+
+    def __init__(self, norm: GroupNormAct) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.activation: Activation = norm.activation
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        shift: Float[Tensor, "b c"] | None = None,
+        residual: Float[Tensor, "b c h w"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        return plain_operations.group_norm_act(
+            x,
+            self.weight,
+            self.bias,
+            groups=self.groups,
+            eps=self.eps,
+            activation=self.activation,
+            shift=shift,
+            residual=residual,
+        )
+
+
+class PlainFeedForward(nn.Module):
+    """GEGLU with one product for values and gates. Shazeer 2020."""
+
+    def __init__(self, layer: FeedForward) -> None:
+        super().__init__()
+        self.inner, self.outer = layer.inner, layer.outer
+
+    def forward(self, x: Float[Tensor, "b p c"]) -> Float[Tensor, "b p c"]:
+        values, gates = self.inner(x).chunk(2, dim=-1)
+        return self.outer(values * F.gelu(gates))
+
+
+class PlainSlotAttention(nn.Module):
+    """Slot attention with keys and values. Locatello et al. 2020, Algorithm 1."""
+
+    def __init__(self, corrector: SlotAttention) -> None:
+        super().__init__()
+        self.norm_inputs, self.norm_slots = corrector.norm_inputs, corrector.norm_slots
+        self.queries, self.keys, self.values = corrector.queries, corrector.keys, corrector.values
+        self.gru, self.mlp = corrector.gru, corrector.mlp
+
+    def forward(
+        self, slots: Float[Tensor, "b n d"], features: Float[Tensor, "b p d"], iterations: int
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
+        """Slots after so many iterations, and the last one's attention."""
+        inputs = self.norm_inputs(features)
+        keys, values = self.keys(inputs), self.values(inputs)
+        attention = keys.new_empty(0)
+        for _ in range(iterations):
+            queries = self.queries(self.norm_slots(slots))
+            updates, attention = plain_operations.slot_read(queries, keys, values)
+            slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            slots = slots + self.mlp(slots)
+        return slots, attention
+
+
+class PlainEncoder(nn.Module):
+    """Backbone, slot attention and predictor over the frames of a clip, as `SlotEncoder`."""
+
+    def __init__(self, encoder: SlotEncoder) -> None:
+        super().__init__()
+        self.backbone, self.position, self.readout = (
+            encoder.backbone,
+            encoder.position,
+            encoder.readout,
+        )
+        self.initial_slots = encoder.initial_slots
+        self.corrector = PlainSlotAttention(encoder.corrector)
+        self.predictor = encoder.predictor
+        self.iterations, self.first_iterations = encoder.iterations, encoder.first_iterations
+        self.grid_size = encoder.grid_size
+
+    def forward(
+        self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
+    ) -> SlotTrack:
+        maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1))).to(frames.dtype)
+        features = self.readout(self.position(maps).flatten(2).transpose(1, 2))
+        slots, every_slots, every_attention = state, [], []
+        for frame in features.unflatten(0, frames.shape[:2]).unbind(1):
+            iterations = self.iterations
+            if slots is None:
+                slots = self.initial_slots.expand(len(frames), -1, -1)
+                iterations = self.first_iterations
+            elif self.predictor is not None:
+                slots = self.predictor(slots)
+            slots, attention = self.corrector(slots, frame, iterations)
+            every_slots.append(slots)
+            every_attention.append(attention.unflatten(2, self.grid_size))
+        return SlotTrack(torch.stack(every_slots, dim=1), torch.stack(every_attention, dim=1))
+
+
+class PlainUNet(nn.Module):
+    """The U-Net on vectors, which every cross-attention projects in every evaluation."""
+
+    def __init__(self, unet: UNet) -> None:
+        super().__init__()
+        self.layers = unet
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        step: Float[Tensor, " b"],
+        vectors: Float[Tensor, "b n d"],
+    ) -> Float[Tensor, "b c h w"]:
+        return self.layers(x, step, self.layers.project_context(vectors))
+
+
+class PlainDiffusion(nn.Module):
+    """Latent diffusion as the paper writes it, Eq. 3 to 5, with a matrix of distances to codes."""
+
+    null: Tensor
+
+    def __init__(self, decoder: LatentDiffusion) -> None:
+        super().__init__()
+        self.codec, self.schedule = decoder.codec, decoder.schedule
+        self.unet = PlainUNet(decoder.unet)
+        self.latent_shape, self.latent_scale = decoder.latent_shape, decoder.latent_scale
+        self.prediction_target, self.steps_range = decoder.prediction_target, decoder.steps_range
+        self.register_buffer("null", decoder.null)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        codec = self.codec
+        return [self.unet, codec.decoder] if isinstance(codec, Vqvae) else [self.unet]
+
+    @torch.no_grad()
+    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+        return self.codec.encode(frames) * self.latent_scale
+
+    def loss(
+        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+    ) -> Float[Tensor, ""]:
+        step = torch.randint(*self.steps_range, (len(slots),), device=slots.device)
+        noise = torch.randn_like(target)
+        alpha_bar = self.schedule.alphas_bar[step][:, None, None, None]
+        alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        prediction = self.unet(alpha * target + sigma * noise, step.float(), self.vectors(slots))
+        wanted = {"eps": noise, "x0": target, "v": alpha * noise - sigma * target}
+        return F.mse_loss(prediction.float(), wanted[self.prediction_target])
+
+    @torch.no_grad()
+    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+        rng = torch.Generator().manual_seed(drawing.seed)
+        noise = torch.randn(self.latent_shape, generator=rng).to(slots)
+        vectors = self.vectors(slots)
+
+        def denoise(noisy: Tensor, time: float) -> Tensor:
+            step = noisy.new_full((len(noisy),), self.schedule.model_step(time))
+            prediction = self.unet(rounded_for(self.unet, noisy), step, vectors).to(noisy.dtype)
+            alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
+            clean = {
+                "eps": (noisy - sigma * prediction) / alpha,
+                "x0": prediction,
+                "v": alpha * noisy - sigma * prediction,
+            }[self.prediction_target]
+            return self._snap(clean / self.latent_scale) * self.latent_scale
+
+        start = noise.expand(len(slots), -1, -1, -1)
+        latents = sample(drawing.sampler, denoise, start, self.schedule, drawing.evaluations)
+        return self._decode(latents / self.latent_scale).clamp(-1, 1)
+
+    def soft_masks(
+        self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
+    ) -> Float[Tensor, "b n i j"]:
+        return attention
+
+    def vectors(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+        """What the U-Net reads: slots and null tokens, in its own type."""
+        tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
+        return rounded_for(self.unet, tokens)
+
+    def _snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+        if not isinstance(self.codec, Vqvae):
+            return self.codec.snap(latents)
+        codes = self.codec.codebook.weight
+        nearest = plain_operations.nearest_code(latents.movedim(1, -1).flatten(0, 2), codes)
+        return codes[nearest].view(latents.movedim(1, -1).shape).movedim(-1, 1)
+
+    def _decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        if not isinstance(self.codec, Vqvae):
+            return self.codec.decode(latents)
+        maps = self.codec.from_latents(self._snap(latents))
+        return self.codec.decoder(rounded_for(self.codec.decoder, maps)).to(latents.dtype)

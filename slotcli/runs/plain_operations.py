@@ -1,0 +1,71 @@
+"""Each operation of kernels as anyone would write it: what speed-ups are measured against.
+
+Nothing is absorbed, kept or fused: every product of the formula is a product here.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from slotcli.diffusion.unet import Attention
+from slotcli.kernels.group_norm_act import Activation
+from slotcli.types import Size
+
+
+def slot_read(
+    queries: Float[Tensor, "b n d"], keys: Float[Tensor, "b p d"], values: Float[Tensor, "b p d"]
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
+    """Updates and attention. Locatello et al. 2020, Algorithm 1."""
+    logits = torch.einsum("bnd,bpd->bnp", queries, keys) * queries.shape[-1] ** -0.5
+    attention = logits.softmax(dim=1)
+    weights = attention + 1e-6
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    return torch.einsum("bnp,bpd->bnd", weights, values), attention
+
+
+def cross_attention(
+    x: Float[Tensor, "b p c"],
+    context: Float[Tensor, "b n d"],
+    norm: nn.LayerNorm,
+    attention: Attention,
+) -> Float[Tensor, "b p c"]:
+    """x plus what it reads of the context, whose keys and values are made for this call alone."""
+    return x + attention(norm(x), attention.project(context))
+
+
+def group_norm_act(
+    x: Float[Tensor, "b c h w"],
+    weight: Float[Tensor, " c"],
+    bias: Float[Tensor, " c"],
+    *,
+    groups: int,
+    eps: float,
+    activation: Activation,
+    shift: Float[Tensor, "b c"] | None = None,
+    residual: Float[Tensor, "b c h w"] | None = None,
+) -> Float[Tensor, "b c h w"]:
+    """An operation each for shift, normalisation, residual and activation."""
+    if shift is not None:
+        x = x + shift[:, :, None, None]
+    y = F.group_norm(x, groups, weight, bias, eps)
+    if residual is not None:
+        y = y + residual
+    if activation == "silu":
+        return F.silu(y)
+    return F.relu(y) if activation == "relu" else y
+
+
+def nearest_code(
+    latents: Float[Tensor, "rows c"], codes: Float[Tensor, "k c"]
+) -> Int64[Tensor, " rows"]:
+    """The whole matrix of squared distances, at least in float32, and its argmin."""
+    wide = torch.promote_types(latents.dtype, torch.float32)
+    latents, codes = latents.to(wide), codes.to(wide)
+    norms = latents.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
+    return (norms - 2 * latents @ codes.T).argmin(dim=1)
+
+
+def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> Int64[Tensor, "t H W"]:
+    """A full-size map for each slot, and the argmax over them."""
+    return F.interpolate(attention, size=size, mode="bilinear", align_corners=False).argmax(dim=1)

@@ -1,0 +1,139 @@
+"""bench kernels, decompose, reconstruct and train through the command line."""
+
+import json
+
+import pytest
+
+from slotcli.runs import kernel_bench
+from slotcli.runs.timing import Timing
+
+ON = ["--device", "cpu", "--threads", "1"]
+ENVIRONMENT = {
+    "device", "device_name", "processor_features", "threads", "load_average", "torch", "triton",
+    "python", "version", "date", "command",
+}  # fmt: skip
+
+
+def test_kernels_write_every_round_and_what_they_were_measured_on(cli, tmp_path):
+    code, out, err = cli(
+        "--json", "bench", "kernels", "mask_argmax", *ON, "--quick", "-o", "k.json"
+    )
+    assert code == 0, err
+    found = json.loads(out)
+    assert json.loads((tmp_path / "k.json").read_text()) == found
+    assert found["schema"] == "slotcli.bench.kernels/1"
+    assert found["environment"].keys() == ENVIRONMENT
+    assert found["roofline"]["copy_bytes_per_second"] > 0
+    assert found["roofline"]["flops_per_second"].keys() == {"fp32", "bf16"}
+    assert {row["operation"] for row in found["rows"]} == {"mask_argmax"}
+    for row in found["rows"]:
+        assert len(row["ours"]["runs"]) == len(row["plain"]["cpu_runs"]) == 1
+        assert row["compiled"] is None
+        assert row["errors"]["ours"] < 0.01
+        assert row["slower_than_plain"] == (row["ours_to_plain"] > 1)
+    assert "--compile" in found["reasons"]["compiled fp32"]
+    assert found["wrong"] == 0
+
+
+@pytest.fixture
+def slow_ours(monkeypatch):
+    """Ours takes 3 s and the plain form 2, whatever they do."""
+    given = {"ours": 3.0, "plain": 2.0, "copy": 1.5}
+
+    def made_up(arms, **options):
+        return {name: Timing(1, (given[name],), (given[name],)) for name in arms}
+
+    monkeypatch.setattr(kernel_bench, "interleaved", made_up)
+
+
+@pytest.mark.usefixtures("slow_ours")
+def test_a_shape_at_which_ours_is_slower_is_marked_and_counted(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    command = ["bench", "kernels", "mask_argmax", *ON, "--quick"]
+    code, out, err = cli(*command)
+    assert code == 0, err
+    rows = [line for line in out.splitlines() if "1.50 SLOWER" in line]
+    assert rows
+    assert all("50%" in row for row in rows)
+    assert f"{len(rows)} of {len(rows)} are SLOWER than the plain form." in out
+    code, out, _ = cli("--json", *command)
+    assert json.loads(out)["slower_than_plain"] == len(rows)
+
+
+def test_decompose_says_what_half_precision_changes(cli, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    command = ["bench", "decompose", tiny_model, *ON, "--quick", "--frames", 2]
+    code, out, err = cli("--json", *command, "-o", "d.json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["schema"] == "slotcli.bench.decompose/1"
+    assert found["model"]["weights_sha256"]
+    (work,) = found["work"]
+    assert {"ours fp32", "plain fp32"} <= work["arms"].keys()
+    assert work["arms"]["ours fp32"]["frames_per_second"] > 0
+    assert json.loads((tmp_path / "d.json").read_text()) == found
+    code, out, err = cli(*command, "-o", "d.json", "--overwrite")
+    assert code == 0, err
+    for expected in ("encode 2 frames", "slots_error", "mask_pixels_changed", "plain fp32"):
+        assert expected in out, expected
+    assert "compiled fp32" in err
+
+
+def test_reconstruct_shows_pictures_beside_times(run_cli, tiny_model):
+    ran = run_cli("--json", "bench", "reconstruct", tiny_model, *ON, "--quick", "--frames", 1)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["schema"] == "slotcli.bench.reconstruct/1"
+    assert [work["name"] for work in found["work"]] == ["U-Net forward, 8 frames", "draw 1 frame"]
+    assert found["work"][1]["arms"]["ours fp32"]["psnr_db"] > 20
+
+
+def test_train_shows_rates_and_memory(run_cli, tiny_model):
+    ran = run_cli("--json", "bench", "train", tiny_model, *ON, "--quick", "--frames", 1)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["schema"] == "slotcli.bench.train/1"
+    assert (found["batch"], found["clip_length"]) == (1, 1)
+    arms = found["arms"]
+    assert arms.keys() == {"ours fp32", "plain fp32"}
+    # Weights, gradients and Adam's two moments of 300,000 parameters, and the activations.
+    assert arms["ours fp32"]["peak_bytes"] > 2**20
+    assert arms["ours fp32"]["loss_error"] < 1e-3
+    assert "float32" in found["reasons"]["ours bf16"]
+
+
+def test_a_step_that_does_not_fit_gives_exit_code_3(cli, tiny_model, monkeypatch):
+    from slotcli.errors import BusyError
+    from slotcli.runs import train_bench
+
+    def full(task, argument):
+        raise BusyError("memory ran out: no room.", "Use less.")
+
+    monkeypatch.setattr(train_bench, "in_own_process", full)
+    code, _, err = cli("bench", "train", tiny_model, *ON)
+    assert code == 3
+    assert "no room" in err
+
+
+@pytest.mark.parametrize("verb", ["decompose", "reconstruct", "train"])
+@pytest.mark.parametrize(
+    ("arguments", "expected", "said"),
+    [
+        (["no-such-model"], 66, "no-such-model"),
+        (["vqvae-tiny-64"], 2, "codec"),
+        (["tiny-64", "--out", "there.json"], 73, "there.json"),
+        (["tiny-64", "--rounds", "0"], 2, "rounds"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(cli, tmp_path, verb, arguments, expected, said):
+    (tmp_path / "there.json").write_text("{}")
+    code, _, err = cli("bench", verb, *arguments, *ON)
+    assert code == expected
+    assert said in err
+    assert (tmp_path / "there.json").read_text() == "{}"
+
+
+def test_an_unknown_operation_is_refused(cli):
+    code, _, err = cli("bench", "kernels", "no_such_operation", *ON)
+    assert code == 2
+    assert "no_such_operation" in err
