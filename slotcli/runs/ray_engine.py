@@ -2,7 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from slotcli.runs.batch import Outcome
 from slotcli.runs.plan import PlannedClip
 from slotcli.runs.worker import Work
 
-_ATTEMPTS = 3  # at a clip, where its worker dies
+_RESTARTS = 3  # of a worker that dies
 
 
 class _Worker:
@@ -35,6 +38,7 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
     replaced, and its clip goes on where its journal ends. Sources and results have to be on disks
     that all workers see under the same paths. Raises UnavailableError without the extra [ray].
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is loaded
     try:
         import ray
         import ray.data
@@ -42,8 +46,11 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
         raise UnavailableError(
             "--engine ray: Ray is not installed.", "Install it: pip install 'slotcli[ray]'"
         ) from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
     on_gpu = work.device.startswith("cuda")
     cores, gpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU"))
     workers = min(len(clips), max(1, gpus if on_gpu else cores // work.threads))
@@ -58,11 +65,21 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _Worker,  # pyright: ignore[reportArgumentType] # an actor's class may take what it likes
         fn_constructor_args=(replace(work, together=1),),
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=work.threads,
         num_gpus=1 if on_gpu else 0,
-        max_restarts=_ATTEMPTS,
-        max_task_retries=_ATTEMPTS,
+        # Without bounds a clip that kills every worker would be tried for ever.
+        ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
     )
-    for row in done.iter_rows():
-        yield Outcome.from_dict(clips[row["index"]], json.loads(row["outcome"]))
+    told = iter(done.iter_rows())
+    try:
+        while (row := _quietly(next, told, None)) is not None:
+            yield Outcome.from_dict(clips[row["index"]], json.loads(row["outcome"]))
+    finally:
+        _quietly(ray.shutdown)
+
+
+def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns; what Ray says of its workers meanwhile leaves stdout to the results."""
+    with redirect_stdout(sys.stderr):
+        return call(*arguments)
