@@ -59,6 +59,9 @@ def decompose(
     max_bad: Annotated[
         float, typer.Option(help="Share of damaged frames above which a clip is degraded.")
     ] = 0.02,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse clips of which anything was lost or repaired.")
+    ] = False,
     max_pixels: Annotated[
         int, typer.Option(help="Refuse sources with more pixels in a frame.", min=1)
     ] = 8192 * 8192,
@@ -112,6 +115,7 @@ def decompose(
         selection=Selection(start, end, stride, max_frames),
         reset=Reset.parse(reset),
         max_bad=max_bad,
+        strict=strict,
         max_pixels=max_pixels,
         overwrite=overwrite,
     )

@@ -22,7 +22,7 @@ import torch
 
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel, file_sha256
-from slotcli.errors import CannotCreateError, NoInputError, Terminated, printable
+from slotcli.errors import CannotCreateError, DataError, NoInputError, Terminated, printable
 from slotcli.faults import may_fail
 from slotcli.kernels.precision import precision_of
 from slotcli.report.page import write_report
@@ -69,7 +69,11 @@ _SAMPLED_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class DecomposeOptions:
-    """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio."""
+    """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio.
+
+    `strict` refuses a clip of which anything was lost, repaired or changed on the way, where
+    otherwise its result says so.
+    """
 
     masks: tuple[MaskFormat, ...] = ("png",)
     background: Background = "auto"
@@ -78,6 +82,7 @@ class DecomposeOptions:
     selection: Selection = field(default_factory=Selection)
     reset: Reset = field(default_factory=Reset)
     max_bad: float = 0.02
+    strict: bool = False
     max_pixels: int = MAX_PIXELS
     overwrite: bool = False
 
@@ -244,6 +249,11 @@ class ClipRun:
         short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
         status = "degraded" if share > self._options.max_bad or short else "ok"
         warnings = damage_warnings(damage, _MIN_COVERAGE)
+        if self._options.strict and (lost or short or damage.repaired):
+            raise DataError(
+                f"{self.source.name}: {' '.join(warnings)}",
+                "Leave out --strict to keep what is sound.",
+            )
         if self._outputs.frames == 0:
             raise NoInputError(
                 f"{self.source.name}: no frame is in the stretch that was asked for.",

@@ -48,6 +48,11 @@ class Damage:
     notes: list[str] = field(default_factory=list)
     coverage: float | None = None  # decoded time over declared duration, at most 1
 
+    @property
+    def repaired(self) -> int:
+        """Frames that are there, but not as the file gave them."""
+        return self.timing_repaired + self.format_changes
+
     def note(self, text: str) -> None:
         """Adds a remark once."""
         if text not in self.notes:
