@@ -27,7 +27,7 @@ class KernelRow:
 
     An error is relative to the plain form in float64 on the same, rounded, tensors; of indices it
     is the share that differs. `floor_seconds` is the least it could cost: that of a copy of as many
-    bytes as its tensors and results have, or of its matrix products, whichever is longer.
+    bytes as it has to read and write, or of its matrix products, whichever is longer.
     """
 
     case: Case
@@ -122,8 +122,9 @@ def bench_kernel(
         least_seconds=0.0 if quick else _LEAST_SECONDS,
     )
     torch.compiler.reset()  # of each case its own code, not one for sizes that vary
+    call = _prepared(case, case.ours, tensors)
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        _prepared(case, case.ours, tensors)()
+        call()
     flops = counter.get_total_flops()
     return KernelRow(
         case=case,
@@ -162,11 +163,12 @@ def _prepared(
 
 
 def _traffic(case: Case, tensors: Tensors, results: Tensors) -> int:
-    """Bytes of all tensors and results; a backward reads the tensors again, and its own gradient.
+    """Bytes that any form has to read and write; a backward reads the tensors and a gradient too.
 
     Whatever is put down in between, keys and values or full-size maps, is not necessary.
     """
-    read, written = (sum(each.nbytes for each in group) for group in (tensors, results))
+    read = sum(tensor.nbytes for tensor in tensors[: case.streamed])
+    written = sum(result.nbytes for result in results)
     return 2 * read + written + results[0].nbytes if case.differentiated else read + written
 
 

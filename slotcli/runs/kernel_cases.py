@@ -28,7 +28,11 @@ _EPS = 1e-5
 
 @dataclass(frozen=True)
 class Case:
-    """`differentiated` adds the gradients of all tensors, of the first result."""
+    """`differentiated` adds the gradients of all tensors, of the first result.
+
+    Of the tensors every call has to read the first `streamed`, or all of them; of the others it
+    only needs what has been prepared.
+    """
 
     operation: str
     shape: str
@@ -37,6 +41,7 @@ class Case:
     ours: Callable[..., Call]
     plain: Callable[..., Call]
     differentiated: bool = False
+    streamed: int | None = None
 
 
 def cases(device: Device) -> list[Case]:
@@ -73,7 +78,8 @@ def one_read(frames: int, positions: int) -> Case:
         return lambda: (plain_operations.slot_read(queries, keys, values)[0],)
 
     shape = f"{frames} x {positions}, {SLOTS} slots of {WIDTH}, one read"
-    return Case("slot_read", shape, frames, _reading(frames, positions), ours, plain)
+    tensors = _reading(frames, positions)
+    return Case("slot_read", shape, frames, tensors, ours, plain, streamed=2)
 
 
 def frame_reads(frames: int, positions: int, *, differentiated: bool = False) -> Case:
@@ -172,7 +178,7 @@ def cross_attention(frames: int, positions: int, channels: int) -> Case:
         return lambda: (plain_operations.cross_attention(x, context, norm, attention),)
 
     shape = f"{frames} x {positions}, {channels} channels, {SLOTS} slots"
-    return Case("slot_cross_attention", shape, frames, tensors, ours, plain)
+    return Case("slot_cross_attention", shape, frames, tensors, ours, plain, streamed=2)
 
 
 def shifted_silu(frames: int, channels: int, side: int, differentiated: bool) -> Case:

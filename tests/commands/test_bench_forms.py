@@ -96,7 +96,6 @@ def test_train_shows_rates_and_memory(run_cli, tiny_model):
     assert (found["batch"], found["clip_length"]) == (1, 1)
     arms = found["arms"]
     assert arms.keys() == {"ours fp32", "plain fp32"}
-    # Weights, gradients and Adam's two moments of 300,000 parameters, and the activations.
     assert arms["ours fp32"]["peak_bytes"] > 2**20
     assert arms["ours fp32"]["loss_error"] < 1e-3
     assert "float32" in found["reasons"]["ours bf16"]

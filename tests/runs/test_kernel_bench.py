@@ -60,6 +60,9 @@ def test_traffic_is_tensors_and_results_and_operations_are_products() -> None:
     row = measured(kernel_cases.shifted_silu(2, 64, 4, False), "bf16")
     assert row.traffic_bytes == 2 * (2 * 2 * 64 * 16 + 2 * 64 + 2 * 64)
     assert row.flops == 0
+    row = measured(kernel_cases.cross_attention(2, 16, 256))
+    assert row.traffic_bytes == 4 * (2 * 2 * 16 * 256 + 2 * 15 * 192)  # no weights
+    assert row.flops == 4 * 2 * 16 * 256 * (15 * 8)  # of 8 heads, and no projections
 
 
 def test_a_wrong_answer_is_seen_however_fast(monkeypatch: pytest.MonkeyPatch) -> None:

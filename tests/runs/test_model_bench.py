@@ -1,5 +1,6 @@
 """The arms of whole models, on models small enough to run through."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from slotcli.spec import SlotModelSpec
 
 CPU = torch.device("cpu")
 ARMS = [Arm(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small layers on several threads wait for each other, the longer the busier the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
