@@ -72,9 +72,7 @@ def estimated(
         frames = expected_frames(source, options.selection)
         remark = "" if frames else "The file does not say how long it is."
         seconds = frames and frames * cost.seconds
-        size = frames and frames * (
-            cost.bytes + bytes_per_frame(source.size, slots, options.masks)
-        )
+        size = frames and frames * (cost.bytes + bytes_per_frame(source.size, slots, options.masks))
         estimates.append(Estimate(clip, frames, source.size, seconds, size, remark))
     return estimates
 
