@@ -1,6 +1,7 @@
 """The slotcli program: its commands, and the one place where a failure becomes an exit code."""
 
 import errno
+import os
 import signal
 import sys
 from types import FrameType
@@ -78,13 +79,27 @@ _UNFINISHED = ("Interrupted.", "What was finished is kept; the same command goes
 _OS_EXIT = {errno.ENOSPC: 74, errno.EDQUOT: 74, errno.EIO: 74, errno.EACCES: 77, errno.EPERM: 77}
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A first signal has what is half done tidied away; tidying is not to be cut in two."""
+    for each in _SIGNALS:
+        if signal.getsignal(each) is _stop:
+            signal.signal(each, _leave)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """A second one ends the process where it stands, with threads still at work."""
+    os._exit(128 + number)
 
 
 def main() -> None:
     """Runs the program and exits with one of EXIT_CODES; a traceback only with --verbose."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's way to run in the background
+            signal.signal(number, _stop)
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 def decompose(
     inputs: Annotated[
-        list[str], typer.Argument(help="Video files, folders, image folders, glob patterns.")
+        list[str],
+        typer.Argument(help="Video files, folders, image folders, glob patterns; - for a pipe."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="One result folder a clip goes here.")
@@ -94,16 +95,17 @@ def decompose(
     from slotcli.runs.clip_encoder import Reset
     from slotcli.runs.decompose import DecomposeOptions
     from slotcli.runs.plan import plan, sharded
+    from slotcli.runs.standard_input import SIGN, spooled
     from slotcli.runs.worker import Work
     from slotcli.tracks.formats.all_formats import MaskFormat
     from slotcli.video.selection import Selection
 
     if end is not None and end <= start:
         raise UsageError(f"--end {end} is not after --start {start}.", "Choose a later end.")
-    clips = plan(inputs, out, recursive=recursive)
-    whole = len(clips)
-    if shard is not None:
-        clips = sharded(clips, shard)
+    if dry_run and SIGN in inputs:
+        raise UsageError(
+            f"--dry-run {SIGN}: a pipe can be read but once.", "Leave it out, or save to a file."
+        )
     formats: tuple[MaskFormat, ...] = tuple(
         name.value for name in masks or [MaskFile.png] if name != MaskFile.none
     )
@@ -129,20 +131,29 @@ def decompose(
         halved=precision == "bf16",
         together=together or (8 if chosen.type == "cuda" else 1),
     )
-    if dry_run:
-        _show_plan(work, clips)
-        return
+    with spooled(inputs, out) as sources:
+        clips = plan(sources, out, recursive=recursive)
+        single = len(clips) == 1
+        if shard is not None:
+            clips = sharded(clips, shard)
+        if dry_run:
+            _show_plan(work, clips)
+        else:
+            _finish(_run(work, clips, engine), out, shard, single=single)
+
+
+def _run(
+    work: "Work", clips: "list[PlannedClip]", engine: Literal["local", "ray"]
+) -> "list[Outcome]":
     if engine == "ray":
         from slotcli.runs.ray_engine import run_on_ray
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
-        known = _told(run_on_ray(work, clips), len(clips))
-    else:
-        loaded = work.load()
-        console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
-        with _meter(clips) as progress:
-            known = _told(work.run(loaded, clips, progress), len(clips))
-    _finish(known, out, shard, single=whole == 1)
+        return _told(run_on_ray(work, clips), len(clips))
+    loaded = work.load()
+    console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
+    with _meter(clips) as progress:
+        return _told(work.run(loaded, clips, progress), len(clips))
 
 
 @contextmanager

@@ -58,7 +58,7 @@ from slotcli.types import FrameChunk, Size
 from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.reader import open_clip
 from slotcli.video.selection import Selection, selected
-from slotcli.video.source import MAX_PIXELS, SourceInfo, access_errors
+from slotcli.video.source import MAX_PIXELS, SourceInfo, access_errors, require_storage
 
 SCHEMA = "slotcli.result/1"
 
@@ -125,6 +125,7 @@ def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions
     Raises NoInputError and its kin.
     """
     with access_errors(clip.source):
+        require_storage(clip.source)
         source = _folder_digest(clip.source) if clip.source.is_dir() else _digest(clip.source)
     asked = {"source": source, "weights": loaded.sha256, "options": options.as_dict()}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -72,6 +72,11 @@ def damage_warnings(damage: Damage, min_coverage: float) -> list[str]:
             f"{damage.timing_repaired} of {damage.decoded} frames had no time of their own, or "
             "one out of order: theirs is an estimate."
         )
+    if damage.format_changes:
+        warnings.append(
+            f"{damage.format_changes} of {damage.decoded} frames have another size or pixel format "
+            "than the first one."
+        )
     if damage.coverage is not None and damage.coverage < min_coverage:
         warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
     return warnings

@@ -209,7 +209,10 @@ class Journal:
             self._file.seek(offset)
             for name, dtype in DTYPES.items():
                 data = self._file.read(frames * _row_bytes(self._shapes, name))
-                rows[name] = np.frombuffer(data, dtype).reshape(frames, *self._shapes[name])
+                # Of a bytearray, for torch warns of arrays that cannot be written to.
+                rows[name] = np.frombuffer(bytearray(data), dtype).reshape(
+                    frames, *self._shapes[name]
+                )
         return rows
 
     def _blocks(self, name: str) -> Iterator[bytes]:

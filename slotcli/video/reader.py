@@ -19,7 +19,13 @@ from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FrameChunk, Size
 from slotcli.video.images import ImageFolderReader
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
-from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
+from slotcli.video.source import (
+    MAX_PIXELS,
+    Damage,
+    SourceInfo,
+    access_errors,
+    require_storage,
+)
 from slotcli.video.timing import Clock, Guess, Picture, chunked
 
 VIDEO_SUFFIXES = frozenset(
@@ -110,6 +116,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
     def _open(self) -> None:
         shown = printable(self.path)
         with access_errors(self.path):
+            require_storage(self.path)
             file = self._resources.enter_context(FileIO(self.path))
             size_in_bytes = file.seek(0, 2)
             file.seek(0)
@@ -173,10 +180,16 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         )
 
     def _declared_seconds(self, time_base: Fraction) -> float | None:
-        """The least of the declared durations.
+        """From the first frame on: the least of the declared durations.
 
         A container's counts longer audio; a stream's counts what an edit list cuts off.
         """
+        kind = self._container.format.name
+        if kind == "avi" and self._stream.frames:
+            # FFmpeg scales its duration down to the bytes that are there.
+            return float(self._stream.frames * time_base)
+        # Matroska's are the times of the end; others begin where the first frame does.
+        begin = float((self._stream.start_time or 0) * time_base) if "matroska" in kind else 0.0
         durations = []
         if self._stream.duration:
             durations.append(float(self._stream.duration * time_base))
@@ -186,7 +199,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         tagged = _clock_time(self._stream.metadata.get("DURATION", ""))
         if tagged:
             durations.append(tagged)
-        return min((d for d in durations if d > 0), default=None)
+        return min((d - begin for d in durations if d > max(0, begin)), default=None)
 
     def _describe(self, declared: SourceInfo, first: av.VideoFrame) -> None:
         coded_size = (first.height, first.width)
@@ -253,7 +266,8 @@ class ClipReader(AbstractContextManager["ClipReader"]):
                 f"No frame of {printable(self.path)} has pixels that can be read.", ADVICE
             )
         declared = (self.info.declared_frames or 0) - self._cut_off
-        if self.damage.decoded < declared:
+        # AVI counts those too that were dropped when it was recorded; its duration tells.
+        if self.damage.decoded < declared and self._container.format.name != "avi":
             self.damage.note(f"{self.damage.decoded} of {declared} declared frames were decoded.")
 
     def _picture(self, frame: av.VideoFrame) -> Iterator[Picture]:

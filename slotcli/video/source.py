@@ -1,5 +1,6 @@
 """What is known of a source of frames before and after it is decoded."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,3 +77,13 @@ def access_errors(path: Path) -> Iterator[None]:
             f"{shown} could not be read: {error.strerror or error}.",
             "Check the disk or the network share that it is on.",
         ) from error
+
+
+def require_storage(path: Path) -> None:
+    """Raises NoInputError for a pipe or a device, which may never end; OSError as `stat` does."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise NoInputError(
+            f"{printable(path)} is a pipe or a device, not a file.",
+            f"Use: slotcli decompose - < {printable(path)}, or save it to a file first.",
+        )
