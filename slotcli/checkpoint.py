@@ -121,7 +121,7 @@ def load_model(reference: str) -> LoadedModel:
         # Without memory at first: a definition may ask for far more than the file has.
         with torch.device("meta"):
             own = build(spec).state_dict()
-        _require_fit(own, tensors, str(path))
+        require_fit(own, tensors, str(path))
         module = build(spec)
     except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
@@ -152,11 +152,12 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
     """Loads tensors into a module; DataError lists what is missing, extra or misshapen."""
     own = module.state_dict()
-    _require_fit(own, tensors, origin)
+    require_fit(own, tensors, origin)
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
-def _require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
+def require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
+    """Raises DataError that lists what of `own` is missing, misshapen or too much in `tensors`."""
     missing = sorted(own.keys() - tensors.keys())
     extra = sorted(tensors.keys() - own.keys())
     shapes = [
@@ -183,7 +184,7 @@ def save_model(
 ) -> None:
     """Writes a model file beside `path`, then renames it. Raises as `write_tensors` does."""
     metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
-    write_tensors(path, tensors, metadata | {DIGEST: _digest(tensors, metadata)})
+    write_tensors(path, tensors, metadata)
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
@@ -205,7 +206,8 @@ def file_sha256(path: Path) -> str:
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of one of our safetensors files, or DataError.
 
-    Where the metadata has a digest, as that of models has, everything is checked against it.
+    Where the metadata has a digest, as all have that are written now, everything is checked
+    against it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -228,12 +230,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Writes one of our safetensors files beside `path`, then renames it into place.
+    """Writes one of our safetensors files, with a digest, beside `path`, then renames it.
 
     Raises OutputError (disk full, I/O error), AccessError (permission) or CannotCreateError.
     """
     partial = path.with_name(path.name + ".part")
-    text = json.dumps(metadata, sort_keys=True, separators=(",", ":"))
+    digested = metadata | {DIGEST: _digest(tensors, metadata)}
+    text = json.dumps(digested, sort_keys=True, separators=(",", ":"))
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from slotcli.build import build, build_codec, build_model
 from slotcli.checkpoint import (
     DEFINITION,
+    DIGEST,
     WEIGHTS,
     find_model,
     load_codec_into,
@@ -78,7 +80,10 @@ def test_strides_do_not_show_in_the_file(tmp_path: Path) -> None:
     for name, tensor in (("a", image), ("b", image.contiguous(memory_format=torch.channels_last))):
         write_tensors(tmp_path / name, {"x": tensor}, {"k": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    save_file({"x": image}, tmp_path / "c", {"slotcli": '{"k":1}'})
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        text = file.metadata()["slotcli"]
+    assert json.loads(text).keys() == {"k", DIGEST}
+    save_file({"x": image}, tmp_path / "c", {"slotcli": text})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "c").read_bytes()
     tensors, metadata = read_tensors(tmp_path / "a")
     assert torch.equal(tensors["x"], image)
