@@ -44,7 +44,8 @@ def slot_read(
     `row_statistics`: their gradient is part of the inputs'. Locatello et al. 2020, Algorithm 1.
     """
     device = inputs.device.type
-    can_autocast = torch.amp.is_autocast_available(device) and inputs.dtype == torch.float32
+    # The meta device has no autocast to ask about, and torch 2.11 cannot compile the question.
+    can_autocast = device != "meta" and inputs.dtype == torch.float32
     if can_autocast and torch.is_autocast_enabled(device):
         inputs = inputs.to(torch.get_autocast_dtype(device))
     read, attention, _ = torch.ops.slotcli.slot_read(
