@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from slotcli.kernels import dispatch, reference
+from slotcli.kernels import cpu_mask_argmax, dispatch, reference
 from slotcli.types import Size
 
 
@@ -13,7 +13,7 @@ def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor
 
     Up or down, as F.interpolate has it without aligned corners and without antialiasing, in float32
     for anything narrower. Ties go to the first slot; where shares differ by no more than rounding,
-    devices may differ. At most 255 slots. No gradient flows.
+    devices and forms may differ. At most 255 slots. No gradient flows.
     """
     return torch.ops.slotcli.mask_argmax(attention.detach(), size)
 
@@ -31,6 +31,8 @@ def _mask_argmax(attention: Tensor, size: list[int]) -> Tensor:
         from slotcli.kernels import triton_mask_argmax
 
         return triton_mask_argmax.mask_argmax(attention, (height, width))
+    if attention.is_cpu and dispatch.backend() != "reference":
+        return cpu_mask_argmax.mask_argmax(attention, (height, width))
     return reference.mask_argmax(attention, (height, width))
 
 
