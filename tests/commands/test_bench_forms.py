@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from made_clips import make_clip
 
 from slotcli.runs import kernel_bench
 from slotcli.runs.timing import Timing
@@ -62,7 +63,7 @@ def test_a_shape_at_which_ours_is_slower_is_marked_and_counted(cli, monkeypatch)
 
 def test_decompose_says_what_half_precision_changes(cli, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    command = ["bench", "decompose", tiny_model, *ON, "--quick", "--frames", 2]
+    command = ["bench", "decompose", str(tiny_model), *ON, "--quick", "--frames", 2]
     code, out, err = cli("--json", *command, "-o", "d.json")
     assert code == 0, err
     found = json.loads(out)
@@ -136,3 +137,29 @@ def test_an_unknown_operation_is_refused(cli):
     code, _, err = cli("bench", "kernels", "no_such_operation", *ON)
     assert code == 2
     assert "no_such_operation" in err
+
+
+def test_a_clip_is_timed_from_its_file_to_its_result(cli, tiny_model, tmp_path):
+    make_clip(tmp_path / "clip.mp4", count=5)
+    code, out, err = cli(
+        "--json", "bench", "decompose", str(tiny_model), "--clip", "clip.mp4", *ON, "--rounds", "2"
+    )
+    assert code == 0, err
+    found = json.loads(out)["end_to_end"]
+    assert found["clip"] == "clip.mp4"
+    shares = {name: own["share"] for name, own in found["stages"].items()}
+    assert found["bottleneck"] == max(shares, key=shares.__getitem__)
+    assert found["whole"]["frames"] == found["codec_alone"]["frames"] == 5
+    for stage in ("decode", "model", "write"):
+        busy = found["stages"][stage]["busy_seconds"]
+        assert all(0 < own <= run for own, run in zip(busy, found["whole"]["runs"], strict=True))
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".mp4"] == ["clip.mp4"]
+
+
+def test_a_folder_or_a_broken_file_is_no_clip_to_time(cli, tiny_model, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no clip")
+    for name, wanted, why in ((".", 2, "is a folder"), ("broken.mp4", 65, "broken.mp4")):
+        code, _, err = cli("bench", "decompose", str(tiny_model), "--clip", name, *ON, "--quick")
+        assert code == wanted
+        assert why in err
+        assert "Traceback" not in err

@@ -1,6 +1,7 @@
 """slotcli bench decompose, reconstruct and train: whole models, ours against plain PyTorch."""
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ from slotcli.commands.bench.record import (
     spread,
 )
 from slotcli.commands.options import Device, Threads
-from slotcli.errors import LossError
+from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
     from slotcli.runs.arms import Arm
@@ -43,7 +44,10 @@ _FIGURES = {
 
 def decompose(
     model: Model = _MODEL,
-    frames: Annotated[int, typer.Option(help="Of the clip.", min=1)] = 24,
+    clip: Annotated[
+        Path | None, typer.Option(help="A video file: time everything, from it to its result.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Of the clip of noise.", min=1)] = 24,
     rounds: Rounds = 5,
     quick: Quick = False,
     compile_: Compile = False,
@@ -52,8 +56,14 @@ def decompose(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time encoding a clip, as decompose does it, and show what half precision changes."""
+    """Time encoding a clip, as decompose does it, and show what half precision changes.
+
+    With --clip: frames a second end to end, and how long decoding, the model and writing work.
+    """
     require_free(out, overwrite)
+    if clip is not None:
+        _from_file_to_result(clip, model, 1 if quick else rounds, out, device, threads)
+        return
     from slotcli.runs.arms import arms_here
     from slotcli.runs.model_bench import bench_encode, open_subject
 
@@ -65,6 +75,44 @@ def decompose(
         tell = _teller(meter, len(arms) * (1 + rounds))
         found = bench_encode(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
     _report("decompose", environment, subject, [found], reasons, out)
+
+
+def _from_file_to_result(
+    clip: Path, model: str, rounds: int, out: Path | None, device: str, threads: int | None
+) -> None:
+    import torch
+
+    from slotcli.checkpoint import load_model
+    from slotcli.runs.clip_bench import bench_clip
+
+    if clip.is_dir():
+        raise UsageError(f"--clip {clip}: is a folder.", "Name one video file.")
+    loaded = load_model(model)
+    chosen, environment = prepare(device, threads)
+    loaded.slot_model()[1].to(chosen).to(memory_format=torch.channels_last)
+    with console.progress("measured") as meter:
+        tell = _teller(meter, 1 + 2 * rounds)
+        found = bench_clip(clip, loaded, chosen, rounds=rounds, tell=tell)
+    named = {"name": loaded.spec.name, "weights_sha256": loaded.sha256}
+    summary = {"schema": "slotcli.bench.decompose/1", "environment": environment, "model": named}
+    finish(summary | {"end_to_end": found.as_dict()}, out)
+    if console.wants_json():
+        return
+    height, width = found.size
+    console.result(f"{headline(environment)}; {loaded.spec.name}, {found.clip}, {width}x{height}.")
+    frames, codec = found.whole.frames, found.codec
+    rows = [
+        [stage, spread(median(busy), busy, frames / 1e3), f"{found.share(stage):.0%}"]
+        for stage, busy in found.stages.items()
+    ]
+    whole = found.whole
+    rows.append(["all", spread(whole.median, whole.seconds, frames / 1e3), "100%"])
+    rows.append(["codec alone", spread(codec.median, codec.seconds, frames / 1e3), "-"])
+    console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
+    console.result(
+        f"{1 / whole.per_frame:.3g} frames/s; most of the time {found.bottleneck} was at work. "
+        "The three work side by side."
+    )
 
 
 def reconstruct(
