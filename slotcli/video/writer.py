@@ -36,9 +36,11 @@ UNDECLARED_RATE = 2 * 10**9
 
 # One thread: output must not depend on the number of processors, nor on how busy they are. And no
 # macroblock tree: with it, x264 codes the same frames differently now and then (4 of 154 runs).
+# "fast" takes 2.7 times as long as "superfast" for files that are 13 % smaller, 0.5 dB better.
 ENCODER_OPTIONS = {
-    "h264": {"crf": "18", "preset": "fast", "bf": "0", "threads": "1", "mbtree": "0"},
-    "ffv1-gray": {"level": "3", "slicecrc": "1", "threads": "1"},
+    "h264": {"crf": "18", "preset": "superfast", "bf": "0", "threads": "1", "mbtree": "0"},
+    # One slice: of four, the default, some would be empty in a video one pixel wide.
+    "ffv1-gray": {"level": "3", "slices": "1", "slicecrc": "1", "threads": "1"},
 }
 
 

@@ -96,7 +96,7 @@ def test_colours_are_marked_and_true(tmp_path):
     assert np.abs(chunk.frames.astype(int) - frames).max() <= 4
 
 
-@pytest.mark.parametrize("size", [(48, 64), (95, 127), (1, 1)])
+@pytest.mark.parametrize("size", [(48, 64), (95, 127), (1, 1), (9, 1)])
 @pytest.mark.parametrize("pts", [[5, 6, 7, 9000], [-40000, 0, 90000, 90001]])
 def test_gray_is_lossless(tmp_path, size, pts):
     labels = np.random.default_rng(0).integers(0, 256, (4, *size), np.uint8)
