@@ -2,6 +2,7 @@
 
 import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,8 @@ from slotcli.video.timing import Clock, Picture, chunked
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
 DEFAULT_IMAGE_RATE = Fraction(12)  # images a second
+
+_WARNINGS = threading.Lock()  # catching them is the whole process', and each clip has a thread
 
 # What Pillow raises on files that are not, or no longer, images.
 UNREADABLE = (
@@ -137,7 +140,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
     @contextmanager
     def _remarks(self, file: Path) -> Iterator[None]:
         """What Pillow only warns of, a damaged orientation for one, is damage too."""
-        with warnings.catch_warnings(record=True) as remarks:
+        with _WARNINGS, warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
             yield
