@@ -110,7 +110,8 @@ class ClipOutputs:
                 self._statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
             )
             if self._last_labels is not None:
-                self._kept_sum += float((labels == self._last_labels).mean())
+                kept = np.count_nonzero(labels == self._last_labels)
+                self._kept_sum += kept / labels.size
             self._last_labels = labels
         self.frames += len(chunk)
 

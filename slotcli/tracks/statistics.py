@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
@@ -207,11 +208,7 @@ def _measure(labels: UInt8[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
         np.minimum.at(box[:, column], label, values)
     for column, values in enumerate((x + length, y + 1)):
         np.maximum.at(box[:, 2 + column], label, values)
-    colour = np.stack(
-        [
-            total(np.add.reduceat(frame[..., channel].ravel(), start, dtype=np.int64))
-            for channel in range(3)
-        ],
-        axis=1,
-    )
+    # A run is no longer than a row, so that its sum fits into 32 bits, which are summed faster.
+    sums = [np.add.reduceat(plane.ravel(), start, dtype=np.int32) for plane in cv2.split(frame)]
+    colour = np.stack([total(sum_of_run) for sum_of_run in sums], axis=1)
     return _Measured(area, colour, centroid, box)

@@ -33,14 +33,14 @@ def to_rgb(frame: av.VideoFrame) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]
     remarks = []
     # The components of pal8 do not admit to the alpha in its palette.
     transparent = frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
-    target = "rgba" if transparent else "rgb24"
+    converted = _rgba if transparent else _rgb
     try:
-        picture = _converted(frame, target)
+        picture = converted(frame)
     except FFmpegError:
         # swscale refuses rare or damaged colour marks; the picture itself may well be sound.
         frame.colorspace = UNSPECIFIED_MATRIX
         frame.color_range = ColorRange.UNSPECIFIED
-        picture = _converted(frame, target)
+        picture = converted(frame)
         remarks.append("The colour matrix it is marked with is unknown: BT.601 was assumed.")
     if not transparent:
         return picture, remarks
@@ -50,9 +50,21 @@ def to_rgb(frame: av.VideoFrame) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]
     return rgb, remarks
 
 
-def _converted(frame: av.VideoFrame, target: str) -> np.ndarray:
-    rgb = frame.reformat(format=target, interpolation=EXACT, threads=1)
-    return np.asarray(rgb.to_ndarray(), np.uint8)
+def _rgba(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 4"]:
+    return frame.reformat(format="rgba", interpolation=EXACT, threads=1).to_ndarray()
+
+
+def _rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    if frame.format.is_rgb:
+        return frame.reformat(format="rgb24", interpolation=EXACT, threads=1).to_ndarray()
+    # Exact conversion has vector instructions for planes only: a third of the time of rgb24.
+    planar = frame.reformat(format="gbrp", interpolation=EXACT, threads=1)
+    planes = (
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width]
+        for plane in planar.planes
+    )
+    green, blue, red = planes
+    return np.asarray(cv2.merge([red, green, blue]), np.uint8)
 
 
 def on_gray(rgba: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:

@@ -46,15 +46,15 @@ def test_colours_of_sixteen_slots_are_far_apart():
 
 
 def test_fit_keeps_shape_and_never_enlarges():
-    assert fit((1080, 1920), (1920, 1920)) == (1080, 1920)
-    assert fit((2160, 3840), (1920, 1920)) == (1080, 1920)
+    assert fit((720, 1280), (1280, 1280)) == (720, 1280)
+    assert fit((2160, 3840), (1280, 1280)) == (720, 1280)
     assert fit((16, 4000), (180, 240)) == (1, 240)
     assert fit((90, 100), (180, 240)) == (90, 100)
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((40, 60), (40, 60)), ((20, 2400), (16, 1920)), ((47, 61), (48, 62)), ((1, 1), (2, 2))],
+    [((40, 60), (40, 60)), ((20, 2400), (12, 1280)), ((47, 61), (48, 62)), ((1, 1), (2, 2))],
 )
 def test_overlay_video(tmp_path, size, expected):
     frame = np.full((*size, 3), 90, np.uint8)
