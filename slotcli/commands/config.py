@@ -1,6 +1,7 @@
-"""slotcli config: look at definitions, check them, and what may stand in them."""
+"""slotcli config: begin a definition, look at definitions, check them, and what may stand there."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +12,24 @@ from slotcli.commands.options import Overrides
 if TYPE_CHECKING:
     from slotcli.spec import CodecModelSpec, SlotModelSpec
 
-app = typer.Typer(no_args_is_help=True, help="Definitions of models: show, validate, schema.")
+app = typer.Typer(no_args_is_help=True, help="Definitions of models: init, show, validate, schema.")
 
 _DEFINITION = "A model.toml, its folder, or the name of a model that came along."
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write; the model is named after it.")],
+    like: Annotated[str, typer.Option(help="The definition to start from.")] = "tiny-64",
+    overrides: Overrides = None,
+) -> None:
+    """Write a definition to start from, with a remark on every knob; `models list` has more."""
+    from slotcli.training.definition_text import write_new_definition
+
+    write_new_definition(path, _load(like, overrides))
+    console.record({"path": str(path), "like": like})
+    if not console.wants_json():
+        console.result(f"{path}: like {like}; check it with: slotcli config validate {path}")
 
 
 @app.command()

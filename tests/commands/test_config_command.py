@@ -57,3 +57,30 @@ def test_schema_lists_the_keys_of_both_kinds(cli):
     schema = json.loads(out)
     assert set(schema["discriminator"]["mapping"]) == {"codec", "slot_model"}
     assert "slot_dim" in schema["$defs"]["SlotModelSpec"]["properties"]
+
+
+@pytest.mark.parametrize("name", ["tiny-64", "vqvae-movi-d", "steve-movi-e", "slate-celeba"])
+def test_init_writes_a_definition_that_validates_and_trains_the_same(cli, tmp_path, name):
+    code, out, _ = cli("config", "init", "mine.toml", "--like", name, "--set", "train.steps=7")
+    assert code == 0
+    assert "mine.toml" in out
+    [folder] = [folder for folder in model_folders() if folder.name == name]
+    wanted = load_definition(folder / DEFINITION, ("name=mine", "train.steps=7"))
+    assert load_definition(tmp_path / "mine.toml") == wanted
+    assert cli("config", "validate", "mine.toml")[0] == 0
+
+
+def test_init_never_replaces_a_file(cli, tmp_path):
+    (tmp_path / "mine.toml").write_text("mine")
+    code, out, err = cli("config", "init", "mine.toml")
+    assert (code, out) == (73, "")
+    assert "mine.toml" in err
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+    assert cli("config", "init", "absent/mine.toml")[0] == 73
+    assert cli("config", "init", "new.toml", "--set", "train.stepps=1")[0] == 78
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_init_as_json(cli):
+    code, out, _ = cli("--json", "config", "init", "mine.toml")
+    assert (code, json.loads(out)) == (0, {"path": "mine.toml", "like": "tiny-64"})

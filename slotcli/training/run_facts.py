@@ -1,0 +1,54 @@
+"""What a run was, in its folder: the resolved definition, and who started it with what."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slotcli import __version__
+from slotcli.checkpoint import DEFINITION
+from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.training.definition_text import definition_text
+
+SCHEMA = "slotcli.run/1"
+RUN = "run.json"
+
+
+def write_run_facts(
+    folder: Path, spec: SlotModelSpec | CodecModelSpec, command: list[str], first_step: int
+) -> None:
+    """Write model.toml, the definition that is trained, and add this start to run.json.
+
+    `first_step` is that of the state the run goes on from, 0 at its beginning, which forgets
+    starts that were recorded before. Raises: OutputError and its kin.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / DEFINITION) as file:
+        file.write(definition_text(spec).encode())
+    start = {
+        "command": command,
+        "first_step": first_step,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "version": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    earlier = read_starts(folder) if first_step else []
+    facts = {"schema": SCHEMA, "name": spec.name, "starts": [*earlier, start]}
+    with whole_file(folder / RUN) as file:
+        file.write(json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def read_starts(folder: Path) -> list[dict[str, Any]]:
+    """The starts that run.json recorded, oldest first; none where it is absent or unreadable."""
+    try:
+        starts = json.loads((folder / RUN).read_bytes())["starts"]
+        return [start for start in starts if isinstance(start, dict)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
