@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 from slotcli.types import OUTSIDE, Size
 from slotcli.video.writer import VideoWriter
 
-MAX_SIDE = 1280  # for looking at: at 1920 an overlay would cost more than all else but decoding
+MAX_SIDE = 1280  # for looking at; at 1920 it takes longer than all other files together
 GOLDEN_ANGLE = 0.6180339887  # of a full turn
 STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
 OUTSIDE_OPACITY = 0.6  # of black over what the model was never shown

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from slotcli.report.overlay import OverlayWriter, fit, overlay_frame, slot_colours
+from slotcli.report.overlay import OverlayWriter, fit, overlay_frame, shrink, slot_colours
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +50,18 @@ def test_fit_keeps_shape_and_never_enlarges():
     assert fit((2160, 3840), (1280, 1280)) == (720, 1280)
     assert fit((16, 4000), (180, 240)) == (1, 240)
     assert fit((90, 100), (180, 240)) == (90, 100)
+
+
+@pytest.mark.parametrize("width", [59, 40, 31, 30, 29, 7])
+def test_shrinking_takes_in_every_pixel(width):
+    labels = np.zeros((40, 60), np.uint8)
+    size = fit(labels.shape, (40, width))
+    for column in range(60):
+        frame = np.zeros((40, 60, 3), np.uint8)
+        frame[:, column] = 255
+        small, small_labels = shrink(frame, labels, size)
+        assert small.shape[:2] == small_labels.shape == size
+        assert small.any()
 
 
 @pytest.mark.parametrize(
