@@ -23,6 +23,7 @@ from slotcli.commands import (
     models,
     pretrain,
     reconstruct,
+    report,
     train,
 )
 from slotcli.errors import SlotcliError, Terminated
@@ -49,6 +50,7 @@ app.command()(pretrain.pretrain)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(audit.audit)
+app.command()(report.report)
 app.command()(info.info)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")

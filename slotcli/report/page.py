@@ -56,15 +56,16 @@ def write_report(path: Path, report: Report) -> None:
     Raises: OutputError and its kin.
     """
     colours = [tuple(colour) for colour in slot_colours().tolist()]
-    _write(path, TEMPLATE, report=report, colours=colours)
+    write_page(path, TEMPLATE, report=report, colours=colours)
 
 
 def write_index(path: Path, title: str, counts: dict[str, int], rows: list[IndexRow]) -> None:
     """Write a page of links to the results of a batch, with a strip of each; as `write_report`."""
-    _write(path, INDEX_TEMPLATE, title=title, counts=counts, rows=rows)
+    write_page(path, INDEX_TEMPLATE, title=title, counts=counts, rows=rows)
 
 
-def _write(path: Path, name: str, **values: Any) -> None:
+def write_page(path: Path, name: str, **values: Any) -> None:
+    """Write a page from the template `name` of this folder. Raises: OutputError and its kin."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

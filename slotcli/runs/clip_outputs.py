@@ -12,10 +12,17 @@ from torch import Tensor
 from slotcli.errors import UsageError
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.strip import StripBuilder
+from slotcli.runs.describe import OVERLAY, STRIP
 from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
 from slotcli.tracks.formats.masked_clip import MaskedClip
 from slotcli.tracks.masks import BorderVote, labels_from_attention
-from slotcli.tracks.statistics import SlotSummary, TracksCsv, TrackStatistics, write_tracks_json
+from slotcli.tracks.statistics import (
+    TRACKS,
+    SlotSummary,
+    TracksCsv,
+    TrackStatistics,
+    write_tracks_json,
+)
 from slotcli.tracks.transform import Transform
 from slotcli.types import FrameChunk
 from slotcli.video.source import SourceInfo
@@ -23,7 +30,7 @@ from slotcli.video.source import SourceInfo
 # The background is settled on these first frames, whatever the chunks, so that masks can be
 # written while the clip streams.
 LEAD_IN = 16
-_OPACITY = 0.5
+OPACITY = 0.5
 
 Background = int | Literal["auto", "none"]
 
@@ -68,11 +75,11 @@ class ClipOutputs:
             clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
             self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
             self._overlay = enter(
-                OverlayWriter(folder / "overlay.mp4", source.size, source.time_base, _OPACITY)
+                OverlayWriter(folder / OVERLAY, source.size, source.time_base, OPACITY)
             )
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
-        self._strip = StripBuilder(_OPACITY)
+        self._strip = StripBuilder(OPACITY)
         return self
 
     def __exit__(
@@ -119,8 +126,8 @@ class ClipOutputs:
         """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
         self._files.close()
         summaries = self._statistics.summary()
-        write_tracks_json(self._folder / "tracks.json", summaries, facts)
-        self._strip.write(self._folder / "strip.png")
+        write_tracks_json(self._folder / TRACKS, summaries, facts)
+        self._strip.write(self._folder / STRIP)
         return summaries
 
 

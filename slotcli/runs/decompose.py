@@ -29,6 +29,7 @@ from slotcli.report.page import write_report
 from slotcli.runs.clip_encoder import ClipState, EncodedChunk, Reset
 from slotcli.runs.clip_outputs import LEAD_IN, Background, ClipOutputs, check_background
 from slotcli.runs.describe import (
+    PAGE,
     damage_counts,
     damage_warnings,
     model_facts,
@@ -264,9 +265,10 @@ class ClipRun:
         summaries = self._outputs.finish(facts)
         metadata = self._metadata(summaries)
         self._journal.finish(self._work / SLOT_FILE, metadata)
-        seconds = time.monotonic() - self._started
-        page = report_page(self.source, self._loaded, metadata, summaries, warnings, seconds)
-        write_report(self._work / "report.html", page)
+        # As it is recorded, so that a page made again says the same.
+        seconds = round(time.monotonic() - self._started, 3)
+        page = report_page(metadata, summaries, warnings, seconds)
+        write_report(self._work / PAGE, page)
         busy = {
             "decode": round(self._ahead.busy, 3),
             "model": round(self._model_seconds, 3),
@@ -289,7 +291,7 @@ class ClipRun:
             "options": metadata["run"]["options"],
             "slots_sha256": file_sha256(self._work / SLOT_FILE),
             "resumed_frames": self._resumed,
-            "seconds": round(seconds, 3),
+            "seconds": seconds,
             "busy_seconds": busy,
             "frames_per_second": round(frames / seconds, 3),
             "version": __version__,

@@ -1,5 +1,6 @@
 """What is said of a result: provenance in the slot file, result.json, the report page."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -7,10 +8,15 @@ import torch
 
 from slotcli import __version__
 from slotcli.checkpoint import LoadedModel
+from slotcli.errors import DataError
 from slotcli.report.page import Report
 from slotcli.spec import spec_json
 from slotcli.tracks.statistics import SlotSummary
 from slotcli.video.source import Damage, SourceInfo
+
+PAGE = "report.html"
+OVERLAY = "overlay.mp4"
+STRIP = "strip.png"
 
 
 def model_facts(loaded: LoadedModel) -> dict[str, Any]:
@@ -83,44 +89,62 @@ def damage_warnings(damage: Damage, min_coverage: float) -> list[str]:
 
 
 def report_page(
-    source: SourceInfo,
-    loaded: LoadedModel,
     metadata: dict[str, Any],
     summaries: list[SlotSummary],
     warnings: list[str],
-    seconds: float,
+    seconds: float | int,
+    pictures: Sequence[str] = (OVERLAY, STRIP),
 ) -> Report:
-    """The page of a result, from its metadata and statistics."""
+    """The page of a result, from its slot file's metadata, its statistics, and its result.json.
+
+    `pictures` are those that there are beside the page. Raises DataError where the metadata lack
+    something.
+    """
+    try:
+        return _page(metadata, summaries, warnings, seconds, pictures)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise DataError(
+            f"The slot file's metadata lack something: {error}.",
+            "Make the result again: slotcli decompose.",
+        ) from error
+
+
+def _page(
+    metadata: dict[str, Any],
+    summaries: list[SlotSummary],
+    warnings: list[str],
+    seconds: float | int,
+    pictures: Sequence[str],
+) -> Report:
     statistics, run = metadata["statistics"], metadata["run"]
-    height, width = source.size
+    source, model = metadata["source"], metadata["model"]
+    height, width = source["size"]
+    model_height, model_width = model["spec"]["size"]
     slot = statistics["background"]
     return Report(
-        title=source.name,
+        title=source["name"],
         trust=trust_sentence(len(statistics["used_slots"]), statistics["kept_pixels"]),
         warnings=warnings,
         source=[
             ("Size", f"{width} x {height} pixels"),
             ("Frames", str(statistics["frames"])),
-            ("Codec", f"{source.codec}, {source.pixel_format}"),
-            ("Time base", f"{source.time_base} s"),
+            ("Codec", f"{source['codec']}, {source['pixel_format']}"),
+            ("Time base", f"{Fraction(*source['time_base'])} s"),
         ],
         model=[
-            ("Model", loaded.spec.name),
-            ("Weights", f"sha256 {loaded.sha256[:16]}, step {loaded.step}"),
-            (
-                "Sees",
-                f"{loaded.spec.size[1]} x {loaded.spec.size[0]} pixels, {run['options']['fit']}",
-            ),
+            ("Model", model["name"]),
+            ("Weights", f"sha256 {model['weights_sha256'][:16]}, step {model['step']}"),
+            ("Sees", f"{model_width} x {model_height} pixels, {run['options']['fit']}"),
         ],
         run=[
-            ("Version", f"slotcli {__version__}, torch {torch.__version__}"),
+            ("Version", f"slotcli {run['version']}, torch {run['torch']}"),
             ("Device", run["device"]),
             ("Background", "none" if slot is None else f"slot {slot}"),
             ("Time", f"{seconds:.1f} s"),
         ],
         slots=summaries,
-        overlay="overlay.mp4",
-        strip="strip.png",
+        overlay=OVERLAY if OVERLAY in pictures else None,
+        strip=STRIP if STRIP in pictures else None,
     )
 
 

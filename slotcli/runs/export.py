@@ -61,8 +61,8 @@ def export_masks(
             writers = open_mask_writers(formats, work, clip, files)
             pictures: Iterator[np.ndarray | None] = repeat(None)
             if video is not None:
-                reader = files.enter_context(_opened(video, clip.size))
-                pictures = _source_pictures(slot_file, reader)
+                reader = files.enter_context(opened_source(video, clip.size))
+                pictures = source_pictures(slot_file, reader)
             for index, picture in zip(range(count), pictures, strict=False):
                 attention = slot_file.attention[index : index + 1]
                 labels = labels_from_attention(attention, transform, background)[0]
@@ -81,12 +81,13 @@ def recorded_background(slot_file: SlotFile) -> int | None:
     return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
 
 
-def _opened(video: Path, size: Size) -> ClipReader | ImageFolderReader:
+def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
+    """The source of a slot file, opened however large its frames. Raises what the reader does."""
     with access_errors(video):
         return open_clip(video, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
 
 
-def _source_pictures(
+def source_pictures(
     slot_file: SlotFile, reader: ClipReader | ImageFolderReader
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames that the slots came from; raises DataError where the reader has not these."""

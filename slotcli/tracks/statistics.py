@@ -5,15 +5,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
+from pydantic import TypeAdapter
 
+from slotcli.errors import DataError, printable
 from slotcli.tracks.writing import output_errors, whole_file
 
 SCHEMA = "slotcli.tracks/1"
+TRACKS = "tracks.json"
 NUM_LABELS = 256
 
 
@@ -174,6 +178,18 @@ def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str,
     text = json.dumps({"schema": SCHEMA, **facts, "slots": slots}, indent=1, allow_nan=False)
     with whole_file(path) as file:
         file.write(text.encode() + b"\n")
+
+
+def read_tracks_json(path: Path) -> list[SlotSummary]:
+    """The summaries that `write_tracks_json` wrote. Raises DataError where they are not there."""
+    try:
+        slots = json.loads(path.read_bytes())["slots"]
+        return TypeAdapter(list[SlotSummary]).validate_python(slots)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{printable(path)} is damaged: {shorten(str(error), 200)}.",
+            "Make the result again: slotcli decompose.",
+        ) from error
 
 
 @dataclass(frozen=True)

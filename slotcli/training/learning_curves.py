@@ -40,6 +40,8 @@ FIGURES = {
     "learning_rate": Figure("Learning rate", span=(0.0, 0.0), held_out=False),
     "temperature": Figure("Temperature", span=_SHARE, held_out=False),
     "codes_used": Figure("Codes used a batch", noisy=True, span=(0.0, 0.0), held_out=False),
+    "skipped": Figure("Skipped steps", span=_SHARE, held_out=False),
+    "rollbacks": Figure("Returns to an earlier state", span=_SHARE, held_out=False),
     "psnr": Figure("PSNR, dB"),
     "degeneration": Figure("Degeneration", span=_SHARE, limit=MAX_DEGENERATION),
     "position_determinism": Figure(

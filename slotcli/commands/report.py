@@ -1,0 +1,40 @@
+"""slotcli report: the page of a training run, or of a result, made anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slotcli.commands import console
+from slotcli.errors import NoInputError, UsageError, printable
+
+
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="A run of train or pretrain, or a result of decompose.")
+    ],
+    video: Annotated[
+        Path | None, typer.Option(help="The source of a result, where it has moved.")
+    ] = None,
+) -> None:
+    """Write report.html: how a run went, or what a result shows, with its pictures."""
+    from slotcli.runs.plan import RESULT, SLOT_FILE
+    from slotcli.runs.result_report import write_result_report
+    from slotcli.runs.run_report import write_run_report
+    from slotcli.training.log import LOG
+
+    if (folder / RESULT).is_file() and (folder / SLOT_FILE).is_file():
+        with console.progress(folder.name) as meter:
+            written = write_result_report(folder, video, meter.update)
+    elif (folder / LOG).is_file():
+        if video is not None:
+            raise UsageError("--video is for results of decompose.", "Leave it out.")
+        written = write_run_report(folder)
+    else:
+        raise NoInputError(
+            f"{printable(folder)}: holds neither a training run nor a result.",
+            f"Name a folder with {LOG} or {RESULT} in it.",
+        )
+    console.record({"folder": str(folder), "written": [path.name for path in written]})
+    if not console.wants_json():
+        console.result(f"{written[0]}")
