@@ -109,8 +109,8 @@ def _training_warnings(
     degeneration = number_in(last.get("degeneration"))
     if degeneration is not None and degeneration >= MAX_DEGENERATION:
         warnings.append(
-            f"Degeneration is {degeneration:.2f} at step {last['step']}: slots are places rather "
-            "than objects. A lower loss does not speak against it. Try another train.seed."
+            f"Degeneration is {degeneration:.2f} at step {last['step']}: the slots do not follow "
+            "objects. A low loss says nothing against it. Try another train.seed."
         )
     lost = sum("loss" in row and number_in(row["loss"]) is None for row in rows)
     if lost:

@@ -40,8 +40,6 @@ FIGURES = {
     "learning_rate": Figure("Learning rate", span=(0.0, 0.0), held_out=False),
     "temperature": Figure("Temperature", span=_SHARE, held_out=False),
     "codes_used": Figure("Codes used a batch", noisy=True, span=(0.0, 0.0), held_out=False),
-    "skipped": Figure("Skipped steps", span=_SHARE, held_out=False),
-    "rollbacks": Figure("Returns to an earlier state", span=_SHARE, held_out=False),
     "psnr": Figure("PSNR, dB"),
     "degeneration": Figure("Degeneration", span=_SHARE, limit=MAX_DEGENERATION),
     "position_determinism": Figure(
@@ -57,6 +55,8 @@ FIGURES = {
     "ari": Figure("ARI", span=_SHARE),
     "miou": Figure("mIoU", span=_SHARE),
     "steps_per_second": Figure("Steps a second", noisy=True, span=(0.0, 0.0), held_out=False),
+    "skipped": Figure("Skipped steps", span=_SHARE, held_out=False),
+    "rollbacks": Figure("Returns to an earlier state", span=_SHARE, held_out=False),
 }
 
 
