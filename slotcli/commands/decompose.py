@@ -56,6 +56,9 @@ def decompose(
     reset: Annotated[
         str, typer.Option(help="Find slots anew: never, at each cut (scene), or every:N frames.")
     ] = "never",
+    overlay: Annotated[
+        bool, typer.Option(help="Draw overlay.mp4: the masks over the clip, to look at.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace results that exist.")] = False,
     max_bad: Annotated[
         float, typer.Option(help="Share of damaged frames above which a clip is degraded.")
@@ -111,6 +114,7 @@ def decompose(
     )
     options = DecomposeOptions(
         masks=formats,
+        overlay=overlay,
         background=_background(background),
         fit=fit,
         chunk=chunk,

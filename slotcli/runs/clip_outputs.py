@@ -51,6 +51,7 @@ class ClipOutputs:
         masks: tuple[MaskFormat, ...],
         background: Background,
         *,
+        overlay: bool,
         excerpt: bool,
     ) -> None:
         self.background: int | None = None
@@ -62,6 +63,7 @@ class ClipOutputs:
         self._mask_formats = masks
         self._wanted_background: Background = background
         self._excerpt = excerpt
+        self._wants_overlay = overlay
         self._shift = 0
         self._kept_sum = 0.0
         self._last_labels: np.ndarray | None = None
@@ -74,9 +76,11 @@ class ClipOutputs:
             opened.push(self._files)
             clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
             self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
-            self._overlay = enter(
-                OverlayWriter(folder / OVERLAY, source.size, source.time_base, OPACITY)
-            )
+            self._overlay = None
+            if self._wants_overlay:
+                self._overlay = enter(
+                    OverlayWriter(folder / OVERLAY, source.size, source.time_base, OPACITY)
+                )
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
         self._strip = StripBuilder(OPACITY)
@@ -110,7 +114,8 @@ class ClipOutputs:
             frame = chunk.frames[index]
             for writer in self._masks:
                 writer.write(labels, pts, duration, frame)
-            self._overlay.write(frame, labels, pts - self._shift, duration)
+            if self._overlay is not None:
+                self._overlay.write(frame, labels, pts - self._shift, duration)
             self._strip.add(frame, labels)
             seconds = float(pts * self._source.time_base)
             self._csv.write(

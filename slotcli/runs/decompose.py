@@ -29,7 +29,9 @@ from slotcli.report.page import write_report
 from slotcli.runs.clip_encoder import ClipState, EncodedChunk, Reset
 from slotcli.runs.clip_outputs import LEAD_IN, Background, ClipOutputs, check_background
 from slotcli.runs.describe import (
+    OVERLAY,
     PAGE,
+    STRIP,
     damage_counts,
     damage_warnings,
     model_facts,
@@ -77,6 +79,7 @@ class DecomposeOptions:
     """
 
     masks: tuple[MaskFormat, ...] = ("png",)
+    overlay: bool = True
     background: Background = "auto"
     fit: Literal["squeeze", "crop"] = "squeeze"
     chunk: int = 16
@@ -93,6 +96,7 @@ class DecomposeOptions:
             "background": self.background,
             "fit": self.fit,
             "masks": list(self.masks),
+            "overlay": self.overlay,
             "chunk": self.chunk,
             "start": self.selection.start,
             "end": self.selection.end,
@@ -190,8 +194,12 @@ class ClipRun:
             self._reader = enter(reader)
             self.source = self._reader.info
             self.expected_frames = expected_frames(self.source, self._options.selection)
-            masks = self._options.masks
-            written = bytes_per_frame(self.source.size, self._spec.num_slots, masks)
+            written = bytes_per_frame(
+                self.source.size,
+                self._spec.num_slots,
+                self._options.masks,
+                overlay=self._options.overlay,
+            )
             require_space(self.clip.result, written * (self.expected_frames or 0))
             self.transform = fit_transform(self.source.size, self._spec.size, self._options.fit)
             self.state = ClipState(self.transform, self._options.reset)
@@ -267,7 +275,8 @@ class ClipRun:
         self._journal.finish(self._work / SLOT_FILE, metadata)
         # As it is recorded, so that a page made again says the same.
         seconds = round(time.monotonic() - self._started, 3)
-        page = report_page(metadata, summaries, warnings, seconds)
+        pictures = (OVERLAY, STRIP) if self._options.overlay else (STRIP,)
+        page = report_page(metadata, summaries, warnings, seconds, pictures)
         write_report(self._work / PAGE, page)
         busy = {
             "decode": round(self._ahead.busy, 3),
@@ -310,6 +319,7 @@ class ClipRun:
             self._spec.num_slots,
             self._options.masks,
             self._options.background,
+            overlay=self._options.overlay,
             excerpt=self._options.selection.start > 0,
         )
 

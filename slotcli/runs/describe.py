@@ -155,7 +155,7 @@ def trust_sentence(used: int, kept: float | None) -> str:
     moved = "" if kept is None else f" {kept:.0%} of pixels keep their slot from frame to frame."
     return (
         f"{used} slots are used.{moved} The model learned without labels and was never told what "
-        "an object is: look at the overlay before relying on the masks."
+        "an object is: look at the pictures before relying on the masks."
     )
 
 

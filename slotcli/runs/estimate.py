@@ -72,7 +72,8 @@ def estimated(
         frames = expected_frames(source, options.selection)
         remark = "" if frames else "The file does not say how long it is."
         seconds = frames and frames * cost.seconds
-        size = frames and frames * (cost.bytes + bytes_per_frame(source.size, slots, options.masks))
+        written = bytes_per_frame(source.size, slots, options.masks, overlay=options.overlay)
+        size = frames and frames * (cost.bytes + written)
         estimates.append(Estimate(clip, frames, source.size, seconds, size, remark))
     return estimates
 

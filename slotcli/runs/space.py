@@ -24,12 +24,14 @@ _ROW_BYTES = 90  # of tracks.csv, a slot and frame
 _MARGIN = 1.2
 
 
-def bytes_per_frame(size: Size, num_slots: int, masks: tuple[MaskFormat, ...]) -> int:
+def bytes_per_frame(
+    size: Size, num_slots: int, masks: tuple[MaskFormat, ...], *, overlay: bool
+) -> int:
     """Of overlay, masks and tracks; slots and attention come on top."""
     height, width = size
     shown_height, shown_width = fit(size, (MAX_SIDE, MAX_SIDE))
     return round(
-        _OVERLAY_BYTES * shown_height * shown_width
+        (_OVERLAY_BYTES * shown_height * shown_width if overlay else 0)
         + sum(_MASK_BYTES[name] for name in masks) * height * width
         + _ROW_BYTES * num_slots
     )

@@ -88,6 +88,7 @@ def test_result_json_says_what_was_done(folder, result, tiny_model):
         "background": "auto",
         "fit": "squeeze",
         "masks": ["png", "ffv1"],
+        "overlay": True,
         "chunk": 16,
         "start": 0,
         "end": None,
@@ -147,6 +148,19 @@ def test_pages_for_people_are_there(result):
     assert "clip.mp4" in page
     assert 'src="overlay.mp4"' in page
     assert 'src="strip.png"' in page
+
+
+def test_an_overlay_that_nobody_asked_for_is_left_out_and_can_be_drawn_later(
+    folder, result, tiny_model
+):
+    plain = _decompose(folder, tiny_model, "no-overlay", "--no-overlay")
+    assert {path.name for path in plain.iterdir()} == FILES - {"overlay.mp4"}
+    assert "overlay.mp4" not in (plain / "report.html").read_text()
+    for name in ("tracks.csv", "tracks.json", "strip.png"):
+        assert (plain / name).read_bytes() == (result / name).read_bytes(), name
+    np.testing.assert_array_equal(mask_files(plain / "masks"), mask_files(result / "masks"))
+    assert run_in(folder, "report", plain)[0] == 0
+    assert (plain / "overlay.mp4").read_bytes() == (result / "overlay.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 32])
