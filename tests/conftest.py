@@ -240,12 +240,13 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["slotcli", *map(str, arguments)])
         threads = torch.get_num_threads()
-        usual = signal.getsignal(signal.SIGTERM)
+        usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
         torch.set_num_threads(threads)
-        signal.signal(signal.SIGTERM, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
         code = ended.value.code
         assert isinstance(code, int), code
         return code, out.getvalue(), err.getvalue()
