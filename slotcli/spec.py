@@ -179,14 +179,23 @@ DataSpec = Annotated[SynthSpec | FolderSpec | PublicSpec, Field(discriminator="k
 
 
 class OptimiserSpec(Record):
+    """A batch is taken in `accumulate` parts, one after the other, and by all processes together.
+
+    Of the states that a run is saved in, the last `keep_last`, the best, and those of every
+    `keep_every`-th step are kept.
+    """
+
     steps: PositiveInt
     batch_size: PositiveInt
+    accumulate: PositiveInt = 1
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     warmup: Fraction = 0.05
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     evaluate_every: PositiveInt = 1000
+    keep_last: PositiveInt = 2
+    keep_every: Annotated[int, Field(ge=0, lt=2**31)] = 0
     flip: bool = False
     seed: Seed = 0
 

@@ -4,6 +4,7 @@ from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
+    DryRun,
     Init,
     Resume,
     RunFolder,
@@ -20,6 +21,9 @@ def pretrain(
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a codec (VQ-VAE) that a slot model will stand on."""
-    run_training("codec", config, out, data, overrides or [], init, resume, device, threads)
+    run_training(
+        "codec", config, out, data, overrides or [], init, resume, device, threads, dry_run
+    )

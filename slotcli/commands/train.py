@@ -4,9 +4,11 @@ from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
     DataFolder,
+    DryRun,
     Init,
     Resume,
     RunFolder,
+    Seeds,
     run_training,
 )
 
@@ -20,6 +22,20 @@ def train(
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    seeds: Seeds = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a slot model on a trained codec."""
-    run_training("slot_model", config, out, data, overrides or [], init, resume, device, threads)
+    run_training(
+        "slot_model",
+        config,
+        out,
+        data,
+        overrides or [],
+        init,
+        resume,
+        device,
+        threads,
+        dry_run,
+        seeds,
+    )

@@ -12,6 +12,7 @@ from slotcli.codecs.vqvae import Vqvae
 from slotcli.data.datasets import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
+from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
 from slotcli.training.single_frames import draw_frames, psnr_alone
 
 _RESTART_EVERY = 100
@@ -27,13 +28,16 @@ class CodecTask:
         data: Dataset,
         held_out: UInt8[Tensor, "b 3 h w"],
         device: torch.device,
+        peers: Peers = ALONE,
     ) -> None:
         self.module = codec.to(device).to(memory_format=torch.channels_last)
         self.figures = ["codes_used", "psnr"]
+        self.judged_by = "psnr"
         self._options = spec.train
         self._data = data
         self._held_out = held_out
         self._device = device
+        self._peers = peers
         self._perceptual = lpips_vgg().to(device) if spec.train.perceptual_weight else None
         self._used = torch.zeros(spec.codec.num_codes, dtype=torch.bool, device=device)
         self.memory = {"used": self._used}
@@ -41,8 +45,8 @@ class CodecTask:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(draw_frames(self._data, self._options, step).to(self._device))
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(draw_frames(self._data, self._options, step, part).to(self._device))
         # A young codebook passes on brightness and little else, and the encoder settles for that;
         # an encoder that knows colours before it is quantised keeps them.
         quantise = step >= self._options.quantise_from * self._options.steps
@@ -53,15 +57,21 @@ class CodecTask:
         if self._perceptual is not None:
             perceptual = self._perceptual(output.frames, frames).mean()
             loss = loss + self._options.perceptual_weight * perceptual
-        used = output.codes.unique()
-        self._used[used] = True
+        here = torch.zeros_like(self._used)
+        here[output.codes.unique()] = True
+        used = self._peers.union(here)
+        self._used |= used
+        last = (part.index + 1) % (part.count // self._peers.size) == 0
         # Early on only: a code moved late would leave the decoder with a colour it never saw.
-        if (step + 1) % _RESTART_EVERY == 0:
+        if last and (step + 1) % _RESTART_EVERY == 0:
             if step < 0.75 * self._options.steps:
                 latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
-                self.module.restart_dead_codes(latents, self._used)
+                self.module.restart_dead_codes(self._peers.together(latents), self._used)
             self._used.zero_()
-        return loss, {"codes_used": float(len(used))}
+        return loss, {"codes_used": float(used.sum())}
 
     def evaluate(self) -> dict[str, float | None]:
         return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        return figures.get(self.judged_by)

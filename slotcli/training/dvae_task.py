@@ -12,6 +12,7 @@ from slotcli.codecs.dvae import Dvae
 from slotcli.data.datasets import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
+from slotcli.training.parallel import WHOLE, Part
 from slotcli.training.single_frames import draw_frames, psnr_alone
 
 
@@ -28,6 +29,7 @@ class DvaeTask:
     ) -> None:
         self.module = codec.to(device).to(memory_format=torch.channels_last)
         self.figures = ["temperature", "codes_used", "psnr"]
+        self.judged_by = "psnr"
         self.memory: dict[str, Tensor] = {}
         self._options = spec.train
         self._data = data
@@ -37,8 +39,8 @@ class DvaeTask:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(draw_frames(self._data, self._options, step).to(self._device))
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(draw_frames(self._data, self._options, step, part).to(self._device))
         tau = temperature(step, self._options.steps)
         output = self.module(frames, tau)
         used = len(output.tokens.unique())
@@ -48,6 +50,9 @@ class DvaeTask:
     def evaluate(self) -> dict[str, float | None]:
         """How close the codec comes with single codes, as it is used after training."""
         return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        return figures.get(self.judged_by)
 
 
 def temperature(

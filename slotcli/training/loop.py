@@ -1,6 +1,5 @@
 """The training loop: the same for a codec and for a slot model, which differ in their task."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,21 @@ from torch import Tensor, nn
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.errors import CannotCreateError, NumericError, Terminated, UsageError
+from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors
-from slotcli.training.interrupts import interrupts_deferred
+from slotcli.training.checkpoints import Checkpoints, Notice, put_aside
+from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
-from slotcli.training.state import complete_states, load_state, save_state
+from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
+from slotcli.training.recovery import SKIPS, go_back
+from slotcli.training.state import RunState
+from slotcli.training.update import update
 
+BEST = "best.safetensors"
 _LOG_EVERY = 50
+_CHECK_EVERY = 100
 
 # Step, number of steps, figures of the moment.
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -30,6 +35,8 @@ class Task(Protocol):
     """What is trained: a module, its loss at a step, and its figures on data held out."""
 
     figures: list[str]
+    judged_by: str
+    """The figure that `score` is made of, which is never the loss."""
     memory: dict[str, Tensor]
     """What the task carries from step to step besides its module; changed in place only."""
 
@@ -40,13 +47,21 @@ class Task(Protocol):
         """Adam's groups, each with its peak learning rate under `peak`."""
         ...
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one step, and figures of it worth logging."""
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a part of a step's batch, a mean over its rows, and figures worth logging."""
         ...
 
     def evaluate(self) -> dict[str, float | None]:
         """Figures of the module as it stands."""
         ...
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        """How good that is without labels, higher is better; None where it is not known."""
+        ...
+
+
+def ignored(text: str) -> None:
+    """A notice that nobody is to see."""
 
 
 def train(
@@ -57,96 +72,176 @@ def train(
     resume: bool,
     command: list[str],
     progress: Progress,
+    notice: Notice = ignored,
+    peers: Peers = ALONE,
 ) -> dict[str, float | None]:
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
-    `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors) and the state to
-    resume from. Ctrl-C or SIGTERM ends the step at hand, saves it, and goes on up. Raises
-    NumericError where the loss is not finite, CannotCreateError where `out` holds another run and
-    `resume` is off, and what `output_errors` raises.
+    `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors; best.safetensors of
+    the evaluation that scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
+    any of the peers ends the step at hand, saves it, and goes on up. A step whose loss or gradient
+    is not finite is skipped; after three in a row the run goes back to its last state with half
+    the learning rate. `notice` is told what went wrong.
+
+    Raises NumericError where a third return did not help, UsageError where the batch cannot be
+    divided, DataError where all states are damaged, CannotCreateError where `out` holds another
+    run and `resume` is off, and what `output_errors` raises.
     """
-    options = spec.train
-    module = task.module.train()
-    adam = torch.optim.Adam(task.parameter_groups(), lr=options.learning_rate)
-    average = Average(module, options.ema)
-    states = complete_states(out / "state")
-    if states and not resume:
-        raise CannotCreateError(
-            f"{out}: holds a run already.", "Use --resume auto, or another --out."
+    with stop_requests() as stop:
+        run = _Run(spec, task, out, command, progress, notice, peers, stop)
+        run.begin(resume=resume)
+        while not run.settle():
+            run.step()
+    return run.figures
+
+
+class _Run:
+    def __init__(
+        self,
+        spec: SlotModelSpec | CodecModelSpec,
+        task: Task,
+        out: Path,
+        command: list[str],
+        progress: Progress,
+        notice: Notice,
+        peers: Peers,
+        stop: StopRequests,
+    ) -> None:
+        self.figures: dict[str, float | None] = {}
+        self._spec, self._options, self._task, self._out = spec, spec.train, task, out
+        self._progress, self._notice, self._peers, self._stop = progress, notice, peers, stop
+        self._provenance = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "command": command,
+        }
+        self._parts = peers.parts(self._options.batch_size, self._options.accumulate)
+        module = task.module.train()
+        adam = torch.optim.Adam(task.parameter_groups(), lr=self._options.learning_rate)
+        self._state = RunState(module, Average(module, self._options.ema), adam, task.memory)
+        self._checkpoints = Checkpoints(
+            out / "state", self._options.keep_last, self._options.keep_every
         )
-    first = 0
-    if states:
-        first = load_state(states[-1], module, average, adam, task.memory)
-        if first >= options.steps:
-            raise UsageError(
-                f"{out}: was trained to step {first} already.", "Raise train.steps to go on."
+        self._log: RunLog | None = None
+
+    def begin(self, *, resume: bool) -> None:
+        """Restores the last sound state, or saves the first one, and opens the log."""
+        state, peers = self._state, self._peers
+        fresh = not self._checkpoints.complete()
+        if not fresh and not resume:
+            raise CannotCreateError(
+                f"{self._out}: holds a run already.", "Use --resume auto, or another --out."
             )
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second", *task.figures]
-    log = RunLog(out, columns, first)
-    figures: dict[str, float | None] = {}
-    parameters = [p for group in adam.param_groups for p in group["params"]]
-    clock, clocked = time.monotonic(), first
-    loss_sum, figure_sums = 0.0, dict[str, float]()
+        damaged = self._checkpoints.load_newest(state, self._notice)
+        if state.step > self._options.steps or (self._is_last() and state.since == 0):
+            raise UsageError(
+                f"{self._out}: was trained to step {state.step} already.",
+                "Raise train.steps to go on.",
+            )
+        peers.require_replicas(state.module, state.step)
+        if peers.first:
+            with output_errors(self._out):
+                self._out.mkdir(parents=True, exist_ok=True)
+            if fresh:  # for a run that goes wrong before its first evaluation
+                self._checkpoints.save(state, None)
+        self._go_on_from_here(damaged)
 
-    def save(step: int) -> None:
-        save_state(out / "state", step, module, average, adam, task.memory)
-        with average.applied():
-            provenance = {"version": __version__, "torch": torch.__version__, "command": command}
-            save_model(out / WEIGHTS, spec, module.state_dict(), step, provenance)
+    def settle(self) -> bool:
+        """All that is due between two steps; returns whether the last one was taken.
 
-    completed, whole = first, True
-    try:
-        for step in range(first, options.steps):
-            # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
-            torch.manual_seed(options.seed * 1_000_003 + step)
-            for group in adam.param_groups:
-                group["lr"] = learning_rate(options, group["peak"], step)
-            with interrupts_deferred():
-                whole = False
-                loss, extra = task.loss(step)
-                if not math.isfinite(loss.item()):
-                    raise NumericError(
-                        f"the loss is {loss.item()} at step {step}.", "Lower the learning rate."
-                    )
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, options.clip_norm or math.inf)
-                adam.step()
-                adam.zero_grad(set_to_none=True)
-                average.update()
-                completed, whole = step + 1, True
+        Raises KeyboardInterrupt or Terminated, everything saved, where any peer had a signal.
+        """
+        state, options, peers = self._state, self._options, self._peers
+        # A run that was stopped in an evaluation begins with it: nothing was logged since.
+        due = state.since > 0
+        evaluated = due and (self._is_last() or state.step % options.evaluate_every == 0)
+        score = None
+        if evaluated or (due and state.step % _LOG_EVERY == 0):
+            try:
+                if evaluated and peers.first:
+                    self.figures = self._evaluate()
+                    score = self._task.score(self.figures)
+                self._add_row(self.figures if evaluated else {})
+            except (KeyboardInterrupt, Terminated):
+                if not self._stop.first:
+                    raise
+        if state.step % _CHECK_EVERY == 0 or self._is_last():
+            peers.require_replicas(state.module, state.step)
+        stopped = peers.largest(self._stop.first)
+        kept = options.keep_every > 0 and state.step % options.keep_every == 0
+        if evaluated or (state.step != self._saved_at and (kept or stopped)):
+            if peers.first:
+                self._save(score)
+            self._saved_at = state.step
+            peers.wait()
+        if stopped:
+            raise stop_of(stopped)
+        return self._is_last()
 
-            done = completed
-            loss_sum += loss.item()
-            for name, value in extra.items():
-                figure_sums[name] = figure_sums.get(name, 0.0) + value
-            evaluated = done % options.evaluate_every == 0 or done == options.steps
-            if evaluated or done % _LOG_EVERY == 0:
-                count = done - clocked
-                rate = count / (time.monotonic() - clock)
-                row: dict[str, Any] = {
-                    "step": done,
-                    "loss": loss_sum / count,
-                    "gradient_norm": norm.item(),
-                    "learning_rate": adam.param_groups[0]["lr"],
-                    "steps_per_second": rate,
-                    **{name: value / count for name, value in figure_sums.items()},
-                }
-                if evaluated:
-                    with average.applied():
-                        module.eval()
-                        figures = task.evaluate()
-                        module.train()
-                    row |= figures
-                log.add(row)
-                progress(done, options.steps, row)
-                clock, clocked, loss_sum, figure_sums = time.monotonic(), done, 0.0, {}
-                if evaluated:
-                    save(done)
-    except (KeyboardInterrupt, Terminated):
-        # A second interrupt cuts a step in two: then the state before it is the one to go on from.
-        if whole:
-            save(completed)
-        raise
-    return figures
+    def step(self) -> None:
+        """Takes a step, and goes back where too many were skipped."""
+        state, options, peers = self._state, self._options, self._peers
+        for group in state.adam.param_groups:
+            group["lr"] = self._rate(group, state.step)
+        moved = update(state, self._task.loss, self._parts, peers, options.seed, options.clip_norm)
+        if not moved:
+            self._notice(
+                f"Step {state.step}: the loss or its gradient is not finite. Skipped, as "
+                f"{state.skipped} in all."
+            )
+        if state.skipped_in_a_row == SKIPS:
+            damaged = go_back(state, self._checkpoints, self._notice)
+            peers.require_replicas(state.module, state.step)
+            self._go_on_from_here(damaged)
+
+    def _go_on_from_here(self, damaged: list[Path]) -> None:
+        if self._peers.first:
+            put_aside(damaged)
+            columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second"]
+            columns += ["skipped", "rollbacks", *self._task.figures]
+            self._log = RunLog(self._out, columns, self._state.step)
+        self._saved_at = self._clocked = self._state.step
+        self._clock = time.monotonic()
+
+    def _evaluate(self) -> dict[str, float | None]:
+        module = self._state.module
+        with self._stop.at_once(), self._state.average.applied():
+            module.eval()
+            try:
+                return self._task.evaluate()
+            finally:
+                module.train()
+
+    def _add_row(self, figures: dict[str, float | None]) -> None:
+        state, now = self._state, time.monotonic()
+        steps = state.step - self._clocked
+        row: dict[str, Any] = {
+            "step": state.step,
+            "learning_rate": self._rate(state.adam.param_groups[0], state.step - 1),
+            "steps_per_second": steps / (now - self._clock) if steps else None,
+            "skipped": state.skipped,
+            "rollbacks": state.rollbacks,
+            **state.logged(),
+            **figures,
+        }
+        if self._log is not None:
+            self._log.add(row)
+            self._progress(state.step, self._options.steps, row)
+        self._clock, self._clocked = time.monotonic(), state.step
+
+    def _save(self, score: float | None) -> None:
+        state, best = self._state, self._checkpoints.best()
+        # The state last: a run that is killed in between takes these steps again.
+        with state.average.applied():
+            tensors = state.module.state_dict()
+            save_model(self._out / WEIGHTS, self._spec, tensors, state.step, self._provenance)
+            if score is not None and (best is None or score >= best[1]):
+                judged = self._provenance | {"best_by": self._task.judged_by, "score": score}
+                save_model(self._out / BEST, self._spec, tensors, state.step, judged)
+        self._checkpoints.save(state, score)
+
+    def _rate(self, group: dict[str, Any], step: int) -> float:
+        return learning_rate(self._options, group["peak"], step) / 2**self._state.rollbacks
+
+    def _is_last(self) -> bool:
+        return self._state.step == self._options.steps

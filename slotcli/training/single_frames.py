@@ -11,12 +11,15 @@ from slotcli.data.datasets import Dataset
 from slotcli.data.windows import draw_windows
 from slotcli.model import denormalise, normalise
 from slotcli.spec import OptimiserSpec
+from slotcli.training.parallel import WHOLE, Part
 
 _FRAMES = 8  # of those held out, through the codec at once
 
 
-def draw_frames(data: Dataset, options: OptimiserSpec, step: int) -> UInt8[Tensor, "b 3 h w"]:
-    """The batch of a step: frames of random clips, the same whenever it is asked."""
+def draw_frames(
+    data: Dataset, options: OptimiserSpec, step: int, part: Part = WHOLE
+) -> UInt8[Tensor, "b 3 h w"]:
+    """A part of the batch of a step: frames of random clips, the same whenever it is asked."""
     windows = draw_windows(
         data,
         seed=options.seed,
@@ -26,11 +29,12 @@ def draw_frames(data: Dataset, options: OptimiserSpec, step: int) -> UInt8[Tenso
         stride=1,
         flip=options.flip,
     )
-    frames = [data.clip(window.index, window.start, 1).frames for window in windows]
+    own = part.of(windows)
+    frames = [data.clip(window.index, window.start, 1).frames for window in own]
     return torch.cat(
         [
             frame.flip(-1) if window.flip else frame
-            for frame, window in zip(frames, windows, strict=True)
+            for frame, window in zip(frames, own, strict=True)
         ]
     )
 

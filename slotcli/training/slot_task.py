@@ -1,5 +1,6 @@
 """Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import colour_distortion
+from slotcli.training.parallel import WHOLE, Part
 from slotcli.types import ClipBatch
 
 _TARGET_BYTES = 2 << 30
@@ -46,6 +48,7 @@ class SlotTask:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         nudged = ["denoising", "colour_distortion"] if spec.train.coherence_weight else []
         self.figures = [*nudged, "slot_information", *_AUDITED, *_TRUE]
+        self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
         self.memory: dict[str, Tensor] = {}
         self._spec = spec
@@ -68,8 +71,8 @@ class SlotTask:
         ]
         return [group for group in groups if group["params"]]
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        windows = draw_windows(
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        batch = draw_windows(
             self._data,
             seed=self._options.seed,
             step=step,
@@ -78,6 +81,7 @@ class SlotTask:
             stride=self._options.clip_stride,
             flip=self._options.flip,
         )
+        windows = part.of(batch)
         frames = torch.stack([self._frames(window) for window in windows])
         normal = normalise(frames.to(self._device))
         track = self.module.encoder(normal)
@@ -113,13 +117,17 @@ class SlotTask:
                 scores[name] = float(np.mean(values)) if values else None
         return scores
 
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        degeneration = figures.get(self.judged_by)
+        return None if degeneration is None else -degeneration
+
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options
         clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
         return clip.frames.flip(-1) if window.flip else clip.frames
 
     def _targets(
-        self, windows: list[Window], frames: Float[Tensor, "b t 3 h w"]
+        self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]
     ) -> Shaped[Tensor, "frames *target"]:
         if self._spec.codec is None:
             return self.module.decoder.target(frames.flatten(0, 1))

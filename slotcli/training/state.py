@@ -4,86 +4,154 @@ No random state is kept: every step seeds its own from the run's seed and its nu
 is resumed draws what an undisturbed one would have drawn.
 """
 
+import json
 import os
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slotcli.checkpoint import load_strictly, read_tensors, write_tensors
+from slotcli.checkpoint import read_tensors, require_fit, write_tensors
 from slotcli.errors import DataError
+from slotcli.faults import may_fail
 from slotcli.tracks.writing import output_errors
 from slotcli.training.optimiser import Average
 
-_MARKER = "COMPLETE"
-_KEPT = 2
+MARKER = "COMPLETE"
+_COUNTS = ("step", "updates", "skipped", "skipped_in_a_row", "rollbacks", "since", "counted")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_NO_STATE = "Choose another --out, or the definition and the slotcli that the run began with."
 
 
-def save_state(
-    folder: Path,
-    step: int,
-    module: nn.Module,
-    average: Average,
-    adam: torch.optim.Adam,
-    memory: dict[str, Tensor],
-) -> None:
-    """Writes state/step-N beside the earlier ones, complete or not at all; keeps the last two."""
-    final = folder / f"step-{step:08d}"
-    partial = folder / f".{final.name}.part"
-    shutil.rmtree(partial, ignore_errors=True)
-    with output_errors(final):
-        partial.mkdir(parents=True)
-        facts = {"step": step, "updates": average.updates}
-        write_tensors(partial / "weights.safetensors", module.state_dict(), facts)
-        write_tensors(partial / "average.safetensors", average.shadow, {})
-        write_tensors(partial / "adam.safetensors", _moments(module, adam), {})
-        write_tensors(partial / "task.safetensors", memory, {})
-        (partial / _MARKER).touch()
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-    for old in complete_states(folder)[:-_KEPT]:
-        shutil.rmtree(old)
+@dataclass
+class RunState:
+    """Everything that a step changes: tensors, counts, and figures that are not logged yet.
+
+    Since the last row of the log `since` steps were taken; `sums` are of the `counted` ones of
+    them, which were not skipped.
+    """
+
+    module: nn.Module
+    average: Average
+    adam: torch.optim.Adam
+    memory: dict[str, Tensor]
+    step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    since: int = 0
+    counted: int = 0
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+
+    def logged(self) -> dict[str, float | None]:
+        """The means of the figures since the last row, from which on they are summed anew.
+
+        Null where every step was skipped.
+        """
+        sums = self.sums or {"loss": None}
+        means = {name: None if s is None else s / self.counted for name, s in sums.items()}
+        self.since, self.counted, self.sums = 0, 0, {}
+        return means
 
 
-def complete_states(folder: Path) -> list[Path]:
-    """State folders that were written to their end, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{_MARKER}"))
+def save_state(path: Path, state: RunState, score: float | None) -> None:
+    """Writes a state folder, complete or not at all, in place of one of that name.
 
-
-def load_state(
-    path: Path,
-    module: nn.Module,
-    average: Average,
-    adam: torch.optim.Adam,
-    memory: dict[str, Tensor],
-) -> int:
-    """Restores a run from a state folder; returns the step it was saved at. Raises DataError."""
-    weights, facts = read_tensors(path / "weights.safetensors")
-    load_strictly(module, weights, str(path))
-    shadow, _ = read_tensors(path / "average.safetensors")
-    kept, _ = read_tensors(path / "task.safetensors")
-    if shadow.keys() != average.shadow.keys() or kept.keys() != memory.keys():
-        raise DataError(f"{path}: belongs to another model.", "Choose another --out.")
-    for name, tensor in shadow.items():
-        average.shadow[name].copy_(tensor)
-    for name, tensor in kept.items():
-        memory[name].copy_(tensor)
-    average.updates = int(facts["updates"])
-    moments, _ = read_tensors(path / "adam.safetensors")
-    for name, parameter in module.named_parameters():
-        if f"{name}/exp_avg" in moments:
-            adam.state[parameter] = {
-                "step": moments[f"{name}/step"],  # Adam counts on the CPU, wherever it works
-                "exp_avg": moments[f"{name}/exp_avg"].to(parameter.device),
-                "exp_avg_sq": moments[f"{name}/exp_avg_sq"].to(parameter.device),
-            }
-    return int(facts["step"])
-
-
-def _moments(module: nn.Module, adam: torch.optim.Adam) -> dict[str, Tensor]:
-    return {
-        f"{name}/{key}": value
-        for name, parameter in module.named_parameters()
-        for key, value in adam.state.get(parameter, {}).items()
+    `score` says how good the weights are, higher is better, where that is known. Raises what
+    `output_errors` does.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    facts = {
+        "step": state.step,
+        "updates": state.average.updates,
+        "skipped": state.skipped,
+        "skipped_in_a_row": state.skipped_in_a_row,
+        "rollbacks": state.rollbacks,
+        "since": state.since,
+        "counted": state.counted,
+        "sums": state.sums,
+        "moments": [name for name, _ in _with_moments(state)],
     }
+    shutil.rmtree(partial, ignore_errors=True)
+    with output_errors(path):
+        partial.mkdir(parents=True)
+        moments = {
+            f"{name}/{key}": state.adam.state[parameter][key]
+            for name, parameter in _with_moments(state)
+            for key in _MOMENTS
+        }
+        same = {"step": state.step}
+        for name, tensors, said in (
+            ("weights", state.module.state_dict(), facts),
+            ("average", state.average.shadow, same),
+            ("adam", moments, same),
+            ("task", state.memory, same),
+        ):
+            may_fail("save")
+            write_tensors(partial / f"{name}.safetensors", tensors, said)
+        (partial / MARKER).write_text(json.dumps({"score": score}) + "\n")
+        may_fail("save")
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+
+
+def load_state(path: Path, state: RunState) -> None:
+    """Restores a run from a state folder. Raises DataError, and then has changed nothing."""
+    weights, facts = read_tensors(path / "weights.safetensors")
+    counts = {name: _count(facts, name, path) for name in _COUNTS}
+    read = {"weights": weights}
+    for name in ("average", "adam", "task"):
+        read[name], own = read_tensors(path / f"{name}.safetensors")
+        if own.get("step") != counts["step"]:
+            raise DataError(f"{path}: {name} is of another step than the weights.", _NO_STATE)
+    sums = facts.get("sums")
+    if not isinstance(sums, dict) or not all(isinstance(v, float) for v in sums.values()):
+        raise DataError(f"{path}: its sums are no numbers.", _NO_STATE)
+    trained = dict(state.module.named_parameters())
+    moved = facts.get("moments")
+    if not isinstance(moved, list) or not all(name in trained for name in map(str, moved)):
+        raise DataError(f"{path}: which moments it has is not said.", _NO_STATE)
+    moments = {
+        f"{name}/{key}": torch.zeros(()) if key == "step" else trained[name]
+        for name in map(str, moved)
+        for key in _MOMENTS
+    }
+    wanted = {
+        "weights": state.module.state_dict(),
+        "average": state.average.shadow,
+        "adam": moments,
+        "task": state.memory,
+    }
+    for name, tensors in wanted.items():
+        require_fit(tensors, read[name], f"{path}: {name}")
+
+    state.module.load_state_dict(weights)
+    for name in ("average", "task"):
+        for key, tensor in wanted[name].items():
+            tensor.copy_(read[name][key])
+    state.adam.state.clear()
+    for name in map(str, moved):
+        parameter = trained[name]
+        step, *rest = (read["adam"][f"{name}/{key}"] for key in _MOMENTS)
+        # Adam counts on the CPU, wherever it works.
+        on_device = dict(zip(_MOMENTS[1:], (m.to(parameter.device) for m in rest), strict=True))
+        state.adam.state[parameter] = {"step": step, **on_device}
+    state.sums = dict(sums)
+    state.average.updates = counts.pop("updates")
+    for name, value in counts.items():
+        setattr(state, name, value)
+
+
+def _with_moments(state: RunState) -> list[tuple[str, nn.Parameter]]:
+    named = state.module.named_parameters()
+    return [(name, parameter) for name, parameter in named if state.adam.state.get(parameter)]
+
+
+def _count(facts: dict[str, Any], name: str, path: Path) -> int:
+    value = facts.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise DataError(f"{path}: {name} is no number of times.", _NO_STATE)
+    return value

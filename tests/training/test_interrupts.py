@@ -3,37 +3,45 @@ import signal
 import pytest
 
 from slotcli.errors import Terminated
-from slotcli.training.interrupts import interrupts_deferred
+from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-def interrupt(signals: tuple[int, ...], done: list[str]) -> None:
-    with interrupts_deferred():
-        for number in signals:
+@pytest.fixture
+def usual():
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+def test_a_first_signal_waits_to_be_asked_for(usual) -> None:
+    for number in SIGNALS:
+        with stop_requests() as stop:
+            assert stop.first == 0
             signal.raise_signal(number)
-        done.append("the rest")
+            assert stop.first == number
+    assert [signal.getsignal(number) for number in SIGNALS] == usual
 
 
-@pytest.mark.parametrize(
-    ("signals", "wanted", "raised"),
-    [
-        ((signal.SIGINT,), ["the rest"], KeyboardInterrupt),
-        ((signal.SIGTERM,), ["the rest"], Terminated),
-        ((signal.SIGINT, signal.SIGINT), [], KeyboardInterrupt),
-        ((signal.SIGINT, signal.SIGTERM), [], Terminated),
-    ],
-)
-def test_the_first_signal_waits_for_the_end_and_the_second_does_not(
-    signals: tuple[int, ...], wanted: list[str], raised: type[BaseException]
-) -> None:
-    usual = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    done: list[str] = []
-    with pytest.raises(raised):
-        interrupt(signals, done)
-    assert done == wanted
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == usual
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_second_one_does_not(usual, second: signal.Signals) -> None:
+    def twice(stop: StopRequests) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(second)
+
+    raised = KeyboardInterrupt if second == signal.SIGINT else Terminated
+    with pytest.raises(raised), stop_requests() as stop:
+        twice(stop)
+    assert stop.first == signal.SIGTERM
+    assert [signal.getsignal(number) for number in SIGNALS] == usual
 
 
-def test_without_a_signal_nothing_happens() -> None:
-    done: list[str] = []
-    interrupt((), done)
-    assert done == ["the rest"]
+def test_at_once_where_that_is_asked_for() -> None:
+    with stop_requests() as stop:
+        with pytest.raises(Terminated), stop.at_once():
+            signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(Terminated), stop.at_once():
+            pytest.fail("an earlier one was forgotten")
+
+
+def test_only_ctrl_c_is_a_keyboard_interrupt() -> None:
+    assert [type(stop_of(n)) for n in SIGNALS] == [KeyboardInterrupt, Terminated, Terminated]

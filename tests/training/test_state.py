@@ -1,14 +1,17 @@
-"""A run's state comes back as it was, and only if it was written to its end."""
+"""A run's state comes back as it was, or not at all."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from slotcli.checkpoint import read_tensors, write_tensors
 from slotcli.errors import CannotCreateError, DataError
 from slotcli.training.optimiser import Average
-from slotcli.training.state import complete_states, load_state, save_state
+from slotcli.training.state import RunState, load_state, save_state
 
 
 class Run:
@@ -16,93 +19,164 @@ class Run:
 
     def __init__(self, steps: int, width: int = 3) -> None:
         torch.manual_seed(0)
-        self.module = nn.Sequential(nn.Conv2d(3, width, 3), nn.GroupNorm(1, width))
-        self.module.to(memory_format=torch.channels_last)
-        self.adam = torch.optim.Adam(self.module.parameters(), lr=0.1)
-        self.average = Average(self.module, 0.9)
-        self.memory = {"used": torch.zeros(4, dtype=torch.bool)}
-        for step in range(steps):
-            self.step(step)
+        module = nn.Sequential(nn.Conv2d(3, width, 3), nn.GroupNorm(1, width))
+        module.to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(module.parameters(), lr=0.1)
+        memory = {"used": torch.zeros(4, dtype=torch.bool)}
+        self.state = RunState(module, Average(module, 0.9), adam, memory)
+        for _ in range(steps):
+            self.step()
 
-    def step(self, step: int) -> None:
-        torch.manual_seed(step)
-        self.module(torch.randn(2, 3, 8, 8)).square().mul(torch.rand(6, 6)).mean().backward()
-        self.adam.step()
-        self.adam.zero_grad()
-        self.average.update()
-        self.memory["used"][step % 4] = True
+    def step(self) -> None:
+        state = self.state
+        torch.manual_seed(state.step)
+        state.module(torch.randn(2, 3, 8, 8)).square().mul(torch.rand(6, 6)).mean().backward()
+        state.adam.step()
+        state.adam.zero_grad()
+        state.average.update()
+        state.memory["used"][state.step % 4] = True
+        state.step += 1
+        state.since += 1
+        state.counted += 1
+        state.sums["loss"] = state.sums.get("loss", 0.0) + 1 / 3
 
-    def save(self, folder: Path, step: int) -> None:
-        save_state(folder, step, self.module, self.average, self.adam, self.memory)
+    def save(self, path: Path) -> None:
+        save_state(path, self.state, None)
 
-    def load(self, path: Path) -> int:
-        return load_state(path, self.module, self.average, self.adam, self.memory)
+    def load(self, path: Path) -> None:
+        load_state(path, self.state)
+
+    def everything(self) -> dict[str, object]:
+        """What a state is, as plain values."""
+        state = self.state
+        adam = {
+            name: {key: value.tolist() for key, value in state.adam.state.get(p, {}).items()}
+            for name, p in state.module.named_parameters()
+        }
+        tensors = (state.module.state_dict(), state.average.shadow, state.memory)
+        lists = [{name: t.tolist() for name, t in own.items()} for own in tensors]
+        counts = (state.step, state.skipped, state.skipped_in_a_row, state.rollbacks)
+        more = (state.average.updates, state.since, state.counted, dict(state.sums))
+        return {"adam": adam, "tensors": lists, "counts": counts + more}
 
 
 def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     undisturbed = Run(3)
-    undisturbed.save(tmp_path, 3)
+    undisturbed.state.skipped, undisturbed.state.rollbacks = 5, 1
+    undisturbed.save(tmp_path / "at")
     resumed = Run(0)
-    assert resumed.load(complete_states(tmp_path)[-1]) == 3
-    for step in range(3, 6):
-        undisturbed.step(step)
-        resumed.step(step)
-    assert resumed.average.updates == undisturbed.average.updates == 6
-    assert torch.equal(resumed.memory["used"], undisturbed.memory["used"])
-    for name, parameter in undisturbed.module.named_parameters():
-        assert torch.equal(resumed.module.get_parameter(name), parameter)
-        assert torch.equal(resumed.average.shadow[name], undisturbed.average.shadow[name])
-    undisturbed.save(tmp_path / "a", 6)
-    resumed.save(tmp_path / "b", 6)
-    for path in sorted((tmp_path / "a" / "step-00000006").iterdir()):
-        assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
+    resumed.load(tmp_path / "at")
+    assert resumed.everything() == undisturbed.everything()
+    for _ in range(3):
+        undisturbed.step()
+        resumed.step()
+    assert resumed.everything() == undisturbed.everything()
+    undisturbed.save(tmp_path / "a")
+    resumed.save(tmp_path / "b")
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_state_before_the_first_step(tmp_path: Path) -> None:
-    Run(0).save(tmp_path, 0)
-    assert Run(2).load(complete_states(tmp_path)[0]) == 0
+def test_a_state_before_the_first_step_is_one_to_go_back_to(tmp_path: Path) -> None:
+    Run(0).save(tmp_path / "start")
+    run = Run(2)
+    run.load(tmp_path / "start")
+    assert run.everything() == Run(0).everything()
 
 
-def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
-    run = Run(1)
-    for step in (9, 10, 100, 1000):
-        run.save(tmp_path, step)
-    assert [path.name for path in complete_states(tmp_path)] == ["step-00000100", "step-00001000"]
-    assert len(list(tmp_path.iterdir())) == 2
+def test_figures_are_summed_until_they_are_logged() -> None:
+    run = Run(4)
+    assert run.state.logged() == {"loss": pytest.approx(1 / 3)}
+    assert (run.state.since, run.state.counted, run.state.sums) == (0, 0, {})
+    assert run.state.logged() == {"loss": None}
 
 
-def test_a_state_without_its_marker_is_none(tmp_path: Path) -> None:
-    run = Run(1)
-    run.save(tmp_path, 1)
-    run.save(tmp_path, 2)
-    (tmp_path / "step-00000002" / "COMPLETE").unlink()
-    (tmp_path / ".step-00000003.part").mkdir()
-    assert [path.name for path in complete_states(tmp_path)] == ["step-00000001"]
-    run.save(tmp_path, 2)
-    run.save(tmp_path, 3)
-    assert [path.name for path in complete_states(tmp_path)] == ["step-00000002", "step-00000003"]
+def rewrite(name: str, change: Callable[[dict[str, torch.Tensor], dict], None]) -> Callable:
+    """A sound file, with a digest of its own, that does not belong there."""
+
+    def damage(folder: Path) -> None:
+        path = folder / f"{name}.safetensors"
+        tensors, facts = read_tensors(path)
+        change(tensors, facts)
+        write_tensors(path, tensors, facts)
+
+    return damage
 
 
-def test_no_state_where_there_is_no_folder(tmp_path: Path) -> None:
-    assert complete_states(tmp_path / "nowhere") == []
+def flip_a_bit(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / f"{name}.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+    return damage
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+
+    return damage
+
+
+FILES = ("weights", "average", "adam", "task")
+DAMAGES = {
+    **{f"a bit of {name}": flip_a_bit(name) for name in FILES},
+    **{f"the end of {name}": cut(name) for name in FILES},
+    "no file": lambda folder: (folder / "task.safetensors").unlink(),
+    "no step": rewrite("weights", lambda _, facts: facts.pop("step")),
+    "a step that is no integer": rewrite("weights", lambda _, facts: facts.update(step="3")),
+    "a step that is true": rewrite("weights", lambda _, facts: facts.update(step=True)),
+    "updates below 0": rewrite("weights", lambda _, facts: facts.update(updates=-1)),
+    "moments unsaid": rewrite("weights", lambda _, facts: facts.pop("moments")),
+    "moments of what is not there": rewrite("weights", lambda _, f: f.update(moments=["0.bias2"])),
+    "sums that are text": rewrite("weights", lambda _, facts: facts.update(sums={"loss": "1"})),
+    "a moment missing": rewrite("adam", lambda tensors, _: tensors.pop("0.bias/exp_avg_sq")),
+    "a moment of another shape": rewrite(
+        "adam", lambda tensors, _: tensors.update({"0.bias/exp_avg": torch.zeros(2)})
+    ),
+    "moments of another step": rewrite("adam", lambda _, facts: facts.update(step=2)),
+    "a weight missing": rewrite("weights", lambda tensors, _: tensors.pop("0.bias")),
+    "an average of another shape": rewrite(
+        "average", lambda tensors, _: tensors.update({"0.bias": torch.zeros(2)})
+    ),
+    "memory missing": rewrite("task", lambda tensors, _: tensors.pop("used")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_state_is_refused_and_changes_nothing(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    Run(3).save(tmp_path / "at")
+    damage(tmp_path / "at")
+    run = Run(2)
+    before = run.everything()
+    with pytest.raises(DataError):
+        run.load(tmp_path / "at")
+    assert run.everything() == before
 
 
 def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    Run(1, width=5).save(tmp_path, 1)
+    Run(1, width=5).save(tmp_path / "at")
     with pytest.raises(DataError):
-        Run(0).load(complete_states(tmp_path)[0])
+        Run(0).load(tmp_path / "at")
 
 
-@pytest.mark.parametrize("name", ["weights", "average", "adam", "task"])
-def test_a_damaged_state_is_refused(tmp_path: Path, name: str) -> None:
-    Run(1).save(tmp_path, 1)
-    path = complete_states(tmp_path)[0] / f"{name}.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=name):
-        Run(0).load(path.parent)
+def test_a_state_takes_the_place_of_one_of_its_name(tmp_path: Path) -> None:
+    Run(1).save(tmp_path / "at")
+    (tmp_path / ".at.part").mkdir()  # of a process that was killed
+    Run(2).save(tmp_path / "at")
+    assert [path.name for path in tmp_path.iterdir()] == ["at"]
+    assert json.loads((tmp_path / "at" / "COMPLETE").read_text()) == {"score": None}
+    run = Run(0)
+    run.load(tmp_path / "at")
+    assert run.everything() == Run(2).everything()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotCreateError):
-        Run(1).save(tmp_path / "file" / "state", 1)
+        Run(1).save(tmp_path / "file" / "state")

@@ -1,0 +1,99 @@
+"""Which states of a run are on disk, which of them are kept, and which one a run goes on from."""
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from slotcli.errors import DataError
+from slotcli.tracks.writing import output_errors
+from slotcli.training.state import MARKER, RunState, load_state, save_state
+
+_NAME = re.compile(r"step-(\d{8,})")
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The states of one run: the last `keep_last`, every `keep_every`-th step's, and the best.
+
+    A `keep_every` of 0 keeps none for its number.
+    """
+
+    folder: Path
+    keep_last: int
+    keep_every: int
+
+    def complete(self) -> list[Path]:
+        """State folders that were written to their end, oldest first."""
+        found = [
+            p.parent for p in self.folder.glob(f"*/{MARKER}") if _NAME.fullmatch(p.parent.name)
+        ]
+        return sorted(found, key=_step)
+
+    def best(self) -> tuple[Path, float] | None:
+        """The state of the highest score, the later of equals; None where no score is known."""
+        scored = [(path, s) for path in self.complete() if (s := _score(path)) is not None]
+        return max(scored, key=lambda pair: (pair[1], _step(pair[0])), default=None)
+
+    def save(self, state: RunState, score: float | None) -> None:
+        """Writes a state, and removes those that are not to be kept. Raises as `save_state`."""
+        save_state(self.folder / f"step-{state.step:08d}", state, score)
+        states = self.complete()
+        best = self.best()
+        for path in states[: -self.keep_last]:
+            regular = self.keep_every and _step(path) and _step(path) % self.keep_every == 0
+            if not regular and (best is None or path != best[0]):
+                (path / MARKER).unlink()  # first, or half of it would pass for a state
+                shutil.rmtree(path)
+
+    def load_newest(self, state: RunState, notice: Notice) -> list[Path]:
+        """Restores the newest state that is sound; returns the newer ones, which are not.
+
+        Each of those is said. Raises the first one's DataError where none is sound.
+        """
+        failures: list[tuple[Path, DataError]] = []
+        for path in reversed(self.complete()):
+            try:
+                load_state(path, state)
+            except DataError as error:
+                failures.append((path, error))
+                continue
+            for damaged, why in failures:
+                notice(
+                    f"{why.what} The state {damaged.name} is left out: going on from {path.name}."
+                )
+            return [damaged for damaged, _ in failures]
+        if failures:
+            raise failures[0][1]
+        return []
+
+
+def put_aside(states: list[Path]) -> None:
+    """Renames states that are damaged, so that saving the same step again removes none of them."""
+    for path in states:
+        aside = path.with_name(f"{path.name}.damaged")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = path.with_name(f"{path.name}.damaged-{number}")
+        with output_errors(path):
+            os.rename(path, aside)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _score(path: Path) -> float | None:
+    try:
+        facts: object = json.loads((path / MARKER).read_text())
+    except (OSError, ValueError):  # as good as unknown: whether a state is sound its files say
+        return None
+    score = cast(dict[str, Any], facts).get("score") if isinstance(facts, dict) else None
+    return float(score) if isinstance(score, int | float) and math.isfinite(score) else None

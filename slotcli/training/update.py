@@ -1,0 +1,61 @@
+"""One update of the weights: a batch in its parts, gradients averaged, Adam, the moving average."""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from slotcli.faults import may_fail
+from slotcli.training.global_draws import DrawnForTheBatch
+from slotcli.training.parallel import Part, Peers
+from slotcli.training.state import RunState
+
+Loss = Callable[[int, Part], tuple[Tensor, dict[str, float]]]
+
+
+def update(
+    state: RunState,
+    loss: Loss,
+    parts: list[Part],
+    peers: Peers,
+    seed: int,
+    clip_norm: float | None,
+) -> bool:
+    """Takes a step, and adds its figures to the state's sums, the same on every process.
+
+    Where the loss or the norm of its gradient is not finite, the weights stay as they are, which is
+    counted; returns whether they moved.
+    """
+    parameters = [p for group in state.adam.param_groups for p in group["params"]]
+    bad = may_fail("step") == "nan"
+    figures: dict[str, float] = {}
+    for part in parts:
+        # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
+        torch.manual_seed(seed * 1_000_003 + state.step)
+        with DrawnForTheBatch(part) if part.count > 1 else nullcontext():
+            value, extra = loss(state.step, part)
+        value = value * math.nan if bad else value
+        (value / len(parts)).backward()
+        for name, figure in {"loss": value.item(), **extra}.items():
+            figures[name] = figures.get(name, 0.0) + figure / len(parts)
+    peers.average_gradients(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+    means = dict(zip(figures, peers.mean(list(figures.values())), strict=True))
+    means["gradient_norm"] = norm.item()
+    moved = math.isfinite(means["loss"]) and math.isfinite(means["gradient_norm"])
+    if moved:
+        state.adam.step()
+        state.average.update()
+        state.skipped_in_a_row = 0
+        state.counted += 1
+        for name, mean in means.items():
+            state.sums[name] = state.sums.get(name, 0.0) + mean
+    else:
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+    state.adam.zero_grad(set_to_none=True)
+    state.step += 1
+    state.since += 1
+    return moved
