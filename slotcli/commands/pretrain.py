@@ -8,6 +8,7 @@ from slotcli.commands.training import (
     Init,
     Resume,
     RunFolder,
+    Tensorboard,
     run_training,
 )
 
@@ -22,8 +23,19 @@ def pretrain(
     device: Device = "auto",
     threads: Threads = None,
     dry_run: DryRun = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train a codec (VQ-VAE) that a slot model will stand on."""
     run_training(
-        "codec", config, out, data, overrides or [], init, resume, device, threads, dry_run
+        "codec",
+        config,
+        out,
+        data,
+        overrides or [],
+        init,
+        resume,
+        device,
+        threads,
+        dry_run,
+        tensorboard,
     )

@@ -9,6 +9,7 @@ from slotcli.commands.training import (
     Resume,
     RunFolder,
     Seeds,
+    Tensorboard,
     run_training,
 )
 
@@ -24,6 +25,7 @@ def train(
     threads: Threads = None,
     seeds: Seeds = None,
     dry_run: DryRun = False,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train a slot model on a trained codec."""
     run_training(
@@ -37,5 +39,6 @@ def train(
         device,
         threads,
         dry_run,
+        tensorboard,
         seeds,
     )

@@ -33,6 +33,9 @@ Resume = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what it would take: weights, memory, steps, data.")
 ]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log for TensorBoard too (the extra log).")
+]
 Seeds = Annotated[
     str | None,
     typer.Option(help="Train these one after another, as 0,1,2, and choose one without labels."),
@@ -50,6 +53,7 @@ def run_training(
     device_name: str,
     threads: int | None,
     dry_run: bool,
+    tensorboard: bool,
     seeds: str | None = None,
 ) -> None:
     listed = None if seeds is None else _listed(seeds)
@@ -72,12 +76,12 @@ def run_training(
         if dry_run:
             _forecast(spec, init, peers)
         elif listed is None:
-            _train(spec, out, init, resume, peers)
+            _train(spec, out, init, resume, tensorboard, peers)
         else:
             of_seeds = [
                 load_definition(definition, (*overrides, f"train.seed={n}")) for n in listed
             ]
-            _train_seeds(of_seeds, out, init, resume, peers)
+            _train_seeds(of_seeds, out, init, resume, tensorboard, peers)
 
 
 def _train(
@@ -85,6 +89,7 @@ def _train(
     out: Path,
     init: str | None,
     resume: str,
+    tensorboard: bool,
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
@@ -116,6 +121,7 @@ def _train(
             progress=progress,
             notice=console.warn if peers.first else ignored,
             peers=peers,
+            tensorboard=tensorboard,
         )
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
 
@@ -125,9 +131,11 @@ def _train_seeds(
     out: Path,
     init: str | None,
     resume: str,
+    tensorboard: bool,
     peers: "Peers",
 ) -> None:
     """One after the other; a seed that ends in numbers that are not finite ends alone."""
+    from slotcli.training.learning_curves import MAX_DEGENERATION
     from slotcli.training.seeds import SeedRun, finished, seed_folder, write_choice
 
     runs: list[SeedRun] = []
@@ -138,7 +146,7 @@ def _train_seeds(
         if done is None:
             console.note(f"Seed {seed}:")
             try:
-                _train(spec, out / seed_folder(seed), init, resume, peers)
+                _train(spec, out / seed_folder(seed), init, resume, tensorboard, peers)
             except NumericError as error:
                 runs.append(SeedRun(seed, seed_folder(seed), {}, error.what))
                 if peers.first:
@@ -152,7 +160,8 @@ def _train_seeds(
     chosen = write_choice(out, runs)
     for run in runs:
         told = "not known" if run.degeneration is None else f"{run.degeneration:.3f}"
-        console.result(f"seed {run.seed}: degeneration {told}")
+        fails = run.degeneration is not None and run.degeneration >= MAX_DEGENERATION
+        console.result(f"seed {run.seed}: degeneration {told}{' (fails the audit)' * fails}")
     if chosen is None:
         console.warn("No seed's degeneration is known, so none is chosen: the log has why.")
         return

@@ -1,5 +1,6 @@
 """Training a VQ-VAE: reconstruction, a perceptual term, quantisation. Paper, appendix D.4."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,6 +73,9 @@ class CodecTask:
 
     def evaluate(self) -> dict[str, float | None]:
         return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+
+    def draw(self, path: Path) -> None:
+        """Nothing: a codec has no masks."""
 
     def score(self, figures: dict[str, float | None]) -> float | None:
         return figures.get(self.judged_by)

@@ -1,6 +1,7 @@
 """Training a dVAE: reconstruction from Gumbel-softmax mixtures that harden. Singh et al. 2021."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +51,9 @@ class DvaeTask:
     def evaluate(self) -> dict[str, float | None]:
         """How close the codec comes with single codes, as it is used after training."""
         return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+
+    def draw(self, path: Path) -> None:
+        """Nothing: a codec has no masks."""
 
     def score(self, figures: dict[str, float | None]) -> float | None:
         return figures.get(self.judged_by)

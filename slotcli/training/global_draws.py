@@ -34,9 +34,9 @@ _LEFT_ALONE = {
 class DrawnForTheBatch(TorchDispatchMode):
     """Within it, what is drawn at random is drawn for the whole batch, and a part's rows taken.
 
-    Rows are the first dimension of all that is drawn. Exact where a part has two rows or more: of a
-    single one, how a batch would lie in memory cannot be told. On a GPU attention draws its own
-    dropout. Raises NotImplementedError for a way of drawing that is not known here.
+    Rows are the first dimension of all that is drawn without a generator. Exact where a part has
+    two rows or more: of a single one, how a batch would lie in memory cannot be told. On a GPU
+    attention draws its own dropout. Raises NotImplementedError for a way of drawing that is not known here.
     """
 
     def __init__(self, part: Part) -> None:
@@ -47,7 +47,9 @@ class DrawnForTheBatch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded not in func.tags or func in _LEFT_ALONE:
+        drawn = torch.Tag.nondeterministic_seeded in func.tags and func not in _LEFT_ALONE
+        # What has a generator of its own is no draw of the step's: scenes are rendered with one.
+        if not drawn or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         if func in _IN_PLACE:
             drawn = func(self._whole(args[0]), *args[1:], **kwargs)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.errors import CannotCreateError, Terminated, UsageError
+from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors
 from slotcli.training.checkpoints import Checkpoints, Notice, put_aside
@@ -19,6 +20,7 @@ from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
 from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
 from slotcli.training.recovery import SKIPS, go_back
+from slotcli.training.run_facts import write_run_facts
 from slotcli.training.state import RunState
 from slotcli.training.update import update
 
@@ -55,6 +57,10 @@ class Task(Protocol):
         """Figures of the module as it stands."""
         ...
 
+    def draw(self, path: Path) -> None:
+        """A picture of what the module makes of held-out data, where there is one to be made."""
+        ...
+
     def score(self, figures: dict[str, float | None]) -> float | None:
         """How good that is without labels, higher is better; None where it is not known."""
         ...
@@ -74,11 +80,13 @@ def train(
     progress: Progress,
     notice: Notice = ignored,
     peers: Peers = ALONE,
+    tensorboard: bool = False,
 ) -> dict[str, float | None]:
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
-    `out` gets log.jsonl, log.csv, the averaged weights (weights.safetensors; best.safetensors of
-    the evaluation that scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
+    `out` gets the definition and who started it, the log with its curves and a picture of each
+    evaluation, the averaged weights (weights.safetensors; best.safetensors of the evaluation that
+    scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
     any of the peers ends the step at hand, saves it, and goes on up. A step whose loss or gradient
     is not finite is skipped; after three in a row the run goes back to its last state with half
     the learning rate. `notice` is told what went wrong.
@@ -88,7 +96,7 @@ def train(
     run and `resume` is off, and what `output_errors` raises.
     """
     with stop_requests() as stop:
-        run = _Run(spec, task, out, command, progress, notice, peers, stop)
+        run = _Run(spec, task, out, command, progress, notice, peers, stop, tensorboard)
         run.begin(resume=resume)
         while not run.settle():
             run.step()
@@ -106,10 +114,12 @@ class _Run:
         notice: Notice,
         peers: Peers,
         stop: StopRequests,
+        tensorboard: bool,
     ) -> None:
         self.figures: dict[str, float | None] = {}
         self._spec, self._options, self._task, self._out = spec, spec.train, task, out
         self._progress, self._notice, self._peers, self._stop = progress, notice, peers, stop
+        self._tensorboard, self._command = tensorboard, command
         self._provenance = {
             "version": __version__,
             "torch": torch.__version__,
@@ -142,9 +152,11 @@ class _Run:
         if peers.first:
             with output_errors(self._out):
                 self._out.mkdir(parents=True, exist_ok=True)
+        self._go_on_from_here(damaged)
+        if peers.first:
+            write_run_facts(self._out, self._spec, self._command, state.step)
             if fresh:  # for a run that goes wrong before its first evaluation
                 self._checkpoints.save(state, None)
-        self._go_on_from_here(damaged)
 
     def settle(self) -> bool:
         """All that is due between two steps; returns whether the last one was taken.
@@ -162,6 +174,8 @@ class _Run:
                     self.figures = self._evaluate()
                     score = self._task.score(self.figures)
                 self._add_row(self.figures if evaluated else {})
+                if evaluated and self._log is not None:
+                    self._log.draw()
             except (KeyboardInterrupt, Terminated):
                 if not self._stop.first:
                     raise
@@ -199,7 +213,7 @@ class _Run:
             put_aside(damaged)
             columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second"]
             columns += ["skipped", "rollbacks", *self._task.figures]
-            self._log = RunLog(self._out, columns, self._state.step)
+            self._log = RunLog(self._out, columns, self._state.step, tensorboard=self._tensorboard)
         self._saved_at = self._clocked = self._state.step
         self._clock = time.monotonic()
 
@@ -208,6 +222,7 @@ class _Run:
         with self._stop.at_once(), self._state.average.applied():
             module.eval()
             try:
+                self._task.draw(self._out / sheet_name(self._state.step))
                 return self._task.evaluate()
             finally:
                 module.train()

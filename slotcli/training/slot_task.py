@@ -1,6 +1,7 @@
 """Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
+from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import colour_distortion
 from slotcli.training.parallel import WHOLE, Part
@@ -116,6 +118,11 @@ class SlotTask:
                 values = [v for score in each if (v := getattr(score, name)) is not None]
                 scores[name] = float(np.mean(values)) if values else None
         return scores
+
+    @torch.inference_mode()
+    def draw(self, path: Path) -> None:
+        frames = self._held_out.frames[:MAX_CLIPS]
+        write_mask_sheet(path, frames, self._segment(frames))
 
     def score(self, figures: dict[str, float | None]) -> float | None:
         degeneration = figures.get(self.judged_by)

@@ -52,6 +52,10 @@ def test_seeds_are_judged_by_degeneration_and_listed(cli, given, tmp_path, monke
     assert [line.split(":")[0] for line in out.splitlines()] == ["seed 2", "seed 0", "seed 5"]
     chosen = tmp_path / "many" / f"seed-{listed['chosen']}" / "weights.safetensors"
     assert (tmp_path / "many" / "weights.safetensors").read_bytes() == chosen.read_bytes()
+    run = tmp_path / "many" / "seed-2"
+    assert {"model.toml", "run.json", "curves.png"} <= {path.name for path in run.iterdir()}
+    assert [path.name for path in (run / "masks").iterdir()] == ["step-00000004.png"]
+    assert cli("report", run)[0] == 0
     assert load_model(str(tmp_path / "many")).spec.train.seed == listed["chosen"]
     # Again: what is there is not trained once more; what is new is.
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "many").rglob("log.jsonl")}
