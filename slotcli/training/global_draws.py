@@ -36,7 +36,8 @@ class DrawnForTheBatch(TorchDispatchMode):
 
     Rows are the first dimension of all that is drawn without a generator. Exact where a part has
     two rows or more: of a single one, how a batch would lie in memory cannot be told. On a GPU
-    attention draws its own dropout. Raises NotImplementedError for a way of drawing that is not known here.
+    attention draws its own dropout. Raises NotImplementedError for a way of drawing that is not
+    known here.
     """
 
     def __init__(self, part: Part) -> None:
