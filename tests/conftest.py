@@ -201,6 +201,12 @@ def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run side by side, and their networks are too small to gain by threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
     """Ctrl-C works in tests that send it, also where the whole run is one in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -148,9 +148,11 @@ def test_results_score_as_their_model_does_on_their_clips(cli, tiny_model, resul
     same = {"clips", "edge_clips", "used_slots", "slot_entropy", "carry_first", "carry_later"}
     same |= {"position_determinism", "edge_alignment", "weights_sha256", "model", "thresholds"}
     for name in same:
-        # Stored attention has 16 bits: a pixel on a border may go to the neighbour.
+        # Stored attention has 16 bits: a pixel on a border may go to the neighbour, and a border on
+        # few pixels is what edge alignment is about.
+        margin = 1e-2 if name == "edge_alignment" else 2e-3
         assert found[name] == (
-            pytest.approx(expected[name], abs=2e-3)
+            pytest.approx(expected[name], abs=margin)
             if isinstance(expected[name], float)
             else expected[name]
         ), name
