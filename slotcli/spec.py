@@ -210,7 +210,10 @@ class CodecTrainSpec(OptimiserSpec):
 
 
 class SlotTrainSpec(OptimiserSpec):
-    """`codec` is the trained codec of the decoder, None for a decoder that works without one."""
+    """`codec` is the trained codec of the decoder, None for a decoder that works without one.
+
+    The term of `coherence_weight` falls to 0 over a share `coherence_until` of the steps, if given.
+    """
 
     codec: Text | None = None
     data: DataSpec = SynthSpec()
@@ -219,6 +222,9 @@ class SlotTrainSpec(OptimiserSpec):
     clip_stride: PositiveInt = 1
     timesteps: Literal["uniform", "mid"] = "uniform"
     coherence_weight: Annotated[float, Field(ge=0)] = 0.0
+    coherence_until: Annotated[float, Field(gt=0, le=1)] | None = None
+    contrast_weight: Annotated[float, Field(ge=0)] = 0.0
+    next_frame: Fraction = 0.0
     freeze_encoder: bool = False
 
 
@@ -271,6 +277,15 @@ class SlotModelSpec(Record):
             raise ValueError("train.codec is missing: this decoder needs a trained codec")
         if self.codec is None and self.train.codec is not None:
             raise ValueError("train.codec is given, but this decoder works without a codec")
+        return self
+
+    @model_validator(mode="after")
+    def _time_is_there(self) -> "SlotModelSpec":
+        train = self.train
+        if (train.contrast_weight or train.next_frame) and train.clip_length < 2:
+            raise ValueError("train.contrast_weight and next_frame need a train.clip_length of 2")
+        if train.next_frame and self.encoder.predictor is None:
+            raise ValueError("train.next_frame needs an encoder.predictor")
         return self
 
 

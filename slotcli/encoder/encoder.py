@@ -87,6 +87,11 @@ class SlotEncoder(nn.Module):
             ),
         )
 
+    def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
+        """What each frame's slots are expected to be one frame later; needs a predictor."""
+        assert self.predictor is not None
+        return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
+
     def _carried_on(
         self,
         slots: Float[Tensor, "b n d"],

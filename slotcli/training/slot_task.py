@@ -20,6 +20,7 @@ from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import colour_distortion
+from slotcli.training.contrast import slot_contrast
 from slotcli.training.parallel import WHOLE, Part
 from slotcli.types import ClipBatch
 
@@ -48,8 +49,17 @@ class SlotTask:
         device: torch.device,
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
-        nudged = ["denoising", "colour_distortion"] if spec.train.coherence_weight else []
-        self.figures = [*nudged, "slot_information", *_AUDITED, *_TRUE]
+        weights = {
+            "colour_distortion": spec.train.coherence_weight,
+            "slot_contrast": spec.train.contrast_weight,
+        }
+        nudges = [name for name, weight in weights.items() if weight]
+        self.figures = [
+            *(["denoising", *nudges] if nudges else []),
+            "slot_information",
+            *_AUDITED,
+            *_TRUE,
+        ]
         self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
         self.memory: dict[str, Tensor] = {}
@@ -87,12 +97,21 @@ class SlotTask:
         frames = torch.stack([self._frames(window) for window in windows])
         normal = normalise(frames.to(self._device))
         track = self.module.encoder(normal)
-        loss = self.module.decoder.loss(track.slots.flatten(0, 1), self._targets(windows, normal))
-        if not self._options.coherence_weight:
-            return loss, {}
-        distortion = colour_distortion(track.attention, normal)
-        figures = {"denoising": loss.item(), "colour_distortion": distortion.item()}
-        return loss + self._options.coherence_weight * distortion, figures
+        slots, targets = track.slots, self._targets(windows, normal)
+        if self._draws_next(step):
+            slots = self.module.encoder.predicted(slots[:, :-1])
+            targets = targets.unflatten(0, normal.shape[:2])[:, 1:].flatten(0, 1)
+        loss = self.module.decoder.loss(slots.flatten(0, 1), targets)
+        figures = {"denoising": loss.item()}
+        if self._options.coherence_weight:
+            distortion = colour_distortion(track.attention, normal)
+            figures["colour_distortion"] = distortion.item()
+            loss = loss + self._coherence_weight(step) * distortion
+        if self._options.contrast_weight:
+            contrast = slot_contrast(track.slots)
+            figures["slot_contrast"] = contrast.item()
+            loss = loss + self._options.contrast_weight * contrast
+        return loss, figures if len(figures) > 1 else {}
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float | None]:
@@ -127,6 +146,19 @@ class SlotTask:
     def score(self, figures: dict[str, float | None]) -> float | None:
         degeneration = figures.get(self.judged_by)
         return None if degeneration is None else -degeneration
+
+    def _draws_next(self, step: int) -> bool:
+        # Of its own, not PyTorch's: all that take a part of the step have to agree.
+        rng = np.random.default_rng((self._options.seed, step))
+        return rng.random() < self._options.next_frame
+
+    def _coherence_weight(self, step: int) -> float:
+        options = self._options
+        if options.coherence_until is None:
+            return options.coherence_weight
+        return options.coherence_weight * max(
+            0, 1 - step / (options.coherence_until * options.steps)
+        )
 
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options

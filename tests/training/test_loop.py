@@ -13,7 +13,9 @@ from torch import Tensor
 from slotcli.build import build_codec, build_model
 from slotcli.checkpoint import WEIGHTS, load_model
 from slotcli.data.datasets import SynthDataset
+from slotcli.data.windows import draw_windows
 from slotcli.errors import CannotCreateError, Terminated, UsageError
+from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
 from slotcli.training import codec_task
 from slotcli.training.codec_task import CodecTask
@@ -280,3 +282,64 @@ def test_the_nudge_is_logged_and_reaches_the_encoder(
     assert loss.item() == pytest.approx(figures["denoising"] + figures["colour_distortion"])
     loss.backward()
     assert task.module.encoder.initial_slots.grad is not None
+
+
+def test_the_next_frame_is_drawn_from_predicted_slots(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    train_spec = tiny_slot_spec.train.model_copy(update={"next_frame": 1.0})
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    assert isinstance(task, SlotTask)
+    task.module.eval()
+    given: list[Tensor] = []
+    decoder_loss = task.module.decoder.loss
+
+    def watched(slots: Tensor, targets: Tensor) -> Tensor:
+        given.extend((slots, targets))
+        return decoder_loss(slots, targets)
+
+    task.module.decoder.loss = watched
+    task.loss(0)
+    batch = draw_windows(
+        clips,
+        seed=train_spec.seed,
+        step=0,
+        batch_size=train_spec.batch_size,
+        length=train_spec.clip_length,
+        stride=train_spec.clip_stride,
+        flip=train_spec.flip,
+    )
+    frames = torch.stack([task._frames(window) for window in batch])
+    encoder = task.module.encoder
+    slots = encoder(normalise(frames)).slots
+    assert encoder.predictor is not None
+    wanted = [encoder.predictor(slots[:, t]) for t in range(train_spec.clip_length - 1)]
+    torch.testing.assert_close(given[0], torch.stack(wanted, dim=1).flatten(0, 1))
+    later = task.module.decoder.target(normalise(frames[:, 1:]).flatten(0, 1))
+    torch.testing.assert_close(given[1], later, atol=1e-5, rtol=1e-5)
+
+
+def test_contrast_is_logged_and_reaches_the_encoder(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    train_spec = tiny_slot_spec.train.model_copy(update={"contrast_weight": 1.0})
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    assert isinstance(task, SlotTask)
+    loss, figures = task.loss(0)
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["slot_contrast"])
+    loss.backward()
+    gradient = task.module.encoder.initial_slots.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
+def test_the_nudge_ends_when_it_is_told_to(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    options = {"coherence_weight": 2.0, "coherence_until": 0.5, "steps": 100}
+    train_spec = tiny_slot_spec.train.model_copy(update=options)
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    for step, weight in ((0, 2.0), (25, 1.0), (50, 0.0), (99, 0.0)):
+        loss, figures = task.loss(step)
+        added = weight * figures["colour_distortion"]
+        assert loss.item() == pytest.approx(figures["denoising"] + added, rel=1e-5)

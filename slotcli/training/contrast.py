@@ -1,0 +1,22 @@
+"""Slots that stay with their objects: each is to be found again among all slots one frame later."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+TEMPERATURE = 0.1
+
+
+def slot_contrast(slots: Float[Tensor, "b t n d"]) -> Float[Tensor, ""]:
+    """Cross-entropy of picking a slot's successor among the slots of all clips' next frames.
+
+    By cosine similarity over a temperature of 0.1; at least two frames. log(b n) where all slots
+    are alike. Manasyan et al. 2025, Temporally Consistent Object-Centric Learning by Contrasting
+    Slots.
+    """
+    b, t, n, _ = slots.shape
+    directions = F.normalize(slots, dim=-1).transpose(0, 1).flatten(1, 2)  # t (b n) d
+    likeness = directions[:-1] @ directions[1:].transpose(1, 2) / TEMPERATURE
+    successors = torch.arange(b * n, device=slots.device).expand(t - 1, -1)
+    return F.cross_entropy(likeness.flatten(0, 1), successors.flatten())
