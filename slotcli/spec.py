@@ -226,6 +226,7 @@ class SlotTrainSpec(OptimiserSpec):
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0
     next_frame: Fraction = 0.0
     freeze_encoder: bool = False
+    cache_latents: bool = True
 
 
 class CodecModelSpec(Record):

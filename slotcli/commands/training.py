@@ -42,6 +42,9 @@ Seeds = Annotated[
 ]
 
 
+_MUCH_WAITING = 0.1  # share of the time
+
+
 def run_training(
     kind: Literal["codec", "slot_model"],
     config: str,
@@ -107,6 +110,8 @@ def _train(
             if speed := row["steps_per_second"]:
                 left = (steps - step) / speed / 60
                 facts += f", {speed:.2f} steps/s, {left:.0f} min left"
+            if (row["data_wait"] or 0) > _MUCH_WAITING:
+                facts += f", {row['data_wait']:.0%} of it waiting for data"
             if row.get("degeneration") is not None:
                 facts += f", degeneration {row['degeneration']:.2f}"
             meter.update(step, steps, facts)
@@ -261,6 +266,10 @@ def _clips(
     if isinstance(dataset, VideoFolder):
         for failed, error in dataset.unreadable.items():
             warn(f"left out: {failed}: {error.what}")
+        if left := len(dataset.unreadable):
+            warn(
+                f"{left} of {left + len(dataset)} clips cannot be read. The others are trained on."
+            )
     try:
         held_out = held_out_clips(validation_data(dataset, data, spec.size), data, spec.size)
     except NoInputError as error:

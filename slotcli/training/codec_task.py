@@ -14,7 +14,7 @@ from slotcli.data.datasets import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
-from slotcli.training.single_frames import draw_frames, psnr_alone
+from slotcli.training.single_frames import frame_batches, psnr_alone
 
 _RESTART_EVERY = 100
 
@@ -34,8 +34,8 @@ class CodecTask:
         self.module = codec.to(device).to(memory_format=torch.channels_last)
         self.figures = ["codes_used", "psnr"]
         self.judged_by = "psnr"
+        self.batches = frame_batches(data, spec.train)
         self._options = spec.train
-        self._data = data
         self._held_out = held_out
         self._device = device
         self._peers = peers
@@ -47,7 +47,7 @@ class CodecTask:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(draw_frames(self._data, self._options, step, part).to(self._device))
+        frames = normalise(self.batches.of(step, part).to(self._device))
         # A young codebook passes on brightness and little else, and the encoder settles for that;
         # an encoder that knows colours before it is quantised keeps them.
         quantise = step >= self._options.quantise_from * self._options.steps

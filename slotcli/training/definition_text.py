@@ -67,6 +67,7 @@ COMMENTS = {
     "train.contrast_weight": "Of a term that tells slots apart and keeps them over time.",
     "train.next_frame": "Share of the steps that draw each next frame, from predicted slots.",
     "train.freeze_encoder": "Whether only the decoder learns.",
+    "train.cache_latents": "Whether the codec's latents of frames are kept, up to 2 GiB of them.",
     "train.perceptual_weight": "Of LPIPS in a VQ-VAE's loss, which needs VGG16's weights.",
     "train.gradient_weight": "Of the difference of image gradients in a VQ-VAE's loss.",
     "train.quantise_from": "Share of the steps before a VQ-VAE's latents are quantised.",

@@ -14,7 +14,7 @@ from slotcli.data.datasets import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel import WHOLE, Part
-from slotcli.training.single_frames import draw_frames, psnr_alone
+from slotcli.training.single_frames import frame_batches, psnr_alone
 
 
 class DvaeTask:
@@ -32,8 +32,8 @@ class DvaeTask:
         self.figures = ["temperature", "codes_used", "psnr"]
         self.judged_by = "psnr"
         self.memory: dict[str, Tensor] = {}
+        self.batches = frame_batches(data, spec.train)
         self._options = spec.train
-        self._data = data
         self._held_out = held_out
         self._device = device
 
@@ -41,7 +41,7 @@ class DvaeTask:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(draw_frames(self._data, self._options, step, part).to(self._device))
+        frames = normalise(self.batches.of(step, part).to(self._device))
         tau = temperature(step, self._options.steps)
         output = self.module(frames, tau)
         used = len(output.tokens.unique())

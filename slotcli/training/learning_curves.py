@@ -56,6 +56,7 @@ FIGURES = {
     "ari": Figure("ARI", span=_SHARE),
     "miou": Figure("mIoU", span=_SHARE),
     "steps_per_second": Figure("Steps a second", noisy=True, span=(0.0, 0.0), held_out=False),
+    "data_wait": Figure("Time waiting for data", noisy=True, span=_SHARE, held_out=False),
     "skipped": Figure("Skipped steps", span=_SHARE, held_out=False),
     "rollbacks": Figure("Returns to an earlier state", span=_SHARE, held_out=False),
 }

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.data.batches import Batches
 from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
@@ -41,6 +42,8 @@ class Task(Protocol):
     """The figure that `score` is made of, which is never the loss."""
     memory: dict[str, Tensor]
     """What the task carries from step to step besides its module; changed in place only."""
+    batches: Batches[Any, Any]
+    """Where its data comes from, made ahead of the steps."""
 
     @property
     def module(self) -> nn.Module: ...
@@ -95,7 +98,7 @@ def train(
     divided, DataError where all states are damaged, CannotCreateError where `out` holds another
     run and `resume` is off, and what `output_errors` raises.
     """
-    with stop_requests() as stop:
+    with stop_requests() as stop, task.batches:
         run = _Run(spec, task, out, command, progress, notice, peers, stop, tensorboard)
         run.begin(resume=resume)
         while not run.settle():
@@ -212,13 +215,13 @@ class _Run:
         if self._peers.first:
             put_aside(damaged)
             columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second"]
-            columns += ["skipped", "rollbacks", *self._task.figures]
+            columns += ["data_wait", "skipped", "rollbacks", *self._task.figures]
             self._log = RunLog(self._out, columns, self._state.step, tensorboard=self._tensorboard)
         self._saved_at = self._clocked = self._state.step
-        self._clock = time.monotonic()
+        self._clock, self._waited = time.monotonic(), self._task.batches.waited
 
     def _evaluate(self) -> dict[str, float | None]:
-        module = self._state.module
+        module, began = self._state.module, time.monotonic()
         with self._stop.at_once(), self._state.average.applied():
             module.eval()
             try:
@@ -226,14 +229,16 @@ class _Run:
                 return self._task.evaluate()
             finally:
                 module.train()
+                self._clock += time.monotonic() - began  # which is of the steps alone
 
     def _add_row(self, figures: dict[str, float | None]) -> None:
-        state, now = self._state, time.monotonic()
-        steps = state.step - self._clocked
+        state, waited = self._state, self._task.batches.waited
+        steps, seconds = state.step - self._clocked, time.monotonic() - self._clock
         row: dict[str, Any] = {
             "step": state.step,
             "learning_rate": self._rate(state.adam.param_groups[0], state.step - 1),
-            "steps_per_second": steps / (now - self._clock) if steps else None,
+            "steps_per_second": steps / seconds if steps else None,
+            "data_wait": (waited - self._waited) / seconds if steps else None,
             "skipped": state.skipped,
             "rollbacks": state.rollbacks,
             **state.logged(),
@@ -242,7 +247,7 @@ class _Run:
         if self._log is not None:
             self._log.add(row)
             self._progress(state.step, self._options.steps, row)
-        self._clock, self._clocked = time.monotonic(), state.step
+        self._clock, self._clocked, self._waited = time.monotonic(), state.step, waited
 
     def _save(self, score: float | None) -> None:
         state, best = self._state, self._checkpoints.best()

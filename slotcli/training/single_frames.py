@@ -7,6 +7,7 @@ from torch import Tensor
 
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.data.batches import Batches
 from slotcli.data.datasets import Dataset
 from slotcli.data.windows import draw_windows
 from slotcli.model import denormalise, normalise
@@ -14,6 +15,11 @@ from slotcli.spec import OptimiserSpec
 from slotcli.training.parallel import WHOLE, Part
 
 _FRAMES = 8  # of those held out, through the codec at once
+
+
+def frame_batches(data: Dataset, options: OptimiserSpec) -> Batches[Part, UInt8[Tensor, "b 3 h w"]]:
+    """Frames of random clips, for every step of a run."""
+    return Batches(lambda step, part: draw_frames(data, options, step, part), options.steps)
 
 
 def draw_frames(

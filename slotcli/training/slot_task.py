@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
+from slotcli.data.batches import Batches
 from slotcli.data.datasets import Dataset
 from slotcli.data.windows import Window, draw_windows
 from slotcli.errors import DataError
@@ -21,10 +22,10 @@ from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import colour_distortion
 from slotcli.training.contrast import slot_contrast
+from slotcli.training.latents import FramePlace, KeptLatents, targets_of
 from slotcli.training.parallel import WHOLE, Part
 from slotcli.types import ClipBatch
 
-_TARGET_BYTES = 2 << 30
 _AUDITED = (
     "degeneration",
     "position_determinism",
@@ -63,14 +64,15 @@ class SlotTask:
         self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
         self.memory: dict[str, Tensor] = {}
+        self.batches = Batches(self._batch, spec.train.steps)
         self._spec = spec
         self._options = spec.train
         self._data = data
         self._held_out = held_out
         self._device = device
         self._segment = Segmenter(model, device)
-        self._kept: dict[tuple[int, bool], Tensor] = {}
-        self._kept_bytes = 0
+        kept = KeptLatents(self.module.decoder.target)
+        self._latents = kept if spec.train.cache_latents else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         peaks = {
@@ -84,17 +86,7 @@ class SlotTask:
         return [group for group in groups if group["params"]]
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        batch = draw_windows(
-            self._data,
-            seed=self._options.seed,
-            step=step,
-            batch_size=self._options.batch_size,
-            length=self._options.clip_length,
-            stride=self._options.clip_stride,
-            flip=self._options.flip,
-        )
-        windows = part.of(batch)
-        frames = torch.stack([self._frames(window) for window in windows])
+        windows, frames = self.batches.of(step, part)
         normal = normalise(frames.to(self._device))
         track = self.module.encoder(normal)
         slots, targets = track.slots, self._targets(windows, normal)
@@ -160,6 +152,20 @@ class SlotTask:
             0, 1 - step / (options.coherence_until * options.steps)
         )
 
+    def _batch(self, step: int, part: Part) -> tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"]]:
+        options = self._options
+        batch = draw_windows(
+            self._data,
+            seed=options.seed,
+            step=step,
+            batch_size=options.batch_size,
+            length=options.clip_length,
+            stride=options.clip_stride,
+            flip=options.flip,
+        )
+        windows = part.of(batch)
+        return windows, torch.stack([self._frames(window) for window in windows])
+
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options
         clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
@@ -168,27 +174,16 @@ class SlotTask:
     def _targets(
         self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]
     ) -> Shaped[Tensor, "frames *target"]:
+        """What the decoder is to draw; a codec is frozen, so what it makes of a frame is kept."""
+        every = frames.flatten(0, 1)
         if self._spec.codec is None:
-            return self.module.decoder.target(frames.flatten(0, 1))
-        return torch.cat(
-            [self._target(window, own) for window, own in zip(windows, frames, strict=True)]
-        )
-
-    def _target(
-        self, window: Window, frames: Float[Tensor, "t 3 h w"]
-    ) -> Shaped[Tensor, "t *target"]:
-        """The codec is frozen, so what it makes of a whole clip is kept while memory allows."""
+            return self.module.decoder.target(every)
+        if self._latents is None:
+            return targets_of(self.module.decoder.target, every)
         options = self._options
-        key = (window.index, window.flip)
-        whole = self._kept.get(key)
-        if whole is None and self._kept_bytes > _TARGET_BYTES:
-            return self.module.decoder.target(frames)
-        if whole is None:
-            clip = self._data.clip(window.index, 0, self._data.frames(window.index))
-            every = clip.frames.flip(-1) if window.flip else clip.frames
-            parts = normalise(every.to(self._device)).split(32)
-            whole = torch.cat([self.module.decoder.target(part) for part in parts])
-            self._kept_bytes += whole.nbytes
-            self._kept[key] = whole
-        end = window.start + (options.clip_length - 1) * options.clip_stride + 1
-        return whole[window.start : end : options.clip_stride]
+        places = [
+            FramePlace(window.index, window.start + number * options.clip_stride, window.flip)
+            for window in windows
+            for number in range(options.clip_length)
+        ]
+        return self._latents.of(places, every)

@@ -16,6 +16,7 @@ from slotcli import faults
 from slotcli.checkpoint import read_tensors
 
 STEPS = 12
+CLOCKED = {"steps_per_second", "data_wait"}
 SAVES = (
     4 * 5
 )  # at steps 0, 5, 10 and 12; before each of four files, and before all take their place
@@ -76,7 +77,7 @@ class Runs:
         """The log without the clock."""
         lines = (self._folder / out / "log.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
-        return [{key: row[key] for key in row if key != "steps_per_second"} for row in rows]
+        return [{key: row[key] for key in row if key not in CLOCKED} for row in rows]
 
     def result(self, out: str) -> dict[str, object]:
         """What a run leaves behind at its end, without the clock and the command."""

@@ -25,6 +25,7 @@ from slotcli.types import ClipBatch
 
 Spec = CodecModelSpec | SlotModelSpec
 CPU = torch.device("cpu")
+CLOCKED = {"steps_per_second", "data_wait"}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def logged(out: Path) -> list[int]:
 def figures(out: Path) -> list[dict[str, Any]]:
     """The log without what the clock says."""
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return [{name: row[name] for name in row if name != "steps_per_second"} for row in rows]
+    return [{name: row[name] for name in row if name not in CLOCKED} for row in rows]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
