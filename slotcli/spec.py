@@ -212,7 +212,8 @@ class CodecTrainSpec(OptimiserSpec):
 class SlotTrainSpec(OptimiserSpec):
     """`codec` is the trained codec of the decoder, None for a decoder that works without one.
 
-    The term of `coherence_weight` falls to 0 over a share `coherence_until` of the steps, if given.
+    The term of `coherence_weight` asks slots to be of one colour, or of one moving thing. It falls
+    to 0 over a share `coherence_until` of the steps, if given.
     """
 
     codec: Text | None = None
@@ -222,6 +223,7 @@ class SlotTrainSpec(OptimiserSpec):
     clip_stride: PositiveInt = 1
     timesteps: Literal["uniform", "mid"] = "uniform"
     coherence_weight: Annotated[float, Field(ge=0)] = 0.0
+    coherence_of: Literal["colour", "motion"] = "colour"
     coherence_until: Annotated[float, Field(gt=0, le=1)] | None = None
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0
     next_frame: Fraction = 0.0

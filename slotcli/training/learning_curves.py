@@ -35,7 +35,9 @@ class Figure:
 FIGURES = {
     "loss": Figure("Loss", logarithmic=True, noisy=True, held_out=False),
     "denoising": Figure("Denoising loss", logarithmic=True, noisy=True, held_out=False),
-    "colour_distortion": Figure("Colour distortion", logarithmic=True, noisy=True, held_out=False),
+    "distortion": Figure(
+        "Distortion of what slots see", logarithmic=True, noisy=True, held_out=False
+    ),
     "slot_contrast": Figure("Slot contrast", logarithmic=True, noisy=True, held_out=False),
     "gradient_norm": Figure("Gradient norm", logarithmic=True, noisy=True, held_out=False),
     "learning_rate": Figure("Learning rate", span=(0.0, 0.0), held_out=False),

@@ -20,9 +20,10 @@ from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec
-from slotcli.training.coherence import colour_distortion
+from slotcli.training.coherence import distortion, moving_things
 from slotcli.training.contrast import slot_contrast
 from slotcli.training.latents import FramePlace, KeptLatents, targets_of
+from slotcli.training.motion import motion
 from slotcli.training.parallel import WHOLE, Part
 from slotcli.types import ClipBatch
 
@@ -36,6 +37,10 @@ _AUDITED = (
     "carry_later",
 )
 _TRUE = ("fg_ari", "ari", "miou")
+_MOTION_SPAN = 8  # frames, more than half of which should show what stands still behind a thing
+
+Batch = tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"], Float[Tensor, "b t h w"] | None]
+"""Windows, their frames, and where they move if that is asked for."""
 
 
 class SlotTask:
@@ -51,7 +56,7 @@ class SlotTask:
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
-            "colour_distortion": spec.train.coherence_weight,
+            "distortion": spec.train.coherence_weight,
             "slot_contrast": spec.train.contrast_weight,
         }
         nudges = [name for name, weight in weights.items() if weight]
@@ -86,7 +91,7 @@ class SlotTask:
         return [group for group in groups if group["params"]]
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        windows, frames = self.batches.of(step, part)
+        windows, frames, moving = self.batches.of(step, part)
         normal = normalise(frames.to(self._device))
         track = self.module.encoder(normal)
         slots, targets = track.slots, self._targets(windows, normal)
@@ -96,9 +101,10 @@ class SlotTask:
         loss = self.module.decoder.loss(slots.flatten(0, 1), targets)
         figures = {"denoising": loss.item()}
         if self._options.coherence_weight:
-            distortion = colour_distortion(track.attention, normal)
-            figures["colour_distortion"] = distortion.item()
-            loss = loss + self._coherence_weight(step) * distortion
+            seen = normal if moving is None else moving_things(normal, moving.to(normal))
+            incoherence = distortion(track.attention, seen)
+            figures["distortion"] = incoherence.item()
+            loss = loss + self._coherence_weight(step) * incoherence
         if self._options.contrast_weight:
             contrast = slot_contrast(track.slots)
             figures["slot_contrast"] = contrast.item()
@@ -152,7 +158,7 @@ class SlotTask:
             0, 1 - step / (options.coherence_until * options.steps)
         )
 
-    def _batch(self, step: int, part: Part) -> tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"]]:
+    def _batch(self, step: int, part: Part) -> Batch:
         options = self._options
         batch = draw_windows(
             self._data,
@@ -164,12 +170,26 @@ class SlotTask:
             flip=options.flip,
         )
         windows = part.of(batch)
-        return windows, torch.stack([self._frames(window) for window in windows])
+        frames = torch.stack([self._frames(window) for window in windows])
+        moving = None
+        if options.coherence_weight and options.coherence_of == "motion":
+            moving = torch.stack([self._motion(window) for window in windows])
+        return windows, frames, moving
 
     def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
         options = self._options
         clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
         return clip.frames.flip(-1) if window.flip else clip.frames
+
+    def _motion(self, window: Window) -> Float[Tensor, "t h w"]:
+        """The motion of a window's frames, told from what is around them in their clip as well."""
+        length, stride = self._options.clip_length, self._options.clip_stride
+        total, span = self._data.frames(window.index), (length - 1) * stride + 1
+        around = min(total, max(span, _MOTION_SPAN))
+        first = min(max(0, window.start - (around - span) // 2), total - around)
+        moving = motion(self._data.clip(window.index, first, around).frames)
+        own = moving[window.start - first :][:span:stride]
+        return own.flip(-1) if window.flip else own
 
     def _targets(
         self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate, one_hot
 
-from slotcli.training.coherence import colour_distortion
+from slotcli.training.coherence import distortion
 
 
 def test_equals_a_loop_over_slots_and_positions() -> None:
@@ -18,9 +18,7 @@ def test_equals_a_loop_over_slots_and_positions() -> None:
             weight = members[:, slot]
             mean = (weight[:, None] * clip).sum((0, 2, 3)) / weight.sum()
             total += (weight * ((clip - mean[:, None, None]) ** 2).sum(1)).sum()
-    np.testing.assert_allclose(
-        colour_distortion(attention, frames), total / (2 * 3 * 30), rtol=1e-4
-    )
+    np.testing.assert_allclose(distortion(attention, frames), total / (2 * 3 * 30), rtol=1e-4)
 
 
 def test_is_zero_for_slots_of_one_colour_and_pays_for_changing_objects() -> None:
@@ -28,7 +26,7 @@ def test_is_zero_for_slots_of_one_colour_and_pays_for_changing_objects() -> None
     labels = torch.randint(3, (1, 2, 8, 8), generator=torch.Generator().manual_seed(0))
     frames = colours[labels].permute(0, 1, 4, 2, 3).contiguous()
     attention = one_hot(labels, 3).permute(0, 1, 4, 2, 3).float()
-    assert colour_distortion(attention, frames).item() < 1e-4
+    assert distortion(attention, frames).item() < 1e-4
     swapped = attention.clone()
     swapped[:, 1] = attention[:, 1].flip(1)  # the slots change objects after the first frame
-    assert colour_distortion(swapped, frames).item() > 0.1
+    assert distortion(swapped, frames).item() > 0.1

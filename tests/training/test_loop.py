@@ -20,6 +20,8 @@ from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
 from slotcli.training import codec_task
 from slotcli.training.codec_task import CodecTask
 from slotcli.training.loop import train
+from slotcli.training.motion import motion
+from slotcli.training.parallel import WHOLE
 from slotcli.training.slot_task import SlotTask
 from slotcli.types import ClipBatch
 
@@ -280,9 +282,27 @@ def test_the_nudge_is_logged_and_reaches_the_encoder(
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
     loss, figures = task.loss(0)
-    assert loss.item() == pytest.approx(figures["denoising"] + figures["colour_distortion"])
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
     loss.backward()
     assert task.module.encoder.initial_slots.grad is not None
+
+
+def test_the_motion_of_a_window_is_its_part_of_the_clips(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset
+) -> None:
+    options = {"coherence_weight": 1.0, "coherence_of": "motion", "flip": True}
+    train_spec = tiny_slot_spec.train.model_copy(update=options)
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    assert isinstance(task, SlotTask)
+    windows, frames, moving = task.batches.of(0, WHOLE)
+    assert moving is not None
+    assert moving.shape == (*frames.shape[:2], *frames.shape[-2:])
+    for window, own in zip(windows, moving, strict=True):
+        whole = motion(clips.clip(window.index, 0, clips.frames(window.index)).frames)
+        part = whole[window.start : window.start + train_spec.clip_length]
+        torch.testing.assert_close(own, part.flip(-1) if window.flip else part)
+    loss, figures = task.loss(0)
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
 
 
 def test_the_next_frame_is_drawn_from_predicted_slots(
@@ -342,5 +362,5 @@ def test_the_nudge_ends_when_it_is_told_to(
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     for step, weight in ((0, 2.0), (25, 1.0), (50, 0.0), (99, 0.0)):
         loss, figures = task.loss(step)
-        added = weight * figures["colour_distortion"]
+        added = weight * figures["distortion"]
         assert loss.item() == pytest.approx(figures["denoising"] + added, rel=1e-5)
