@@ -115,36 +115,18 @@ SYSTEMS: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def system_specs() -> dict[str, SlotModelSpec]:
+    """All five systems by name, small."""
+    return {name: _system(name) for name in SYSTEMS}
+
+
 @pytest.fixture(scope="session", params=SYSTEMS)
-def system_spec(request: pytest.FixtureRequest) -> SlotModelSpec:
+def system_spec(
+    request: pytest.FixtureRequest, system_specs: dict[str, SlotModelSpec]
+) -> SlotModelSpec:
     """Each of the five systems in turn, small."""
-    decoder, video = SYSTEMS[request.param]
-    codecs = {"token_transformer": "tiny-dvae", "latent_diffusion": "tiny-codec"}
-    spec = parse_spec(
-        {
-            "kind": "slot_model",
-            "name": request.param,
-            "size": [32, 32],
-            "num_slots": 3,
-            "slot_dim": 16,
-            "encoder": {
-                "backbone": {"kind": "compact_cnn", "channels": 8},
-                "predictor": {"layers": 1} if video else None,
-                "iterations": 2,
-                "first_iterations": 2 if video else 3,
-            },
-            "decoder": decoder,
-            "train": _TRAIN
-            | {
-                "codec": codecs.get(decoder["kind"]),
-                "decoder_learning_rate": 2e-3,
-                "clip_length": 2 if video else 1,
-            },
-        },
-        "tests",
-    )
-    assert isinstance(spec, SlotModelSpec)
-    return spec
+    return system_specs[request.param]
 
 
 @pytest.fixture(scope="session")
@@ -186,6 +168,36 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_slot_spec: SlotMod
     """A folder with the weights of a small untrained slot model: 32x32, 4 slots of 32 numbers."""
     spec = tiny_slot_spec.model_copy(update={"name": "tiny-model", "num_slots": 4, "slot_dim": 32})
     return _untrained(tmp_path_factory.mktemp("tiny-model"), spec)
+
+
+def _system(name: str) -> SlotModelSpec:
+    decoder, video = SYSTEMS[name]
+    codecs = {"token_transformer": "tiny-dvae", "latent_diffusion": "tiny-codec"}
+    spec = parse_spec(
+        {
+            "kind": "slot_model",
+            "name": name,
+            "size": [32, 32],
+            "num_slots": 3,
+            "slot_dim": 16,
+            "encoder": {
+                "backbone": {"kind": "compact_cnn", "channels": 8},
+                "predictor": {"layers": 1} if video else None,
+                "iterations": 2,
+                "first_iterations": 2 if video else 3,
+            },
+            "decoder": decoder,
+            "train": _TRAIN
+            | {
+                "codec": codecs.get(decoder["kind"]),
+                "decoder_learning_rate": 2e-3,
+                "clip_length": 2 if video else 1,
+            },
+        },
+        "tests",
+    )
+    assert isinstance(spec, SlotModelSpec)
+    return spec
 
 
 def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:

@@ -1,5 +1,6 @@
 """slotcli pretrain: a codec (VQ-VAE), before the slot model that uses it."""
 
+from slotcli.commands.computing import CheckpointGradients, Compile, Computing, Precision
 from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
@@ -8,6 +9,7 @@ from slotcli.commands.training import (
     Init,
     Resume,
     RunFolder,
+    RunOptions,
     Tensorboard,
     run_training,
 )
@@ -22,6 +24,9 @@ def pretrain(
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
+    compile_: Compile = False,
+    checkpoint_gradients: CheckpointGradients = False,
     dry_run: DryRun = False,
     tensorboard: Tensorboard = False,
 ) -> None:
@@ -32,10 +37,8 @@ def pretrain(
         out,
         data,
         overrides or [],
-        init,
-        resume,
+        RunOptions(init, resume, tensorboard, Computing(precision, compile_, checkpoint_gradients)),
         device,
         threads,
         dry_run,
-        tensorboard,
     )

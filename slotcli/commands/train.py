@@ -1,5 +1,6 @@
 """slotcli train: a slot model on its frozen codec."""
 
+from slotcli.commands.computing import CheckpointGradients, Compile, Computing, Precision
 from slotcli.commands.options import Device, Overrides, Threads
 from slotcli.commands.training import (
     Config,
@@ -8,6 +9,7 @@ from slotcli.commands.training import (
     Init,
     Resume,
     RunFolder,
+    RunOptions,
     Seeds,
     Tensorboard,
     run_training,
@@ -23,6 +25,9 @@ def train(
     resume: Resume = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
+    compile_: Compile = False,
+    checkpoint_gradients: CheckpointGradients = False,
     seeds: Seeds = None,
     dry_run: DryRun = False,
     tensorboard: Tensorboard = False,
@@ -34,11 +39,9 @@ def train(
         out,
         data,
         overrides or [],
-        init,
-        resume,
+        RunOptions(init, resume, tensorboard, Computing(precision, compile_, checkpoint_gradients)),
         device,
         threads,
         dry_run,
-        tensorboard,
         seeds,
     )

@@ -3,13 +3,21 @@
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.errors import ConfigError, NoInputError, NumericError, UsageError
+from slotcli.commands.computing import Computing
+from slotcli.errors import (
+    ConfigError,
+    NoInputError,
+    NumericError,
+    UnavailableError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from slotcli.data.datasets import Dataset
@@ -40,9 +48,17 @@ Seeds = Annotated[
     str | None,
     typer.Option(help="Train these one after another, as 0,1,2, and choose one without labels."),
 ]
-
-
 _MUCH_WAITING = 0.1  # share of the time
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says of a run beside its definition and its folder."""
+
+    init: str | None
+    resume: str
+    tensorboard: bool
+    computing: Computing
 
 
 def run_training(
@@ -51,12 +67,10 @@ def run_training(
     out: Path,
     data: Path | None,
     overrides: list[str],
-    init: str | None,
-    resume: str,
+    options: RunOptions,
     device_name: str,
     threads: int | None,
     dry_run: bool,
-    tensorboard: bool,
     seeds: str | None = None,
 ) -> None:
     listed = None if seeds is None else _listed(seeds)
@@ -77,31 +91,33 @@ def run_training(
     setup.set_threads(threads)
     with joined(device) as peers:
         if dry_run:
-            _forecast(spec, init, peers)
+            _forecast(spec, options, peers)
         elif listed is None:
-            _train(spec, out, init, resume, tensorboard, peers)
+            _train(spec, out, options, peers)
         else:
             of_seeds = [
                 load_definition(definition, (*overrides, f"train.seed={n}")) for n in listed
             ]
-            _train_seeds(of_seeds, out, init, resume, tensorboard, peers)
+            _train_seeds(of_seeds, out, options, peers)
 
 
 def _train(
     spec: "CodecModelSpec | SlotModelSpec",
     out: Path,
-    init: str | None,
-    resume: str,
-    tensorboard: bool,
+    options: RunOptions,
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
+    from slotcli.runs.arms import CompileError, failure
     from slotcli.training.loop import ignored, train
 
-    task, clips, _ = _task(spec, init, peers)
+    precision = options.computing.precision_on(peers.device)
+    options.computing.require_compiler(peers, spec.train.accumulate)
+    task, clips, _ = _task(spec, options.init, peers)
+    options.computing.set_up(task.module, precision)
     console.note(
-        f"{spec.name}: {count_parameters(spec):,} parameters, {clips} clips, on {peers.device}"
-        + (f", {peers.size} processes." if peers.size > 1 else ".")
+        f"{spec.name}: {count_parameters(spec):,} parameters, {clips} clips, on {peers.device} at "
+        + (f"{precision}, {peers.size} processes." if peers.size > 1 else f"{precision}.")
     )
     with console.progress(spec.name) as meter:
 
@@ -117,26 +133,28 @@ def _train(
             meter.update(step, steps, facts)
             console.record(row)
 
-        train(
-            spec,
-            task,
-            out,
-            resume=resume == "auto",
-            command=["slotcli", *sys.argv[1:]],
-            progress=progress,
-            notice=console.warn if peers.first else ignored,
-            peers=peers,
-            tensorboard=tensorboard,
-        )
+        try:
+            train(
+                spec,
+                task,
+                out,
+                resume=options.resume == "auto",
+                command=["slotcli", *sys.argv[1:]],
+                progress=progress,
+                notice=console.warn if peers.first else ignored,
+                peers=peers,
+                tensorboard=options.tensorboard,
+                precision=precision,
+            )
+        except CompileError as error:
+            raise UnavailableError(failure(error), "Leave --compile out.") from error
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
 
 
 def _train_seeds(
     specs: "list[CodecModelSpec | SlotModelSpec]",
     out: Path,
-    init: str | None,
-    resume: str,
-    tensorboard: bool,
+    options: RunOptions,
     peers: "Peers",
 ) -> None:
     """One after the other; a seed that ends in numbers that are not finite ends alone."""
@@ -146,12 +164,12 @@ def _train_seeds(
     runs: list[SeedRun] = []
     for spec in specs:
         seed = spec.train.seed
-        done = finished(out, seed, spec.train.steps) if resume == "auto" else None
+        done = finished(out, seed, spec.train.steps) if options.resume == "auto" else None
         peers.wait()
         if done is None:
             console.note(f"Seed {seed}:")
             try:
-                _train(spec, out / seed_folder(seed), init, resume, tensorboard, peers)
+                _train(spec, out / seed_folder(seed), options, peers)
             except NumericError as error:
                 runs.append(SeedRun(seed, seed_folder(seed), {}, error.what))
                 if peers.first:
@@ -173,11 +191,12 @@ def _train_seeds(
     console.note(f"Chosen: seed {chosen.seed}, the least degenerate. Its weights are in {out}.")
 
 
-def _forecast(spec: "CodecModelSpec | SlotModelSpec", init: str | None, peers: "Peers") -> None:
+def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers") -> None:
     """Says what the run would be, and does nothing of it."""
     from slotcli.training.forecast import forecast
 
-    task, clips, held_out = _task(spec, init, peers)
+    task, clips, held_out = _task(spec, options.init, peers)
+    replace(options.computing, compiled=False).set_up(task.module, "fp32")
     facts = forecast(task, spec.train, peers).as_dict() | {"clips": clips, "held_out": held_out}
     if not peers.first:
         return

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Precision = Literal["fp32", "bf16"]
+TrainPrecision = Literal["fp32", "bf16", "fp16"]
 
 
 def halve(*networks: nn.Module) -> None:

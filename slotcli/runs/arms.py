@@ -37,7 +37,7 @@ def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, s
     whys: dict[Form, str | None] = {
         "ours": None,
         "plain": None,
-        "compiled": _why_not_compiled(device) if compiled else "It was not asked for (--compile).",
+        "compiled": why_not_compiled(device) if compiled else "It was not asked for (--compile).",
     }
     narrow = None if computes_in_bf16(device) else "The device has no instructions for bfloat16."
     arms, reasons = [], {}
@@ -51,7 +51,7 @@ def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, s
     return arms, reasons
 
 
-def _why_not_compiled(device: Device) -> str | None:
+def why_not_compiled(device: Device) -> str | None:
     """Why torch.compile cannot make code for a device here, None where it can."""
     if device.type == "cuda":
         return None if find_spec("triton") else "Triton is not installed."

@@ -7,11 +7,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.data.batches import Batches
 from slotcli.errors import CannotCreateError, Terminated, UsageError
+from slotcli.kernels.precision import TrainPrecision
 from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors
@@ -21,7 +23,7 @@ from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
 from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
 from slotcli.training.recovery import SKIPS, go_back
-from slotcli.training.run_facts import write_run_facts
+from slotcli.training.run_facts import read_starts, write_run_facts
 from slotcli.training.state import RunState
 from slotcli.training.update import update
 
@@ -84,6 +86,7 @@ def train(
     notice: Notice = ignored,
     peers: Peers = ALONE,
     tensorboard: bool = False,
+    precision: TrainPrecision = "fp32",
 ) -> dict[str, float | None]:
     """Trains to the spec's number of steps; returns the figures of the last evaluation.
 
@@ -92,14 +95,15 @@ def train(
     scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
     any of the peers ends the step at hand, saves it, and goes on up. A step whose loss or gradient
     is not finite is skipped; after three in a row the run goes back to its last state with half
-    the learning rate. `notice` is told what went wrong.
+    the learning rate. `notice` is told what went wrong. `precision` is that in which the task's
+    networks compute already; at fp16 gradients are scaled.
 
     Raises NumericError where a third return did not help, UsageError where the batch cannot be
     divided, DataError where all states are damaged, CannotCreateError where `out` holds another
     run and `resume` is off, and what `output_errors` raises.
     """
     with stop_requests() as stop, task.batches:
-        run = _Run(spec, task, out, command, progress, notice, peers, stop, tensorboard)
+        run = _Run(spec, task, out, command, progress, notice, peers, stop, tensorboard, precision)
         run.begin(resume=resume)
         while not run.settle():
             run.step()
@@ -118,20 +122,25 @@ class _Run:
         peers: Peers,
         stop: StopRequests,
         tensorboard: bool,
+        precision: TrainPrecision,
     ) -> None:
         self.figures: dict[str, float | None] = {}
         self._spec, self._options, self._task, self._out = spec, spec.train, task, out
         self._progress, self._notice, self._peers, self._stop = progress, notice, peers, stop
         self._tensorboard, self._command = tensorboard, command
+        self._precision: TrainPrecision = precision
         self._provenance = {
             "version": __version__,
             "torch": torch.__version__,
             "command": command,
+            "precision": precision,
         }
         self._parts = peers.parts(self._options.batch_size, self._options.accumulate)
         module = task.module.train()
         adam = torch.optim.Adam(task.parameter_groups(), lr=self._options.learning_rate)
-        self._state = RunState(module, Average(module, self._options.ema), adam, task.memory)
+        scaler = GradScaler(peers.device.type, enabled=precision == "fp16")
+        average = Average(module, self._options.ema)
+        self._state = RunState(module, average, adam, task.memory, scaler)
         self._checkpoints = Checkpoints(
             out / "state", self._options.keep_last, self._options.keep_every
         )
@@ -157,7 +166,8 @@ class _Run:
                 self._out.mkdir(parents=True, exist_ok=True)
         self._go_on_from_here(damaged)
         if peers.first:
-            write_run_facts(self._out, self._spec, self._command, state.step)
+            self._tell_of_another_precision()
+            write_run_facts(self._out, self._spec, self._command, state.step, self._precision)
             if fresh:  # for a run that goes wrong before its first evaluation
                 self._checkpoints.save(state, None)
 
@@ -200,8 +210,8 @@ class _Run:
         state, options, peers = self._state, self._options, self._peers
         for group in state.adam.param_groups:
             group["lr"] = self._rate(group, state.step)
-        moved = update(state, self._task.loss, self._parts, peers, options.seed, options.clip_norm)
-        if not moved:
+        sound = update(state, self._task.loss, self._parts, peers, options.seed, options.clip_norm)
+        if not sound:
             self._notice(
                 f"Step {state.step}: the loss or its gradient is not finite. Skipped, as "
                 f"{state.skipped} in all."
@@ -211,11 +221,19 @@ class _Run:
             peers.require_replicas(state.module, state.step)
             self._go_on_from_here(damaged)
 
+    def _tell_of_another_precision(self) -> None:
+        starts = read_starts(self._out) if self._state.step else []
+        before = starts[-1].get("precision", "fp32") if starts else self._precision
+        if before != self._precision:
+            self._notice(f"Going on at {self._precision}; so far the run was trained at {before}.")
+
     def _go_on_from_here(self, damaged: list[Path]) -> None:
         if self._peers.first:
             put_aside(damaged)
             columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second"]
-            columns += ["data_wait", "skipped", "rollbacks", *self._task.figures]
+            columns += ["data_wait", "skipped", "rollbacks"]
+            columns += ["loss_scale"] if self._state.scaler.is_enabled() else []
+            columns += self._task.figures
             self._log = RunLog(self._out, columns, self._state.step, tensorboard=self._tensorboard)
         self._saved_at = self._clocked = self._state.step
         self._clock, self._waited = time.monotonic(), self._task.batches.waited
@@ -241,6 +259,7 @@ class _Run:
             "data_wait": (waited - self._waited) / seconds if steps else None,
             "skipped": state.skipped,
             "rollbacks": state.rollbacks,
+            **({"loss_scale": state.scaler.get_scale()} if state.scaler.is_enabled() else {}),
             **state.logged(),
             **figures,
         }

@@ -10,6 +10,7 @@ import torch
 
 from slotcli import __version__
 from slotcli.checkpoint import DEFINITION
+from slotcli.kernels.precision import TrainPrecision
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.training.definition_text import definition_text
@@ -19,7 +20,11 @@ RUN = "run.json"
 
 
 def write_run_facts(
-    folder: Path, spec: SlotModelSpec | CodecModelSpec, command: list[str], first_step: int
+    folder: Path,
+    spec: SlotModelSpec | CodecModelSpec,
+    command: list[str],
+    first_step: int,
+    precision: TrainPrecision,
 ) -> None:
     """Write model.toml, the definition that is trained, and add this start to run.json.
 
@@ -33,6 +38,7 @@ def write_run_facts(
     start = {
         "command": command,
         "first_step": first_step,
+        "precision": precision,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": __version__,
         "torch": torch.__version__,

@@ -5,6 +5,7 @@ is resumed draws what an undisturbed one would have drawn.
 """
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from slotcli.checkpoint import read_tensors, require_fit, write_tensors
 from slotcli.errors import DataError
@@ -22,6 +24,7 @@ from slotcli.training.optimiser import Average
 
 MARKER = "COMPLETE"
 _COUNTS = ("step", "updates", "skipped", "skipped_in_a_row", "rollbacks", "since", "counted")
+_SCALE = ("scale", "_growth_tracker")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _NO_STATE = "Choose another --out, or the definition and the slotcli that the run began with."
 
@@ -31,13 +34,14 @@ class RunState:
     """Everything that a step changes: tensors, counts, and figures that are not logged yet.
 
     Since the last row of the log `since` steps were taken; `sums` are of the `counted` ones of
-    them, which were not skipped.
+    them, which were not skipped. The scaler is that of gradients at fp16, elsewhere switched off.
     """
 
     module: nn.Module
     average: Average
     adam: torch.optim.Adam
     memory: dict[str, Tensor]
+    scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
@@ -73,6 +77,7 @@ def save_state(path: Path, state: RunState, score: float | None) -> None:
         "since": state.since,
         "counted": state.counted,
         "sums": state.sums,
+        "scaler": {name: s for name, s in state.scaler.state_dict().items() if name in _SCALE},
         "moments": [name for name, _ in _with_moments(state)],
     }
     shutil.rmtree(partial, ignore_errors=True)
@@ -110,6 +115,9 @@ def load_state(path: Path, state: RunState) -> None:
     sums = facts.get("sums")
     if not isinstance(sums, dict) or not all(isinstance(v, float) for v in sums.values()):
         raise DataError(f"{path}: its sums are no numbers.", _NO_STATE)
+    scale = facts.get("scaler", {})
+    if scale and not _is_scale(scale):
+        raise DataError(f"{path}: its scale of gradients is none.", _NO_STATE)
     trained = dict(state.module.named_parameters())
     moved = facts.get("moments")
     if not isinstance(moved, list) or not all(name in trained for name in map(str, moved)):
@@ -139,10 +147,19 @@ def load_state(path: Path, state: RunState) -> None:
         # Adam counts on the CPU, wherever it works.
         on_device = dict(zip(_MOMENTS[1:], (m.to(parameter.device) for m in rest), strict=True))
         state.adam.state[parameter] = {"step": step, **on_device}
+    if scale:  # else of a run at another precision: the scaler begins anew
+        state.scaler.load_state_dict(state.scaler.state_dict() | scale)
     state.sums = dict(sums)
     state.average.updates = counts.pop("updates")
     for name, value in counts.items():
         setattr(state, name, value)
+
+
+def _is_scale(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != set(_SCALE):
+        return False
+    scale, growth = (value[name] for name in _SCALE)
+    return isinstance(scale, float) and 0 < scale < math.inf and isinstance(growth, int)
 
 
 def _with_moments(state: RunState) -> list[tuple[str, nn.Parameter]]:

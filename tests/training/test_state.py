@@ -133,6 +133,10 @@ DAMAGES = {
     "moments unsaid": rewrite("weights", lambda _, facts: facts.pop("moments")),
     "moments of what is not there": rewrite("weights", lambda _, f: f.update(moments=["0.bias2"])),
     "sums that are text": rewrite("weights", lambda _, facts: facts.update(sums={"loss": "1"})),
+    "a scale that is text": rewrite("weights", lambda _, f: f.update(scaler={"scale": "1"})),
+    "a scale of 0": rewrite(
+        "weights", lambda _, f: f.update(scaler={"scale": 0.0, "_growth_tracker": 1})
+    ),
     "a moment missing": rewrite("adam", lambda tensors, _: tensors.pop("0.bias/exp_avg_sq")),
     "a moment of another shape": rewrite(
         "adam", lambda tensors, _: tensors.update({"0.bias/exp_avg": torch.zeros(2)})

@@ -1,0 +1,109 @@
+"""How a run's networks compute: at half precision, compiled, or keeping less for their gradients.
+
+Networks are the backbone, the decoder's, and the halves of a codec that is trained. All that stands
+around them stays in float32: slot attention, distances to codes, the noise schedule, losses, and
+what a frozen codec makes of frames. So does every evaluation, for which no gradients are computed.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+from torch.utils.checkpoint import checkpoint
+
+from slotcli.codecs import autoencoder
+from slotcli.codecs.dvae import Dvae
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.decoders import token_transformer
+from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.decoders.token_transformer import TokenTransformer
+from slotcli.diffusion import unet
+from slotcli.encoder.backbone import BasicBlock
+from slotcli.kernels.precision import TrainPrecision
+from slotcli.model import SlotModel
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_BLOCKS = (
+    BasicBlock,
+    unet.ResBlock,
+    unet.TransformerBlock,
+    token_transformer.Block,
+    autoencoder.ResBlock,
+)
+
+
+def networks(module: nn.Module) -> list[nn.Module]:
+    """The networks of what a task trains, each a function of tensors to one tensor."""
+    if isinstance(module, Vqvae | Dvae):
+        return [module.encoder, module.decoder]
+    if not isinstance(module, SlotModel):
+        raise TypeError(f"{type(module).__name__} is nothing that a task trains")
+    decoder = module.decoder
+    if isinstance(decoder, LatentDiffusion):
+        drawing = [decoder.unet]  # the codec is frozen
+    elif isinstance(decoder, TokenTransformer):
+        drawing = list(decoder.blocks)
+    else:
+        drawing = decoder.networks
+    return [module.encoder.backbone, *drawing]
+
+
+def compile_networks(module: nn.Module) -> None:
+    """Compiles each network at its first step; to be called before the other two.
+
+    Blocks that recompute are then traced as such, and autocast stays outside.
+    """
+    for network in networks(module):
+        _train_as(network, torch.compile(network.forward))
+
+
+def recompute_blocks(module: nn.Module) -> None:
+    """Of the networks' blocks only inputs are kept; the backward pass computes the rest again.
+
+    It draws the same dropout, so losses and gradients are to the last bit what they were.
+    """
+    for network in networks(module):
+        for block in network.modules():
+            if isinstance(block, _BLOCKS):
+                _train_as(
+                    block,
+                    partial(
+                        checkpoint, block.forward, use_reentrant=False, context_fn=_drawn_alike
+                    ),
+                )
+
+
+def use_precision(module: nn.Module, precision: TrainPrecision) -> None:
+    """Lets the networks compute under autocast; weights, gradients and results are float32."""
+    if precision == "fp32":
+        return
+    for network in networks(module):
+        _train_as(network, partial(_narrow, network.forward, _DTYPES[precision]))
+
+
+def _narrow(
+    forward: Callable[..., Tensor], dtype: torch.dtype, x: Tensor, *others: object
+) -> Tensor:
+    with torch.autocast(x.device.type, dtype):
+        return forward(x, *others).float()
+
+
+def _drawn_alike() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+    """For the first pass nothing, for the second what divides draws among the parts of a batch."""
+    return nullcontext(), _get_current_dispatch_mode() or nullcontext()
+
+
+def _train_as(network: nn.Module, form: Callable[..., Tensor]) -> None:
+    """Puts `form` in the place of a network's forward wherever gradients are computed.
+
+    Unlike in a module around it, weights keep their names, and checkpoints fit.
+    """
+    plain = network.forward
+
+    def forward(*inputs: object) -> Tensor:
+        return form(*inputs) if torch.is_grad_enabled() else plain(*inputs)
+
+    network.forward = forward
