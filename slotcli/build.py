@@ -6,7 +6,7 @@ from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.latent_diffusion import LatentDiffusion
-from slotcli.decoders.spatial_broadcast import SpatialBroadcast
+from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
 from slotcli.encoder.backbone import CompactCnn, ResNet18
@@ -77,7 +77,7 @@ def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> 
 def _coarsest(spec: DecoderSpec) -> int:
     """The factor by which the smallest map of a decoder is smaller than its frames."""
     if isinstance(spec, SpatialBroadcastSpec):
-        return 2**SpatialBroadcast.doublings
+        return 2**DOUBLINGS
     if isinstance(spec, TokenTransformerSpec):
         return spec.codec.downsampling
     return spec.codec.downsampling * 2 ** (len(spec.multipliers) - 1)
@@ -104,7 +104,7 @@ def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn:
 def _decoder(spec: SlotModelSpec) -> SpatialBroadcast | TokenTransformer | LatentDiffusion:
     decoder = spec.decoder
     if isinstance(decoder, SpatialBroadcastSpec):
-        return SpatialBroadcast(size=spec.size, slot_dim=spec.slot_dim, channels=decoder.channels)
+        return _spatial_broadcast(spec, decoder.channels, decoder.codec)
     if isinstance(decoder, TokenTransformerSpec):
         return TokenTransformer(
             _dvae(decoder.codec),
@@ -124,6 +124,27 @@ def _decoder(spec: SlotModelSpec) -> SpatialBroadcast | TokenTransformer | Laten
         null_tokens=decoder.null_tokens,
         latent_scale=decoder.latent_scale,
         timesteps=spec.train.timesteps,
+    )
+
+
+def _spatial_broadcast(
+    spec: SlotModelSpec, channels: int, codec: VqvaeSpec | None
+) -> SpatialBroadcast:
+    if codec is None:
+        return SpatialBroadcast(size=spec.size, slot_dim=spec.slot_dim, channels=channels)
+    doublings = DOUBLINGS - (len(codec.multipliers) - 1)
+    if doublings < 1:
+        raise ConfigError(
+            f"{spec.name}: the decoder's grid is no coarser than its codec's latents.",
+            f"Choose a codec of at most {DOUBLINGS} levels.",
+        )
+    return SpatialBroadcast(
+        size=spec.size,
+        slot_dim=spec.slot_dim,
+        channels=channels,
+        codec=_vqvae(codec),
+        depth=codec.latent_channels,
+        doublings=doublings,
     )
 
 

@@ -124,8 +124,11 @@ def _vqvae_unless_said(value: object) -> object:
 
 
 class SpatialBroadcastSpec(Record):
+    """Draws frames, or with a `codec` its latents, as SAVi's twin of SlotDiffusion."""
+
     kind: Literal["spatial_broadcast"]
     channels: Width = 64
+    codec: VqvaeSpec | None = None
 
 
 class TokenTransformerSpec(Record):

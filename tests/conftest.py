@@ -112,6 +112,7 @@ SYSTEMS: dict[str, tuple[dict[str, Any], bool]] = {
     "savi": (_BROADCAST, True),
     "steve": (_TOKENS, True),
     "slotdiffusion": (_DIFFUSION, True),
+    "savi-latents": ({**_BROADCAST, "codec": _CODEC}, True),
 }
 
 
@@ -172,7 +173,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_slot_spec: SlotMod
 
 def _system(name: str) -> SlotModelSpec:
     decoder, video = SYSTEMS[name]
-    codecs = {"token_transformer": "tiny-dvae", "latent_diffusion": "tiny-codec"}
+    codecs = {"dvae": "tiny-dvae", "vqvae": "tiny-codec"}
     spec = parse_spec(
         {
             "kind": "slot_model",
@@ -189,7 +190,9 @@ def _system(name: str) -> SlotModelSpec:
             "decoder": decoder,
             "train": _TRAIN
             | {
-                "codec": codecs.get(decoder["kind"]),
+                "codec": codecs[decoder["codec"].get("kind", "vqvae")]
+                if "codec" in decoder
+                else None,
                 "decoder_learning_rate": 2e-3,
                 "clip_length": 2 if video else 1,
             },

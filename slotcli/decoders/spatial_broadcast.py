@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slotcli.codecs.base import Codec
+from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
 from slotcli.kernels.position import PositionEmbedding
 from slotcli.kernels.precision import rounded_for
 from slotcli.types import Size
+
+DOUBLINGS = 4  # from the grid to the frames' size
 
 
 def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
@@ -21,49 +25,69 @@ def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 class SpatialBroadcast(nn.Module):
-    """A slot is laid out on a coarse grid and doubled in size four times, to a picture and a share.
+    """A slot is laid out on a coarse grid and doubled in size, to a picture and a share.
 
-    `size` is a multiple of 16 in both directions.
+    The grid is a sixteenth of the frames' `size`, which is a multiple of 16 in both directions.
+    Drawn are the frames themselves, or the `depth` channels of a frozen codec's latents, for which
+    it takes fewer `doublings`.
     """
 
-    doublings = 4
-
-    def __init__(self, *, size: Size, slot_dim: int, channels: int) -> None:
+    def __init__(
+        self,
+        *,
+        size: Size,
+        slot_dim: int,
+        channels: int,
+        codec: Codec | None = None,
+        depth: int = 3,
+        doublings: int = DOUBLINGS,
+    ) -> None:
         super().__init__()
-        height, width = (side // 2**self.doublings for side in size)
+        height, width = (side // 2**DOUBLINGS for side in size)
         self.grid_size = (height, width)
         self.position = PositionEmbedding(slot_dim, self.grid_size)
-        widths = [slot_dim] + [channels] * self.doublings
+        widths = [slot_dim] + [channels] * doublings
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [_double(inputs, outputs), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 4, 1))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], depth + 1, 1))
+        if codec is not None and not isinstance(codec, nn.Module):
+            raise TypeError("the codec has to be a module, so that it is saved with the decoder")
+        self.codec = None if codec is None else codec.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "SpatialBroadcast":
+        """Puts all but the codec, which is frozen, into training mode."""
+        super().train(mode)
+        if self.codec is not None:
+            self.codec.eval()
+        return self
 
     @property
     def networks(self) -> list[nn.Module]:
-        """All that follows the slots' being laid out."""
-        return [self.layers]
+        """All that follows the slots' being laid out, and the decoding half of a VQ-VAE."""
+        return [self.layers, self.codec.decoder] if isinstance(self.codec, Vqvae) else [self.layers]
 
-    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """The frames themselves."""
-        return frames
+    @torch.no_grad()
+    def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
+        """The frames themselves, or their latents before quantisation."""
+        return frames if self.codec is None else self.codec.encode(frames)
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b 3 h w"]
+        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
     ) -> Float[Tensor, ""]:
-        """Mean squared error of the mixture over all pixels and channels. Paper, Eq. 1."""
+        """Mean squared error of the mixture over all places and channels. Paper, Eq. 1."""
         return F.mse_loss(self.mixture(slots), target)
 
     def pictures(
         self, slots: Float[Tensor, "b n d"]
-    ) -> tuple[Float[Tensor, "b n 3 h w"], Float[Tensor, "b n h w"]]:
-        """Each slot's picture, not clamped, and its share of every pixel: they sum to 1 over n."""
+    ) -> tuple[Float[Tensor, "b n c i j"], Float[Tensor, "b n i j"]]:
+        """Each slot's picture, not clamped, and its share of every place: they sum to 1 over n."""
         grids = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.grid_size)
         laid_out = rounded_for(self.layers, self.position(grids))
         drawn = self.layers(laid_out).to(slots.dtype).unflatten(0, slots.shape[:2])
-        return drawn[:, :, :3], drawn[:, :, 3].softmax(dim=1)
+        return drawn[:, :, :-1], drawn[:, :, -1].softmax(dim=1)
 
-    def mixture(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
+    def mixture(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b c i j"]:
         """All slots' pictures, weighted by their shares; not clamped. Paper, Eq. 1."""
         pictures, shares = self.pictures(slots)
         return (pictures * shares[:, :, None]).sum(dim=1)
@@ -73,12 +97,15 @@ class SpatialBroadcast(nn.Module):
 
     @torch.no_grad()
     def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
-        """The mixture, clamped to [-1, 1]. There is one way of drawing it."""
-        return torch.cat([self.mixture(frame) for frame in slots.split(1)]).clamp(-1, 1)
+        """The mixture, decoded if need be, clamped to [-1, 1]. There is one way of drawing it."""
+        drawn = [self.mixture(frame) for frame in slots.split(1)]
+        if self.codec is not None:
+            drawn = [self.codec.decode(latents) for latents in drawn]
+        return torch.cat(drawn).clamp(-1, 1)
 
     @torch.no_grad()
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n h w"]:
-        """Each slot's share of every pixel; the attention is not asked."""
+        """Each slot's share of every place that is drawn; the attention is not asked."""
         return torch.cat([self.pictures(frame)[1] for frame in slots.split(1)])

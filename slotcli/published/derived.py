@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from slotcli.decoders.spatial_broadcast import SpatialBroadcast
+from slotcli.decoders.spatial_broadcast import DOUBLINGS
 from slotcli.diffusion.schedule import Schedule
 from slotcli.encoder.backbone import ResNet18
 from slotcli.kernels.position import PositionEmbedding
@@ -16,7 +16,7 @@ def derived_tensors(spec: SlotModelSpec) -> dict[str, Tensor]:
     tensors = {"encoder_pos_embedding.grid": _grid(spec.size, ResNet18.stride)}
     decoder = spec.decoder
     if isinstance(decoder, SpatialBroadcastSpec):
-        tensors["decoder_pos_embedding.grid"] = _grid(spec.size, 2**SpatialBroadcast.doublings)
+        tensors["decoder_pos_embedding.grid"] = _grid(spec.size, 2**DOUBLINGS)
     elif isinstance(decoder, TokenTransformerSpec):
         height, width = (side // decoder.codec.downsampling for side in spec.size)
         hidden = torch.ones(height * width, height * width, dtype=torch.bool).triu(1)

@@ -7,7 +7,7 @@ VQ-VAE and dVAE on their own as they are trained before them.
 
 from collections.abc import Mapping
 
-from slotcli.decoders.spatial_broadcast import SpatialBroadcast
+from slotcli.decoders.spatial_broadcast import DOUBLINGS
 from slotcli.spec import (
     CodecModelSpec,
     DvaeSpec,
@@ -156,9 +156,9 @@ def _decoder(
 def _spatial_broadcast() -> dict[str, str]:
     modules = {"position.project": "decoder_pos_embedding.dense"}
     # Each of theirs holds a convolution and its activation; ours stand in one row.
-    for layer in range(SpatialBroadcast.doublings):
+    for layer in range(DOUBLINGS):
         modules[f"layers.{2 * layer}"] = f"decoder.{layer}.0"
-    modules[f"layers.{2 * SpatialBroadcast.doublings}"] = f"decoder.{SpatialBroadcast.doublings}"
+    modules[f"layers.{2 * DOUBLINGS}"] = f"decoder.{DOUBLINGS}"
     return modules
 
 

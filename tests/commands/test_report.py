@@ -118,8 +118,8 @@ def run_folder(tmp_path, tiny_slot_spec):
     """A run of four steps, two evaluations, stopped once."""
     folder = tmp_path / "run"
     hostile = "<b>clips</b>"
-    write_run_facts(folder, tiny_slot_spec, ["slotcli", "train", "--data", hostile], 0)
-    write_run_facts(folder, tiny_slot_spec, ["slotcli", "train", "--data", hostile], 2)
+    write_run_facts(folder, tiny_slot_spec, ["slotcli", "train", "--data", hostile], 0, "fp32")
+    write_run_facts(folder, tiny_slot_spec, ["slotcli", "train", "--data", hostile], 2, "fp32")
     rows = [
         {"step": 1, "loss": 1.0, "gradient_norm": 2.0},
         {"step": 2, "loss": 0.5, "degeneration": 0.9, "shift_equivariance": 0.1, "fg_ari": 0.25},
@@ -167,7 +167,7 @@ def test_what_went_wrong_is_said_first(cli, run_folder, row, said):
 
 
 def test_a_codebook_that_lies_idle_is_said(cli, tmp_path, tiny_codec_spec):
-    write_run_facts(tmp_path, tiny_codec_spec, ["slotcli", "pretrain"], 0)
+    write_run_facts(tmp_path, tiny_codec_spec, ["slotcli", "pretrain"], 0, "fp32")
     (tmp_path / "log.jsonl").write_text('{"step": 3, "loss": 0.1, "codes_used": 0.0}\n')
     assert cli("report", ".")[0] == 0
     text = Page(tmp_path / "report.html").text

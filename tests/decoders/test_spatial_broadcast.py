@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Decoder, Drawing
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
 
@@ -165,3 +166,37 @@ def test_the_published_sizes(channels: int, layers: int) -> None:
     assert decoder.grid_size == (8, 8)
     assert sum(p.numel() for p in decoder.layers.parameters()) == layers
     assert sum(p.numel() for p in decoder.position.parameters()) == 960
+
+
+def test_on_latents_it_learns_and_decodes_what_the_codec_makes_of_frames() -> None:
+    """A mixture that equals the latents has no loss, and is drawn as the codec draws them."""
+    torch.manual_seed(0)
+    codec = Vqvae(8, (1, 2), 1, 4, 16).eval()
+    decoder = SpatialBroadcast(
+        size=SIZE, slot_dim=12, channels=8, codec=codec, depth=4, doublings=3
+    )
+    frames = torch.rand(2, 3, *SIZE) * 2 - 1
+    latents = decoder.target(frames)
+    torch.testing.assert_close(latents, codec.encode(frames))
+    slots = torch.randn(2, 3, 12)
+    mixture = decoder.mixture(slots)
+    assert mixture.shape == latents.shape
+    torch.testing.assert_close(decoder.loss(slots, latents), (mixture - latents).square().mean())
+    assert decoder.loss(slots, mixture).item() < 1e-12
+    drawn = decoder.render(slots, Drawing())
+    torch.testing.assert_close(drawn, codec.decode(mixture).clamp(-1, 1), atol=1e-5, rtol=1e-4)
+    shares = decoder.soft_masks(slots, attention_of(slots))
+    torch.testing.assert_close(shares.sum(1), torch.ones(2, *latents.shape[-2:]))
+
+
+def test_the_codec_stays_as_it_is() -> None:
+    codec = Vqvae(8, (1, 2), 1, 4, 16)
+    decoder = SpatialBroadcast(
+        size=SIZE, slot_dim=12, channels=8, codec=codec, depth=4, doublings=3
+    ).train()
+    assert not codec.training
+    assert not any(parameter.requires_grad for parameter in codec.parameters())
+    assert {name.split(".")[0] for name, p in decoder.named_parameters() if p.requires_grad} == {
+        "position",
+        "layers",
+    }
