@@ -39,16 +39,14 @@ class Computing:
 
     def precision_on(self, device: "torch.device") -> "TrainPrecision":
         """What the networks will compute in. Raises UsageError for fp16 on a CPU."""
-        from slotcli.kernels.precision import computes_in_bf16
+        from slotcli.kernels.precision import auto_precision
 
         if self.precision == "fp16" and device.type == "cpu":
             raise UsageError(
                 "--precision fp16: on a CPU it is slower than fp32 and less exact.",
                 "Use fp32 or bf16.",
             )
-        if self.precision == "auto":
-            return "bf16" if device.type == "cuda" and computes_in_bf16(device) else "fp32"
-        return self.precision
+        return auto_precision(device) if self.precision == "auto" else self.precision
 
     def require_compiler(self, peers: "Peers", accumulate: int) -> None:
         """Raises, where networks are to be compiled and cannot be."""

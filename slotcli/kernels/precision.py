@@ -30,6 +30,11 @@ def precision_of(network: nn.Module) -> Precision:
     return "bf16" if next(network.parameters()).dtype == torch.bfloat16 else "fp32"
 
 
+def auto_precision(device: torch.device) -> TrainPrecision:
+    """In what networks are trained on a device unless it is said."""
+    return "bf16" if device.type == "cuda" and computes_in_bf16(device) else "fp32"
+
+
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16; without them it is slower than float32."""
     if device.type == "cuda":

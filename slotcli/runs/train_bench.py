@@ -1,20 +1,31 @@
 """Training steps of our form of a model and of the plain one, and the memory of each."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import device as Device
 
-from slotcli.errors import BusyError
+from slotcli.data.datasets import open_dataset
+from slotcli.errors import BusyError, SlotcliError
+from slotcli.kernels.precision import Precision, auto_precision
 from slotcli.model import SlotModel
 from slotcli.runs.arms import BASELINE, Arm, CompileError, failure
 from slotcli.runs.model_bench import Subject, form_of, open_subject, random_frames
 from slotcli.runs.own_process import in_own_process
+from slotcli.runs.roofline import roofline
 from slotcli.runs.timing import Action, Timing, interleaved
 from slotcli.runs.training_step import loss, peak_bytes, resident_bytes, training_step
+from slotcli.training.networks import use_precision
+from slotcli.training.optimiser import Average
+from slotcli.training.parallel import WHOLE, Peers
+from slotcli.training.slot_task import SlotTask
+from slotcli.training.state import RunState
+from slotcli.training.update import update
+from slotcli.types import ClipBatch
 
-_NARROW = "Training runs in float32 on a CPU."
+_LOADED_STEPS = 8  # after a first one, at which no batch is made ahead yet
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,15 @@ class StepComparison:
     """The arms at a whole step; `peak_bytes` is that of a process with one arm alone.
 
     `losses` are those of the first step, without dropout, and the same noise for all.
+    `product_flops` are operations a second of cost of a matrix product, by precision; `data_wait`
+    is the share of the time that training waits for the definition's own data.
     """
 
     timings: dict[Arm, Timing]
     losses: dict[Arm, float]
     peak_bytes: dict[Arm, int | None]
+    product_flops: dict[str, float]
+    data_wait: float | None
     reasons: dict[str, str]
 
     def as_dict(self, batch: int, step_flops: int) -> dict[str, Any]:
@@ -51,6 +66,7 @@ class StepComparison:
                     "steps_per_second": 1 / timing.median,
                     "samples_per_second": batch / timing.median,
                     "flops_per_second": step_flops / timing.median,
+                    "utilisation": step_flops / timing.cost / self.product_flops[arm.precision],
                     "to_plain_fp32": timing.cost / self.timings[BASELINE].cost,
                     "peak_bytes": self.peak_bytes.get(arm),
                     "loss": self.losses[arm],
@@ -58,40 +74,42 @@ class StepComparison:
                 }
                 for arm, timing in self.timings.items()
             },
+            "product_flops_per_second": self.product_flops,
+            "data_wait": self.data_wait,
             "reasons": self.reasons,
         }
 
 
-def arms_of_training(
-    arms: list[Arm], reasons: dict[str, str], device: Device
-) -> tuple[list[Arm], dict[str, str]]:
-    """Those of the arms in which training would run on a device, and why not the others."""
-    if device.type == "cuda":
-        return arms, reasons
-    narrow = {arm.name: _NARROW for arm in arms if arm.precision == "bf16"}
-    return [arm for arm in arms if arm.precision == "fp32"], reasons | narrow
-
-
 def bench_train(work: TrainWork) -> StepComparison:
-    """Times the arms' steps in the same rounds, in a process of its own; then each one's memory.
+    """Times the arms' steps in the same rounds, in a process of its own; then each one's memory,
+    and how long steps with real data wait for it.
 
     What memory was too small for is missing, with its reason.
     """
     try:
-        timings, losses, reasons = in_own_process(time_steps, work)
+        timings, losses, product_flops, reasons = in_own_process(time_steps, work)
     except BusyError as error:
-        return StepComparison({}, {}, {}, {arm.name: error.what for arm in work.arms})
+        reasons = {arm.name: error.what for arm in work.arms}
+        return StepComparison({}, {}, {}, {}, None, reasons)
     peaks: dict[Arm, int | None] = {}
     for arm in timings:
         try:
             peaks[arm] = in_own_process(step_memory, (work, arm))
         except BusyError as error:
             reasons[f"{arm.name}, peak_bytes"] = error.what
-    return StepComparison(timings, losses, peaks, reasons)
+    try:
+        data_wait, why = in_own_process(time_waiting, work)
+    except BusyError as error:
+        data_wait, why = None, error.what
+    if data_wait is None:
+        reasons["data_wait"] = why
+    return StepComparison(timings, losses, peaks, product_flops, data_wait, reasons)
 
 
-def time_steps(work: TrainWork) -> tuple[dict[Arm, Timing], dict[Arm, float], dict[str, str]]:
-    """Timings, first losses and failures of all arms, side by side in this process."""
+def time_steps(
+    work: TrainWork,
+) -> tuple[dict[Arm, Timing], dict[Arm, float], dict[str, float], dict[str, str]]:
+    """Timings, first losses, rates of matrix products, and failures, of all in this process."""
     device, subject = _prepare(work)
     frames = random_frames(subject.spec, work.batch, work.clip_length).to(device)
     steps: dict[str, Action] = {}
@@ -100,9 +118,8 @@ def time_steps(work: TrainWork) -> tuple[dict[Arm, Timing], dict[Arm, float], di
         model = _network(subject.model, arm, device)
         torch.manual_seed(0)
         try:
-            with torch.no_grad():
-                first = loss(model.eval(), frames, arm.precision).item()
-            step = training_step(model, subject.spec, frames, arm.precision)
+            first = loss(model.eval(), frames, _autocast(arm)).item()
+            step = training_step(model, subject.spec, frames, _autocast(arm))
             step()
         except CompileError as error:
             reasons[arm.name] = failure(error)
@@ -110,7 +127,8 @@ def time_steps(work: TrainWork) -> tuple[dict[Arm, Timing], dict[Arm, float], di
             losses[arm], steps[arm.name] = first, step
     count = work.batch * work.clip_length
     found = interleaved(steps, frames=count, rounds=work.rounds, warm_up=0)
-    return {arm: found[arm.name] for arm in losses}, losses, reasons
+    timings = {arm: found[arm.name] for arm in losses}
+    return timings, losses, roofline(device, work.rounds).flops_per_second, reasons
 
 
 def step_memory(task: tuple[TrainWork, Arm]) -> int | None:
@@ -120,10 +138,44 @@ def step_memory(task: tuple[TrainWork, Arm]) -> int | None:
     frames = random_frames(subject.spec, work.batch, work.clip_length)
     before = resident_bytes()
     model = _network(subject.model, arm, device)
-    step = training_step(model, subject.spec, frames, arm.precision)
+    step = training_step(model, subject.spec, frames, _autocast(arm))
     step()
     step()
     return peak_bytes(device, before)
+
+
+def time_waiting(work: TrainWork) -> tuple[float | None, str]:
+    """The share of the time of some steps that waits for data; without it, why there is none.
+
+    The data are the definition's own, in batches made ahead as `train` makes them.
+    """
+    device, subject = _prepare(work)
+    options = subject.spec.train.model_copy(
+        update={
+            "batch_size": work.batch,
+            "clip_length": work.clip_length,
+            "steps": 1 + _LOADED_STEPS,
+            "next_frame": 0.0,  # which needs more than one frame, as does the other
+            "contrast_weight": 0.0,
+        }
+    )
+    spec = subject.spec.model_copy(update={"train": options})
+    try:
+        data = open_dataset(options.data, spec.size)
+        task = SlotTask(spec, subject.model, data, ClipBatch(random_frames(spec, 1, 1)), device)
+        use_precision(task.module.train(), auto_precision(device))
+        adam = torch.optim.Adam(task.parameter_groups(), lr=options.learning_rate, fused=True)
+        state = RunState(task.module, Average(task.module, options.ema), adam, task.memory)
+        peers, batches = Peers(device=device), task.batches
+        began = waited = 0.0
+        with batches:
+            for number in range(options.steps):
+                if number == 1:
+                    began, waited = time.monotonic(), batches.waited
+                update(state, task.loss, [WHOLE], peers, options.seed, options.clip_norm)
+        return (batches.waited - waited) / (time.monotonic() - began), ""
+    except SlotcliError as error:
+        return None, error.what
 
 
 def _prepare(work: TrainWork) -> tuple[Device, Subject]:
@@ -136,7 +188,14 @@ def _prepare(work: TrainWork) -> tuple[Device, Subject]:
 
 def _network(model: SlotModel, arm: Arm, device: Device) -> SlotModel:
     own = form_of(model, arm.form, device)
+    if arm.form == "ours":
+        use_precision(own, arm.precision)
     if arm.form == "compiled":
         for network in (own.encoder.backbone, *own.decoder.networks):
             network.compile()
     return own
+
+
+def _autocast(arm: Arm) -> Precision:
+    """What the whole step is autocast to: the plain form's; ours has its networks' own."""
+    return "fp32" if arm.form == "ours" else arm.precision

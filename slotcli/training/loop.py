@@ -137,7 +137,8 @@ class _Run:
         }
         self._parts = peers.parts(self._options.batch_size, self._options.accumulate)
         module = task.module.train()
-        adam = torch.optim.Adam(task.parameter_groups(), lr=self._options.learning_rate)
+        groups, rate = task.parameter_groups(), self._options.learning_rate
+        adam = torch.optim.Adam(groups, lr=rate, fused=True)
         scaler = GradScaler(peers.device.type, enabled=precision == "fp16")
         average = Average(module, self._options.ema)
         self._state = RunState(module, average, adam, task.memory, scaler)

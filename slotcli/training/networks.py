@@ -68,12 +68,7 @@ def recompute_blocks(module: nn.Module) -> None:
     for network in networks(module):
         for block in network.modules():
             if isinstance(block, _BLOCKS):
-                _train_as(
-                    block,
-                    partial(
-                        checkpoint, block.forward, use_reentrant=False, context_fn=_drawn_alike
-                    ),
-                )
+                _train_as(block, partial(_recomputed, block.forward))
 
 
 def use_precision(module: nn.Module, precision: TrainPrecision) -> None:
@@ -89,6 +84,12 @@ def _narrow(
 ) -> Tensor:
     with torch.autocast(x.device.type, dtype):
         return forward(x, *others).float()
+
+
+def _recomputed(forward: Callable[..., Tensor], *inputs: object) -> Tensor:
+    if torch.compiler.is_compiling():  # takes no such context, and never has a batch in parts
+        return checkpoint(forward, *inputs, use_reentrant=False)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=_drawn_alike)
 
 
 def _drawn_alike() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:

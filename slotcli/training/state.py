@@ -144,9 +144,12 @@ def load_state(path: Path, state: RunState) -> None:
     for name in map(str, moved):
         parameter = trained[name]
         step, *rest = (read["adam"][f"{name}/{key}"] for key in _MOMENTS)
-        # Adam counts on the CPU, wherever it works.
-        on_device = dict(zip(_MOMENTS[1:], (m.to(parameter.device) for m in rest), strict=True))
-        state.adam.state[parameter] = {"step": step, **on_device}
+        # In the order in memory of the weights: fused Adam goes through both side by side.
+        moments = {
+            key: torch.empty_like(parameter.detach()).copy_(moment)
+            for key, moment in zip(_MOMENTS[1:], rest, strict=True)
+        }
+        state.adam.state[parameter] = {"step": step.to(parameter.device), **moments}
     if scale:  # else of a run at another precision: the scaler begins anew
         state.scaler.load_state_dict(state.scaler.state_dict() | scale)
     state.sums = dict(sums)

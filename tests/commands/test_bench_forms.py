@@ -96,10 +96,12 @@ def test_train_shows_rates_and_memory(run_cli, tiny_model):
     assert found["schema"] == "slotcli.bench.train/1"
     assert (found["batch"], found["clip_length"]) == (1, 1)
     arms = found["arms"]
-    assert arms.keys() == {"ours fp32", "plain fp32"}
+    assert {"ours fp32", "plain fp32"} <= arms.keys()
     assert arms["ours fp32"]["peak_bytes"] > 2**20
     assert arms["ours fp32"]["loss_error"] < 1e-3
-    assert "float32" in found["reasons"]["ours bf16"]
+    for arm in arms.values():
+        assert arm["utilisation"] > 0
+    assert 0 <= found["data_wait"] <= 1
 
 
 def test_a_step_that_does_not_fit_gives_exit_code_3(cli, tiny_model, monkeypatch):

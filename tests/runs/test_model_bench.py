@@ -1,7 +1,9 @@
 """The arms of whole models, on models small enough to run through."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import MethodType
 
 import pytest
 import torch
@@ -10,8 +12,11 @@ from slotcli.errors import BusyError, UsageError
 from slotcli.runs import model_bench, train_bench
 from slotcli.runs.arms import Arm, arms_here
 from slotcli.runs.model_bench import Subject, bench_draw, bench_encode, open_subject
-from slotcli.runs.train_bench import TrainWork, arms_of_training, bench_train, time_steps
+from slotcli.runs.train_bench import TrainWork, bench_train, time_steps, time_waiting
 from slotcli.spec import SlotModelSpec
+from slotcli.training.parallel import Part
+from slotcli.training.slot_task import SlotTask
+from slotcli.training.state import RunState
 
 CPU = torch.device("cpu")
 ARMS = [Arm(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")]
@@ -116,20 +121,15 @@ def work(reference: Path, *arms: Arm) -> TrainWork:
 
 
 def test_steps_are_timed_side_by_side_from_one_loss(tiny_model: Path) -> None:
-    timings, losses, reasons = time_steps(work(tiny_model, *ARMS))
+    timings, losses, product_flops, reasons = time_steps(work(tiny_model, *ARMS))
     assert list(timings) == ARMS
     assert reasons == {}
     assert all(each.frames == 4 and len(each.seconds) == 2 for each in timings.values())
     exact = losses[Arm("plain", "fp32")]
     assert losses[Arm("ours", "fp32")] == pytest.approx(exact, rel=1e-4)
     assert losses[Arm("ours", "bf16")] == pytest.approx(exact, rel=0.1)
-
-
-def test_a_cpu_trains_in_float32() -> None:
-    arms, reasons = arms_of_training(ARMS, {"compiled fp32": "why"}, CPU)
-    assert arms == ARMS[:2]
-    assert set(reasons) == {"compiled fp32", "ours bf16", "plain bf16"}
-    assert arms_of_training(ARMS, {}, torch.device("cuda")) == (ARMS, {})
+    assert losses[Arm("ours", "bf16")] != losses[Arm("ours", "fp32")]
+    assert product_flops.keys() == {"fp32", "bf16"}
 
 
 def test_rates_belong_to_one_time(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +141,32 @@ def test_rates_belong_to_one_time(tiny_model: Path, monkeypatch: pytest.MonkeyPa
     assert ours["samples_per_second"] == pytest.approx(2 * ours["steps_per_second"])
     assert ours["flops_per_second"] == pytest.approx(100 * ours["steps_per_second"])
     assert ours["loss_error"] < 1e-4
+    per_cost = 100 / ours["median_cpu_seconds"]
+    assert ours["utilisation"] == pytest.approx(per_cost / found.product_flops["fp32"])
+    assert found.data_wait is not None
+    assert 0 <= found.data_wait <= 1
+
+
+def test_slow_data_are_waited_for(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(self: SlotTask, step: int, part: Part) -> object:
+        time.sleep(0.02)
+        return ()
+
+    def at_once(state: RunState, loss: MethodType, parts: list[Part], *_: object) -> None:
+        loss.__self__.batches.of(state.step, parts[0])
+        state.step += 1
+
+    monkeypatch.setattr(SlotTask, "_batch", slow)
+    monkeypatch.setattr(train_bench, "update", at_once)
+    share, _ = time_waiting(work(tiny_model))
+    assert share is not None
+    assert share > 0.5
+
+
+def test_data_that_are_not_there_are_not_waited_for() -> None:
+    share, why = time_waiting(work(Path("slot-attention-clevrtex")))
+    assert share is None
+    assert "CLEVRTex" in why
 
 
 def test_what_memory_was_too_small_for_has_a_reason(

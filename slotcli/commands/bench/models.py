@@ -159,17 +159,20 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time a whole training step, with the frozen codec and Adam, and show its memory."""
+    """Time a whole training step, with the frozen codec and Adam, and show its memory.
+
+    Also how near it comes to matrix products, and how long steps wait for the definition's data.
+    """
     require_free(out, overwrite)
     from slotcli.runs.arms import arms_here
     from slotcli.runs.complexity import count
     from slotcli.runs.model_bench import open_subject
-    from slotcli.runs.train_bench import TrainWork, arms_of_training, bench_train
+    from slotcli.runs.train_bench import TrainWork, bench_train
 
     subject = open_subject(model)
     spec = subject.spec
     chosen, environment = prepare(device, threads)
-    arms, reasons = arms_of_training(*arms_here(chosen, compiled=compile_), chosen)
+    arms, reasons = arms_here(chosen, compiled=compile_)
     work = TrainWork(
         reference=model,
         device=str(chosen),
@@ -187,11 +190,12 @@ def train(
         "batch": work.batch,
         "clip_length": work.clip_length,
         "step_flops": flops,
-        "arms": values["arms"],
+        **{name: values[name] for name in ("arms", "product_flops_per_second", "data_wait")},
     }
     finish(summary, out)
     if not console.wants_json():
-        columns = ["", "cost, s", "clock, s", "clips/s", "GFLOP/s", "x plain fp32", "memory"]
+        columns = ["", "cost, s", "clock, s", "clips/s", "GFLOP/s", "of products"]
+        columns += ["x plain fp32", "memory", "loss_error"]
         rows = [
             [
                 arm.name,
@@ -199,6 +203,7 @@ def train(
                 spread(timing.median, timing.seconds),
                 f"{own['samples_per_second']:.3g}",
                 f"{own['flops_per_second'] / 1e9:.0f}",
+                f"{own['utilisation']:.0%}",
                 f"{own['to_plain_fp32']:.2f}",
                 "-" if own["peak_bytes"] is None else f"{own['peak_bytes'] / 2**30:.2f} GiB",
                 f"{own['loss_error']:.0e}",
@@ -208,7 +213,9 @@ def train(
         ]
         _headline(environment, subject)
         name = f"a step of {work.batch} x {work.clip_length} frames"
-        console.table(name, [*columns, "loss_error"], rows)
+        console.table(name, columns, rows)
+        if found.data_wait is not None:
+            console.result(f"Waiting for data: {found.data_wait:.1%} of the time of our steps.")
         _explain(found.reasons | reasons)
     if not found.timings:
         raise LossError("Nothing could be measured.", "Use a smaller --batch, or another device.")
