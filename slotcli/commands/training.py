@@ -107,6 +107,8 @@ def _train(
 
         def progress(step: int, steps: int, row: dict[str, Any]) -> None:
             facts = "no finite loss" if row["loss"] is None else f"loss {row['loss']:.4f}"
+            if step == 0:
+                facts = "before training"
             if speed := row["steps_per_second"]:
                 left = (steps - step) / speed / 60
                 facts += f", {speed:.2f} steps/s, {left:.0f} min left"

@@ -12,6 +12,7 @@ from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, read_tensors
 from slotcli.data.datasets import SynthDataset
 from slotcli.errors import Terminated, UsageError
+from slotcli.runs.run_report import PAGE, write_run_report
 from slotcli.spec import SlotModelSpec, SynthSpec
 from slotcli.training.loop import BEST, train
 from slotcli.training.run_facts import final_row
@@ -66,6 +67,8 @@ def test_it_ends_where_it_got_no_better_and_keeps_the_best(spec, clips, tmp_path
     last = final_row(tmp_path, spec.train)
     assert last is not None
     assert last["step"] == 3
+    write_run_report(tmp_path)
+    assert "3 of 6 training steps, ended for it got no better" in (tmp_path / PAGE).read_text()
     with pytest.raises(UsageError, match="ended at step 3"):
         run(spec, Told(spec, clips, ()), tmp_path)
     more = patient(spec, 4)
