@@ -8,7 +8,7 @@ from slotcli.spec import SlotModelSpec
 from slotcli.training.log import read_log
 
 JUDGED_BY = "degeneration"  # lower is better
-MIN_GAIN = 0.01  # less than this would pass for better by the choice among evaluations alone
+MIN_GAIN = 0.02  # less passes for better by the choice among evaluations alone
 _RATE = 0.1  # of the parent's
 _WARMUP = 0.1  # share of the steps
 _EVALUATIONS = 10

@@ -64,7 +64,7 @@ def gets_better(monkeypatch: pytest.MonkeyPatch) -> None:
         if not path.exists():
             torch.save(weights, path)
         moved = (weights - torch.load(path)).abs().max().item()
-        return {"degeneration": 0.9 - min(0.8, 100 * moved)}
+        return {"degeneration": 0.9 - min(0.8, 1000 * moved)}
 
     monkeypatch.setattr(SlotTask, "evaluate", evaluate)
 
@@ -99,7 +99,7 @@ def test_a_better_model_is_a_folder_that_loads_and_decomposes(cli, tmp_path, tin
     *rows, last = [json.loads(line) for line in out.splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2]
     assert (last["adapted"], last["out"], last["held_out"]) == (True, "new/own", 2)
-    assert last["before"]["degeneration"] - last["after"]["degeneration"] >= 0.01
+    assert last["before"]["degeneration"] - last["after"]["degeneration"] >= 0.02
 
     old, new = load_model(str(tiny_model)), load_model("new/own")
     assert (new.spec.name, new.step) == ("own", last["step"])
@@ -144,7 +144,7 @@ def test_what_is_written_is_better_and_otherwise_nothing_is(cli, tmp_path, paren
     last = json.loads(out.splitlines()[-1])
     gain = last["before"]["degeneration"] - last["after"]["degeneration"]
     if code == 0:
-        assert gain >= 0.01
+        assert gain >= 0.02
         assert load_model("a/new").step == last["step"] > 0
         return
     assert (code, gain, last["adapted"]) == (3, 0, False), err
