@@ -10,6 +10,7 @@ import typer
 
 from slotcli import __version__
 from slotcli.commands import (
+    adapt,
     audit,
     bench,
     config,
@@ -48,6 +49,7 @@ app.command()(reconstruct.reconstruct)
 app.command()(export.export)
 app.command()(pretrain.pretrain)
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(evaluate.evaluate)
 app.command()(audit.audit)
 app.command()(report.report)

@@ -185,7 +185,8 @@ class OptimiserSpec(Record):
     """A batch is taken in `accumulate` parts, one after the other, and by all processes together.
 
     Of the states that a run is saved in, the last `keep_last`, the best, and those of every
-    `keep_every`-th step are kept.
+    `keep_every`-th step are kept. With a `patience` the start is evaluated too, and the run ends
+    after so many evaluations without a better score; 0 has neither.
     """
 
     steps: PositiveInt
@@ -197,6 +198,7 @@ class OptimiserSpec(Record):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     evaluate_every: PositiveInt = 1000
+    patience: Annotated[int, Field(ge=0, lt=2**31)] = 0
     keep_last: PositiveInt = 2
     keep_every: Annotated[int, Field(ge=0, lt=2**31)] = 0
     flip: bool = False
@@ -333,6 +335,16 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
     for override in overrides:
         _apply(values, override)
     return parse_spec(values, str(path))
+
+
+def with_overrides(
+    spec: CodecModelSpec | SlotModelSpec, overrides: tuple[str, ...], origin: str
+) -> CodecModelSpec | SlotModelSpec:
+    """The spec with `key.path=value` over it, as in `load_definition`. Raises ConfigError."""
+    values = spec_json(spec)
+    for override in overrides:
+        _apply(values, override)
+    return parse_spec(values, origin)
 
 
 def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:

@@ -17,7 +17,7 @@ HEAVY = {
     "torchvision",
 }
 COMMANDS = {"decompose", "reconstruct", "export", "pretrain", "train", "evaluate", "audit"}
-COMMANDS |= {"info", "data", "models", "config", "bench", "doctor", "report"}
+COMMANDS |= {"adapt", "info", "data", "models", "config", "bench", "doctor", "report"}
 SHOW_HELP = """
 import sys
 sys.argv = ["slotcli", "--help"]

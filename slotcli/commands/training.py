@@ -82,7 +82,7 @@ def run_training(
         console.configure(verbose=False, quiet=True, json=False)
     definition = find_definition(config)
     if data is not None:
-        overrides = [*overrides, f"train.data={_data_table(data)}"]
+        overrides = [*overrides, f"train.data={data_table(data)}"]
     spec = load_definition(definition, tuple(overrides))
     if spec.kind != kind:
         other = "pretrain" if spec.kind == "codec" else "train"
@@ -123,6 +123,8 @@ def _train(
 
         def progress(step: int, steps: int, row: dict[str, Any]) -> None:
             facts = "no finite loss" if row["loss"] is None else f"loss {row['loss']:.4f}"
+            if step == 0:
+                facts = "before training"
             if speed := row["steps_per_second"]:
                 left = (steps - step) / speed / 60
                 facts += f", {speed:.2f} steps/s, {left:.0f} min left"
@@ -164,7 +166,7 @@ def _train_seeds(
     runs: list[SeedRun] = []
     for spec in specs:
         seed = spec.train.seed
-        done = finished(out, seed, spec.train.steps) if options.resume == "auto" else None
+        done = finished(out, spec.train) if options.resume == "auto" else None
         peers.wait()
         if done is None:
             console.note(f"Seed {seed}:")
@@ -175,7 +177,7 @@ def _train_seeds(
                 if peers.first:
                     console.warn(f"seed {seed}: {error.what}")
                 continue
-            done = finished(out, seed, spec.train.steps)
+            done = finished(out, spec.train)
         if done is not None:
             runs.append(done)
     if not peers.first:
@@ -256,7 +258,7 @@ def _listed(seeds: str) -> list[int]:
     return numbers
 
 
-def _data_table(folder: Path) -> str:
+def data_table(folder: Path) -> str:
     """What a folder holds, as the table `train.data` of a definition."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
     from slotcli.data.synth_files import VIDEOS
@@ -274,12 +276,25 @@ def _clips(
     spec: "CodecModelSpec | SlotModelSpec", warn: Callable[[str], None]
 ) -> "tuple[Dataset, ClipBatch]":
     """What to learn from, and what is held out."""
-    from slotcli.data.datasets import VideoFolder, open_dataset, remarks
+    from slotcli.data.datasets import open_dataset
     from slotcli.data.held_out import held_out_clips, validation_data
     from slotcli.types import ClipBatch
 
     data = spec.train.data
     dataset = open_dataset(data, spec.size)
+    tell_of(dataset, warn)
+    try:
+        held_out = held_out_clips(validation_data(dataset, data, spec.size), data, spec.size)
+    except NoInputError as error:
+        warn(f"{error.what} The log's figures are of training clips instead, without their labels.")
+        held_out = ClipBatch(held_out_clips(dataset, data, spec.size).frames)
+    return dataset, held_out
+
+
+def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
+    """What there is to say of data before it is trained on: what of it cannot be read."""
+    from slotcli.data.datasets import VideoFolder, remarks
+
     for remark in remarks(dataset):
         warn(remark)
     if isinstance(dataset, VideoFolder):
@@ -289,12 +304,6 @@ def _clips(
             warn(
                 f"{left} of {left + len(dataset)} clips cannot be read. The others are trained on."
             )
-    try:
-        held_out = held_out_clips(validation_data(dataset, data, spec.size), data, spec.size)
-    except NoInputError as error:
-        warn(f"{error.what} The log's figures are of training clips instead, without their labels.")
-        held_out = ClipBatch(held_out_clips(dataset, data, spec.size).frames)
-    return dataset, held_out
 
 
 def _toml_string(text: str) -> str:

@@ -9,6 +9,8 @@ from slotcli.data.scenes import render_clips
 from slotcli.spec import DataSpec, PublicSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
 
+FRAMES = 6  # of a held-out clip
+
 
 def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
     """Where the clips are to be from that training on `data` does not see.
@@ -22,7 +24,7 @@ def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
 
 
 def held_out_clips(
-    data: Dataset, spec: DataSpec, size: Size, *, clips: int = 64, frames: int = 6
+    data: Dataset, spec: DataSpec, size: Size, *, clips: int = 64, frames: int = FRAMES
 ) -> ClipBatch:
     """Unrelated clips in the proportions of the training data, with labels where these exist.
 

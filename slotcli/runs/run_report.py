@@ -18,6 +18,7 @@ from slotcli.report.axis import number
 from slotcli.report.mask_sheet import sheet_name, sheet_steps
 from slotcli.report.run_page import Check, MaskSheet, RunReport, write_run_page
 from slotcli.spec import CodecModelSpec, SlotModelSpec, load_definition
+from slotcli.training.checkpoints import Checkpoints
 from slotcli.training.learning_curves import (
     MAX_DEGENERATION,
     figure,
@@ -65,7 +66,7 @@ def write_run_report(folder: Path) -> list[Path]:
     write_learning_curves(folder / CURVES, {"": rows})
     report = RunReport(
         title=folder.resolve().name if spec is None else spec.name,
-        lead=_lead(rows[-1]["step"], spec),
+        lead=_lead(folder, rows[-1]["step"], spec),
         warnings=[*_training_warnings(rows, last, spec), *warnings],
         curves=CURVES,
         sheets=sheets,
@@ -94,12 +95,14 @@ def _definition(
         return None, None
 
 
-def _lead(step: int, spec: CodecModelSpec | SlotModelSpec | None) -> str:
+def _lead(folder: Path, step: int, spec: CodecModelSpec | SlotModelSpec | None) -> str:
     if spec is None:
         return f"{step} training steps."
     kind = "codec" if spec.kind == "codec" else "slot model"
-    unfinished = "" if step >= spec.train.steps else ", not finished"
-    return f"A {kind}, {step} of {spec.train.steps} training steps{unfinished}."
+    ending = "" if step >= spec.train.steps else ", not finished"
+    if Checkpoints(folder / "state", 1, 0).out_of_patience(spec.train):
+        ending = ", ended for it got no better"
+    return f"A {kind}, {step} of {spec.train.steps} training steps{ending}."
 
 
 def _training_warnings(

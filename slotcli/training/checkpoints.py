@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from slotcli.errors import DataError
+from slotcli.spec import OptimiserSpec
 from slotcli.tracks.writing import output_errors
 from slotcli.training.state import MARKER, RunState, load_state, save_state
 
@@ -40,6 +41,20 @@ class Checkpoints:
         """The state of the highest score, the later of equals; None where no score is known."""
         scored = [(path, s) for path in self.complete() if (s := _score(path)) is not None]
         return max(scored, key=lambda pair: (pair[1], _step(pair[0])), default=None)
+
+    def out_of_patience(self, options: OptimiserSpec) -> bool:
+        """Whether so many evaluations came after the best that the run is to end."""
+        best = self.best()
+        if best is None or options.patience == 0:
+            return False
+        last = [path for path in self.complete() if _score(path) is not None][-1]
+        return _step(last) - _step(best[0]) >= options.patience * options.evaluate_every
+
+    def ended_at(self, options: OptimiserSpec) -> int | None:
+        """The step that the run ended at; None where it is not over."""
+        states = self.complete()
+        last = _step(states[-1]) if states else None
+        return last if last == options.steps or self.out_of_patience(options) else None
 
     def save(self, state: RunState, score: float | None) -> None:
         """Writes a state, and removes those that are not to be kept. Raises as `save_state`."""

@@ -55,6 +55,8 @@ COMMENTS = {
     "train.clip_norm": "Gradients are scaled down to this norm. Left out: never.",
     "train.ema": "Decay of the average of the weights, which is what is saved and used; 0: none.",
     "train.evaluate_every": "Steps between evaluations on held-out clips; state is saved then too.",
+    "train.patience": "Evaluations in a row without a better score that end a run, whose start is "
+    "then evaluated too; 0: it runs to its end.",
     "train.keep_last": "Of the states saved, so many of the last ...",
     "train.keep_every": "... and of every so manieth step are kept; 0: none of these.",
     "train.flip": "Whether clips are mirrored at random.",

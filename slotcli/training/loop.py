@@ -88,7 +88,9 @@ def train(
     tensorboard: bool = False,
     precision: TrainPrecision = "fp32",
 ) -> dict[str, float | None]:
-    """Trains to the spec's number of steps; returns the figures of the last evaluation.
+    """Trains to the spec's number of steps, or until its patience is at an end.
+
+    Returns the figures of the last evaluation.
 
     `out` gets the definition and who started it, the log with its curves and a picture of each
     evaluation, the averaged weights (weights.safetensors; best.safetensors of the evaluation that
@@ -146,6 +148,7 @@ class _Run:
             out / "state", self._options.keep_last, self._options.keep_every
         )
         self._log: RunLog | None = None
+        self._start_due = False
 
     def begin(self, *, resume: bool) -> None:
         """Restores the last sound state, or saves the first one, and opens the log."""
@@ -156,11 +159,18 @@ class _Run:
                 f"{self._out}: holds a run already.", "Use --resume auto, or another --out."
             )
         damaged = self._checkpoints.load_newest(state, self._notice)
+        if self._checkpoints.out_of_patience(self._options):
+            raise UsageError(
+                f"{self._out}: ended at step {state.step}, for it got no better any more.",
+                "Raise train.patience to go on.",
+            )
         if state.step > self._options.steps or (self._is_last() and state.since == 0):
             raise UsageError(
                 f"{self._out}: was trained to step {state.step} already.",
                 "Raise train.steps to go on.",
             )
+        unknown = self._checkpoints.best() is None
+        self._start_due = self._options.patience > 0 and state.step == 0 and unknown
         peers.require_replicas(state.module, state.step)
         if peers.first:
             with output_errors(self._out):
@@ -181,6 +191,7 @@ class _Run:
         # A run that was stopped in an evaluation begins with it: nothing was logged since.
         due = state.since > 0
         evaluated = due and (self._is_last() or state.step % options.evaluate_every == 0)
+        evaluated, self._start_due = evaluated or self._start_due, False
         score = None
         if evaluated or (due and state.step % _LOG_EVERY == 0):
             try:
@@ -204,7 +215,8 @@ class _Run:
             peers.wait()
         if stopped:
             raise stop_of(stopped)
-        return self._is_last()
+        over = evaluated and peers.first and self._checkpoints.out_of_patience(options)
+        return self._is_last() or bool(evaluated and peers.largest(over))
 
     def step(self) -> None:
         """Takes a step, and goes back where too many were skipped."""
@@ -235,7 +247,9 @@ class _Run:
             columns += ["data_wait", "skipped", "rollbacks"]
             columns += ["loss_scale"] if self._state.scaler.is_enabled() else []
             columns += self._task.figures
-            self._log = RunLog(self._out, columns, self._state.step, tensorboard=self._tensorboard)
+            # Of a start that is still to be evaluated, no row counts.
+            first_step = -1 if self._start_due else self._state.step
+            self._log = RunLog(self._out, columns, first_step, tensorboard=self._tensorboard)
         self._saved_at = self._clocked = self._state.step
         self._clock, self._waited = time.monotonic(), self._task.batches.waited
 

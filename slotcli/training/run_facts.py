@@ -11,9 +11,11 @@ import torch
 from slotcli import __version__
 from slotcli.checkpoint import DEFINITION
 from slotcli.kernels.precision import TrainPrecision
-from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.spec import CodecModelSpec, OptimiserSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.training.checkpoints import Checkpoints
 from slotcli.training.definition_text import definition_text
+from slotcli.training.log import read_log
 
 SCHEMA = "slotcli.run/1"
 RUN = "run.json"
@@ -58,3 +60,13 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
         return [start for start in starts if isinstance(start, dict)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def final_row(folder: Path, options: OptimiserSpec) -> dict[str, Any] | None:
+    """The last row of a run's log; None where the run is not at its end yet. Raises DataError."""
+    step = Checkpoints(folder / "state", options.keep_last, options.keep_every).ended_at(options)
+    if step is None:
+        return None
+    last = read_log(folder)[-1:]
+    # A run that was stopped in its last evaluation has a state and no row.
+    return last[0] if last and last[0]["step"] == step else None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.checkpoint import WEIGHTS
+from slotcli.spec import OptimiserSpec
 from slotcli.tracks.writing import whole_file
-from slotcli.training.checkpoints import Checkpoints
-from slotcli.training.log import read_log
+from slotcli.training.run_facts import final_row
 
 SCHEMA = "slotcli.seeds/1"
 SEEDS = "seeds.json"
@@ -34,15 +34,11 @@ def seed_folder(seed: int) -> str:
     return f"seed-{seed}"
 
 
-def finished(out: Path, seed: int, steps: int) -> SeedRun | None:
-    """The run of a seed below `out`, or None where it is not at its end yet."""
-    folder = out / seed_folder(seed)
-    states = Checkpoints(folder / "state", 1, 0).complete()
-    if not states or states[-1].name != f"step-{steps:08d}":
-        return None
-    last = read_log(folder)[-1:]
-    # A run that was stopped in its last evaluation has a state and no row.
-    return SeedRun(seed, folder.name, last[0]) if last and last[0]["step"] == steps else None
+def finished(out: Path, options: OptimiserSpec) -> SeedRun | None:
+    """The run of the options' seed below `out`, or None where it is not at its end yet."""
+    folder = seed_folder(options.seed)
+    last = final_row(out / folder, options)
+    return None if last is None else SeedRun(options.seed, folder, last)
 
 
 def choose(runs: list[SeedRun]) -> SeedRun | None:

@@ -1,0 +1,189 @@
+"""slotcli adapt: a model that goes on learning on somebody's own clips, without labels."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotcli.commands import console, setup
+from slotcli.commands.options import Device, Model, Overrides, Threads
+from slotcli.commands.training import data_table, tell_of
+from slotcli.errors import LossError, UsageError
+
+if TYPE_CHECKING:
+    from slotcli.runs.adapt import Adaptation
+    from slotcli.spec import SlotModelSpec
+    from slotcli.training.adaptation import Outcome
+
+_TOLD = ("degeneration", "position_determinism", "shift_equivariance", "used_slots")
+_TRUE = ("fg_ari", "ari", "miou")
+
+
+def adapt(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Videos, image folders or a published data set.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the new model and its card.")],
+    model: Model = "tiny-64",
+    steps: Annotated[
+        int, typer.Option(min=1, help="At most; it ends where nothing gets better.")
+    ] = 1000,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Adam's largest, of the encoder; by default a tenth of the model's own."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    overrides: Overrides = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model, drop a stopped run, at --out.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Go on training a model on your own clips, without labels, and keep it only if it is better.
+
+    Some clips are held out. The model is audited on them at the start and now and then; the least
+    degenerate weights become a new model, with a card. Where none is better than the start, nothing
+    is written and the exit code is 3. The model it begins with is never changed.
+    """
+    from slotcli.runs.adapt import adapt as run_adaptation
+    from slotcli.runs.work_folder import locked, made_parents
+
+    asked = _asked(folder, out, model, steps, learning_rate, seed, overrides or [], overwrite)
+    chosen = setup.choose_device(device)
+    setup.set_threads(threads)
+    division = asked.division
+    console.note(
+        f"{len(division.training)} clips to learn from, {len(division.held_out)} held-out "
+        + ("clips" if division.by_clip else "windows")
+        + f" to judge by, at most {asked.spec.train.steps} steps on {chosen}."
+    )
+    if not division.by_clip:
+        console.warn(
+            "too few clips to hold whole ones out: windows of one clip are, apart in time. The "
+            "figures say little of other clips."
+        )
+    with made_parents(out), locked(out):
+        with console.progress(asked.spec.name) as meter:
+
+            def progress(step: int, steps: int, row: dict[str, Any]) -> None:
+                console.record(row)
+                facts = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
+                meter.update(step, steps, facts)
+                if row.get("degeneration") is not None:
+                    console.note(f"Step {step}: degeneration {row['degeneration']:.3f}.")
+
+            outcome = run_adaptation(
+                asked,
+                out,
+                overwrite=overwrite,
+                device=chosen,
+                progress=progress,
+                notice=console.warn,
+            )
+        _tell(outcome, asked, model, out)
+
+
+def _asked(
+    folder: Path,
+    out: Path,
+    model: str,
+    steps: int,
+    learning_rate: float | None,
+    seed: int,
+    overrides: list[str],
+    overwrite: bool,
+) -> "Adaptation":
+    """What is asked for, everything checked that can be before there is any training."""
+    from slotcli.checkpoint import find_weights, load_model
+    from slotcli.data.datasets import VideoFolder, open_dataset
+    from slotcli.data.division import divided
+    from slotcli.data.held_out import FRAMES
+    from slotcli.data.recognise import recognise
+    from slotcli.errors import printable
+    from slotcli.evaluation.masked_videos import MaskedVideos
+    from slotcli.runs.adapt import Adaptation, require_place
+    from slotcli.spec import SlotModelSpec, with_overrides
+    from slotcli.training.adaptation import adapted_spec
+
+    table = data_table(folder)
+    require_place(out, find_weights(model), folder, overwrite=overwrite)
+    parent = load_model(model)
+    own, _ = parent.slot_model()
+    careful = adapted_spec(
+        own, name=printable(out.name), steps=steps, learning_rate=learning_rate, seed=seed
+    )
+    spec = with_overrides(careful, (*overrides, f"train.data={table}"), "--set")
+    if not isinstance(spec, SlotModelSpec) or _apart(spec) != _apart(own):
+        raise UsageError(
+            "--set: only the training can be changed here, not the model.",
+            "Set keys that begin with train.",
+        )
+    if spec.train.patience == 0:
+        raise UsageError(
+            "--set train.patience=0: the start would not be judged.", "Give 1 or more."
+        )
+    data = open_dataset(spec.train.data, spec.size)
+    truth = data
+    tell_of(data, console.warn)
+    if isinstance(data, VideoFolder) and recognise(folder) == "synth":
+        truth = MaskedVideos(folder, data)
+    span = (spec.train.clip_length - 1) * spec.train.clip_stride + 1
+    lengths = [data.frames(index) for index in range(len(data))]
+    division = divided(lengths, span=span, frames=FRAMES)
+    return Adaptation(parent, spec, folder, data, truth, division, ["slotcli", *sys.argv[1:]])
+
+
+def _apart(spec: "SlotModelSpec") -> dict[str, Any]:
+    """All that has to be the model's own."""
+    return spec.model_dump(exclude={"name", "train"})
+
+
+def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
+    """What became of it. Raises LossError where the model was left untouched."""
+    from slotcli.training.adaptation import MIN_GAIN
+
+    before, best, better = outcome.before, outcome.best, outcome.better
+    after = best if better else before
+    console.record(
+        {
+            "adapted": better,
+            "out": str(out) if better else None,
+            "model": model,
+            "weights_sha256": asked.parent.sha256,
+            "step": after["step"],
+            "before": before,
+            "after": after,
+            "training_clips": len(asked.division.training),
+            "held_out": len(asked.division.held_out),
+            "by_clip": asked.division.by_clip,
+        }
+    )
+    if not console.wants_json():
+        names = [name for name in (*_TOLD, *_TRUE) if name in before]
+        rows = [
+            [
+                name.replace("_", " "),
+                _shown(before[name]),
+                _shown(best[name]),
+                "against ground truth, chose nothing" if name in _TRUE else "",
+            ]
+            for name in names
+        ]
+        console.table("On the held-out frames:", ["", "start", f"step {best['step']}", ""], rows)
+    if not better:
+        raise LossError(
+            f"{model} was left untouched: no step had a degeneration lower by {MIN_GAIN} or more."
+            " Nothing was written.",
+            f"Go on with {model} itself, or try more clips, --steps, or a smaller --learning-rate.",
+        )
+    console.note(
+        f"The least degenerate, step {best['step']}, is in {out}, with a card. Use it with: "
+        f"--model {shlex.quote(str(out))}"
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
