@@ -16,6 +16,7 @@ from slotcli.video.writer import VideoWriter
 MAX_SIDE = 1280  # for looking at; at 1920 it takes longer than all other files together
 GOLDEN_ANGLE = 0.6180339887  # of a full turn
 STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 OUTSIDE_OPACITY = 0.6  # of black over what the model was never shown
 
 
@@ -43,29 +44,21 @@ def overlay_frame(
     `opacity` is between 0 (contours alone) and 1; pixels of the background (label 0) stay as they
     are.
     """
-    colours = cv2.LUT(cv2.merge([labels] * 3), slot_colours()[None])
+    # applyColorMap is a table for every channel in one step: a third of the time of cv2.LUT.
+    colours = cv2.applyColorMap(labels, slot_colours()[:, None])
     drawn = cv2.addWeighted(frame, 1 - opacity, colours, opacity, 0)
-    darkened = cv2.convertScaleAbs(frame, alpha=1 - OUTSIDE_OPACITY)
+    # The greatest less the least of a pixel and its four neighbours: nonzero where they differ.
+    edges = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, CROSS)
+    cv2.copyTo(colours, edges, drawn)
     cv2.copyTo(frame, _mask(labels == 0), drawn)
-    cv2.copyTo(darkened, _mask(labels == OUTSIDE), drawn)
-    cv2.copyTo(colours, _mask(_edges(labels)), drawn)
+    outside = labels == OUTSIDE
+    if outside.any():
+        cv2.copyTo(cv2.convertScaleAbs(frame, alpha=1 - OUTSIDE_OPACITY), _mask(outside), drawn)
     return np.asarray(drawn, np.uint8)
 
 
 def _mask(where: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     return where.view(np.uint8)
-
-
-def _edges(labels: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The slots' pixels that have a neighbour (of four) with another label."""
-    edge = np.zeros(labels.shape, dtype=bool)
-    below = labels[1:] != labels[:-1]
-    right = labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= below
-    edge[:-1] |= below
-    edge[:, 1:] |= right
-    edge[:, :-1] |= right
-    return edge & (labels != 0) & (labels != OUTSIDE)
 
 
 def fit(size: Size, limit: Size) -> Size:
@@ -122,4 +115,6 @@ class OverlayWriter:
         """Draw and write the next frame; `pts` and `duration` in ticks. Raises: OutputError."""
         small_frame, small_labels = shrink(frame, labels, self._size)
         drawn = overlay_frame(small_frame, small_labels, self._opacity)
-        self._video.write(np.pad(drawn, self._padding, mode="edge"), pts, duration)
+        if drawn.shape[:2] != self._video.size:
+            drawn = np.pad(drawn, self._padding, mode="edge")
+        self._video.write(drawn, pts, duration)
