@@ -5,40 +5,56 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-# Beside motion and place, which make objects, colours of [-1, 1] count for little.
-_COLOUR_SHARE = 0.3
+# Shares of colours in [-1, 1], of motion in [0, 1], and of places in a picture of side 1. A slot
+# of its own for where motion is uncertain, the borders, must gain less than one for each thing.
+_COLOUR, _MOTION, _PLACE = 0.3, 0.4, 2.0
 
 
 def distortion(
-    attention: Float[Tensor, "b t n i j"], features: Float[Tensor, "b t c h w"]
+    attention: Float[Tensor, "b t n i j"],
+    features: Float[Tensor, "b t c h w"],
+    weights: Float[Tensor, "b t h w"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared distance of each position's features to the mean features of its slots.
 
     The objective of fuzzy k-means (Dunn 1973, m = 1) with the attention as memberships and one mean
     a slot for the whole clip, so that a slot pays for changing objects on the way. Features are
-    averaged down to the attention's grid. 0 where every slot sees the same everywhere.
+    averaged down to the attention's grid; positions count by their `weights`, if given, in slots'
+    means and in the sum. 0 where every slot sees the same everywhere.
     """
-    size = attention.shape[-2:]
-    small = F.interpolate(features.flatten(0, 1), size=size, mode="area")
-    points = small.unflatten(0, features.shape[:2]).transpose(1, 2).flatten(2)  # b c (t i j)
+    points = _at_positions(features, attention)
     members = attention.transpose(1, 2).flatten(2)  # b n (t i j)
+    if weights is not None:
+        members = members * _at_positions(weights[:, :, None], attention)
     means = members @ points.transpose(1, 2) / (members.sum(2, keepdim=True) + 1e-6)
-    # |x - c|^2 summed over slots, with memberships that sum to 1: no [n, positions, c] is formed.
-    squares = points.square().sum(1) - 2 * (members * (means @ points)).sum(1)
+    # |x - c|^2 summed over slots: no [n, positions, c] is formed.
+    squares = members.sum(1) * points.square().sum(1) - 2 * (members * (means @ points)).sum(1)
     squares = squares + (members * means.square().sum(2, keepdim=True)).sum(1)
     return squares.mean()
 
 
-def moving_things(
-    frames: Float[Tensor, "b t 3 h w"], moving: Float[Tensor, "b t h w"]
-) -> Float[Tensor, "b t 6 h w"]:
-    """Features of a clip that tell what moves from what rests, and of the former, where it is.
+def motion_distortion(
+    attention: Float[Tensor, "b t n i j"],
+    frames: Float[Tensor, "b t 3 h w"],
+    moving: Float[Tensor, "b t h w"],
+) -> Float[Tensor, ""]:
+    """What slots pay that do not part what moves from what rests, and moving things by their place.
 
     What rests has no place, so that it stays whole however large it is; two moving things of one
     colour are two. `frames` are in [-1, 1], `moving` is `training.motion` of them.
     """
     h, w = frames.shape[-2:]
-    rows = torch.linspace(-0.5, 0.5, h, device=frames.device)[:, None].expand(h, w)
-    columns = torch.linspace(-0.5, 0.5, w, device=frames.device).expand(h, w)
-    share = moving[:, :, None]
-    return torch.cat([_COLOUR_SHARE * frames, share * torch.stack([rows, columns]), share], dim=2)
+    rows = torch.linspace(0, 1, h, device=frames.device)[:, None].expand(h, w)
+    columns = torch.linspace(0, 1, w, device=frames.device).expand(h, w)
+    places = torch.stack([rows, columns]).expand(*frames.shape[:2], 2, h, w)
+    seen = torch.cat([_COLOUR * frames, _MOTION * moving[:, :, None]], dim=2)
+    return distortion(attention, seen) + distortion(attention, _PLACE * places, moving)
+
+
+def _at_positions(
+    features: Float[Tensor, "b t c h w"], attention: Float[Tensor, "b t n i j"]
+) -> Float[Tensor, "b c positions"]:
+    """Features of a clip's pixels averaged down to the positions of its attention."""
+    size = attention.shape[-2:]
+    small = F.interpolate(features.flatten(0, 1), size=size, mode="area")
+    return small.unflatten(0, features.shape[:2]).transpose(1, 2).flatten(2)

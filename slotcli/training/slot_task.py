@@ -20,7 +20,7 @@ from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec
-from slotcli.training.coherence import distortion, moving_things
+from slotcli.training.coherence import distortion, motion_distortion
 from slotcli.training.contrast import slot_contrast
 from slotcli.training.latents import FramePlace, KeptLatents, targets_of
 from slotcli.training.motion import motion
@@ -101,8 +101,10 @@ class SlotTask:
         loss = self.module.decoder.loss(slots.flatten(0, 1), targets)
         figures = {"denoising": loss.item()}
         if self._options.coherence_weight:
-            seen = normal if moving is None else moving_things(normal, moving.to(normal))
-            incoherence = distortion(track.attention, seen)
+            if moving is None:
+                incoherence = distortion(track.attention, normal)
+            else:
+                incoherence = motion_distortion(track.attention, normal, moving.to(normal))
             figures["distortion"] = incoherence.item()
             loss = loss + self._coherence_weight(step) * incoherence
         if self._options.contrast_weight:

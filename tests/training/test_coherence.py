@@ -1,24 +1,30 @@
 """The nudge towards slots of one colour, against a loop in float64, and what it is minimal for."""
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import interpolate, one_hot
 
 from slotcli.training.coherence import distortion
 
 
-def test_equals_a_loop_over_slots_and_positions() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_a_loop_over_slots_and_positions(weighted: bool) -> None:
     generator = torch.Generator().manual_seed(3)
     attention = torch.rand(2, 3, 4, 6, 5, generator=generator).softmax(dim=2)
-    frames = torch.rand(2, 3, 3, 12, 10, generator=generator) * 2 - 1
-    small = interpolate(frames.flatten(0, 1), size=(6, 5), mode="area").unflatten(0, (2, 3))
+    features = torch.rand(2, 3, 3, 12, 10, generator=generator) * 2 - 1
+    weights = torch.rand(2, 3, 12, 10, generator=generator) if weighted else None
+    counted = torch.ones(2, 3, 12, 10) if weights is None else weights
+    maps = torch.cat([features, counted[:, :, None]], dim=2)
+    small = interpolate(maps.flatten(0, 1), size=(6, 5), mode="area").unflatten(0, (2, 3))
     total = 0.0
     for members, clip in zip(attention.double().numpy(), small.double().numpy(), strict=True):
         for slot in range(4):
-            weight = members[:, slot]
-            mean = (weight[:, None] * clip).sum((0, 2, 3)) / weight.sum()
-            total += (weight * ((clip - mean[:, None, None]) ** 2).sum(1)).sum()
-    np.testing.assert_allclose(distortion(attention, frames), total / (2 * 3 * 30), rtol=1e-4)
+            weight = members[:, slot] * clip[:, 3]
+            mean = (weight[:, None] * clip[:, :3]).sum((0, 2, 3)) / weight.sum()
+            total += (weight * ((clip[:, :3] - mean[:, None, None]) ** 2).sum(1)).sum()
+    found = distortion(attention, features, weights)
+    np.testing.assert_allclose(found, total / (2 * 3 * 30), rtol=1e-4)
 
 
 def test_is_zero_for_slots_of_one_colour_and_pays_for_changing_objects() -> None:

@@ -6,7 +6,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from slotcli.training.coherence import distortion, moving_things
+from slotcli.training.coherence import motion_distortion
 from slotcli.training.motion import motion
 
 SIDE, LENGTH, BLOCK = 48, 8, 8
@@ -71,9 +71,9 @@ def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
         "changing hands": torch.cat([labels[:1], labels[1:].flip(1)]),
     }
     moving = motion(_two_of_a_colour()[0])[3:6]
-    features = moving_things(frames[None].float() / 127.5 - 1, moving[None])
+    normal = frames[None].float() / 127.5 - 1
     paid = {
-        name: distortion(_as_attention(each), features).item()
+        name: motion_distortion(_as_attention(each), normal, moving[None]).item()
         for name, each in {"true": labels, rival: others[rival]}.items()
     }
     assert paid["true"] < 0.9 * paid[rival]
