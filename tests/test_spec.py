@@ -31,7 +31,7 @@ def test_a_slot_model_and_its_codec_agree(name: str) -> None:
         assert (codec.codec, codec.size, codec.train.data) == (
             spec.codec,
             spec.size,
-            codec.train.data if name == "tiny-64" else spec.train.data,
+            codec.train.data if name.endswith("tiny-64") else spec.train.data,  # with fewer scenes
         )
 
 
