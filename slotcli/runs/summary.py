@@ -12,6 +12,7 @@ from slotcli import __version__
 from slotcli.report.page import IndexRow, write_index
 from slotcli.runs.batch import Outcome
 from slotcli.runs.plan import RESULT
+from slotcli.runs.work_folder import locked
 from slotcli.tracks.writing import whole_file
 
 SCHEMA = "slotcli.summary/1"
@@ -27,14 +28,10 @@ def write_summary(out: Path, outcomes: list[Outcome], name: str = "summary") -> 
     rows = [_row(outcome) for outcome in outcomes]
     counts = dict(sorted(Counter(row["status"] for row in rows).items()))
     summary = {"schema": SCHEMA, "version": __version__, "counts": counts, "clips": rows}
-    with whole_file(out / f"{name}.json") as file:
-        file.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
     table = io.StringIO()
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with whole_file(out / f"{name}.csv") as file:
-        file.write(table.getvalue().encode("utf-8", errors="backslashreplace"))
     pages = [
         IndexRow(
             row["source"],
@@ -45,7 +42,13 @@ def write_summary(out: Path, outcomes: list[Outcome], name: str = "summary") -> 
         )
         for row, outcome in zip(rows, outcomes, strict=True)
     ]
-    write_index(out / f"{name.replace('summary', 'index')}.html", "Clips", counts, pages)
+    # Runs that share a folder often end together, and would write into each other's files.
+    with locked(out / name, wait=True):
+        with whole_file(out / f"{name}.json") as file:
+            file.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
+        with whole_file(out / f"{name}.csv") as file:
+            file.write(table.getvalue().encode("utf-8", errors="backslashreplace"))
+        write_index(out / f"{name.replace('summary', 'index')}.html", "Clips", counts, pages)
     return summary
 
 

@@ -65,16 +65,16 @@ def work_folder(place: Path, work: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(place: Path) -> Iterator[None]:
+def locked(place: Path, *, wait: bool = False) -> Iterator[None]:
     """Nobody else works on `place` meanwhile; the lock goes with the process, however it ends.
 
-    Raises BusyError where another process holds it, and as `output_errors`.
+    Raises BusyError where another process holds it and it is not to `wait`, and as `output_errors`.
     """
     path = beside(place, "lock")
     lock = FileLock(path)
     with output_errors(path):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
             raise BusyError(
                 f"{printable(place)}: another run is at work on it.",

@@ -184,7 +184,7 @@ def test_ray_gives_the_results_of_this_process_though_a_worker_is_killed(
     ray = pytest.importorskip("ray")
     assert ray
     for number in range(6):
-        make_clip(tmp_path / f"in/{number}.mp4", 20 + number)
+        make_clip(tmp_path / f"in/{number}.mp4", 60 + number)  # long enough to be caught at
     given = ["decompose", "in", "--model", tiny_model, *ON]
     assert run_cli(*given, "--out", "out").returncode == 0
     killer = threading.Thread(target=_kill_a_worker)
