@@ -20,7 +20,7 @@ from slotcli.runs.timing import Timing, interleaved
 from slotcli.types import Size
 from slotcli.video.reader import open_clip
 
-STAGES = ("decode", "model", "write")
+STAGES = ("decode", "model", "write", "overlay")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One clip to its result folder: a single pass over the frames in constant memory.
 
-Three threads share the work: one decodes ahead, the caller's runs the model, one writes behind.
+Four threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
+behind that one another draws the overlay.
 What the model made is in the clip's journal before it is written anywhere else, so a run that was
 stopped goes on with the first chunk that is not there: frames are decoded and drawn again, which
 gives the same bytes as a run that was not stopped, and the model sees each frame once.
@@ -111,7 +112,7 @@ class ClipResult:
     """`status` is ok, or degraded where more was lost than allowed.
 
     `resumed` of the `frames` were there from a run that was stopped. `seconds` is how long it took;
-    `busy` how many of them decoding, the model and writing worked, which they do side by side.
+    `busy` how many of them decoding, the model, writing and the overlay worked, side by side.
     """
 
     folder: Path
@@ -281,7 +282,8 @@ class ClipRun:
         busy = {
             "decode": round(self._ahead.busy, 3),
             "model": round(self._model_seconds, 3),
-            "write": round(self._behind.busy, 3),
+            "write": round(self._behind.busy - self._outputs.waited_seconds, 3),
+            "overlay": round(self._outputs.drawing_seconds, 3),
         }
         frames = self._outputs.frames
         result = {
