@@ -96,8 +96,8 @@ def decompose(
     output folder share the work: none begins a clip that another one is at.
     """
     from slotcli.runs.clip_encoder import Reset
-    from slotcli.runs.decompose import DecomposeOptions
     from slotcli.runs.plan import plan, sharded
+    from slotcli.runs.request import DecomposeOptions
     from slotcli.runs.standard_input import SIGN, spooled
     from slotcli.runs.worker import Work
     from slotcli.tracks.formats.all_formats import MaskFormat

@@ -96,7 +96,7 @@ class OverlayWriter:
         height, width = self._size
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         even = (height + height % 2, width + width % 2)
-        self._video = VideoWriter(path, even, time_base, codec="h264")
+        self._video = VideoWriter(path, even, time_base, codec="h264-quick")
 
     def __enter__(self) -> "OverlayWriter":
         self._video.__enter__()

@@ -10,8 +10,9 @@ import torch
 from slotcli.checkpoint import LoadedModel
 from slotcli.errors import BusyError, SlotcliError, UsageError, error_of, printable
 from slotcli.runs.clip_encoder import ClipEncoder
-from slotcli.runs.decompose import ClipResult, ClipRun, DecomposeOptions, done_before, request_of
+from slotcli.runs.decompose import ClipResult, ClipRun
 from slotcli.runs.plan import PlannedClip
+from slotcli.runs.request import DecomposeOptions, done_before, request_of
 from slotcli.runs.work_folder import clear_journal
 from slotcli.types import FrameChunk
 

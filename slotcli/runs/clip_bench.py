@@ -14,13 +14,14 @@ from av.error import FFmpegError
 from slotcli.checkpoint import LoadedModel
 from slotcli.errors import DataError, printable
 from slotcli.runs.batch import run_clips
-from slotcli.runs.decompose import ClipResult, DecomposeOptions
+from slotcli.runs.decompose import ClipResult
 from slotcli.runs.plan import PlannedClip, plan
+from slotcli.runs.request import DecomposeOptions
 from slotcli.runs.timing import Timing, interleaved
 from slotcli.types import Size
 from slotcli.video.reader import open_clip
 
-STAGES = ("decode", "model", "write")
+STAGES = ("decode", "model", "write", "overlay")
 
 
 @dataclass(frozen=True)

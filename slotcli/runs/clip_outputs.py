@@ -1,4 +1,7 @@
-"""Every file of a clip's result but its slot file, written frame by frame as the clip streams."""
+"""Every file of a clip's result but its slot file, written frame by frame as the clip streams.
+
+The overlay has a thread of its own, for it takes as long as all the others together.
+"""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -6,13 +9,14 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float16
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 
 from slotcli.errors import UsageError
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.strip import StripBuilder
 from slotcli.runs.describe import OVERLAY, STRIP
+from slotcli.runs.pipeline import Behind
 from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
 from slotcli.tracks.formats.masked_clip import MaskedClip
 from slotcli.tracks.masks import BorderVote, labels_from_attention
@@ -31,8 +35,10 @@ from slotcli.video.source import SourceInfo
 # written while the clip streams.
 LEAD_IN = 16
 OPACITY = 0.5
+_WAITING_FRAMES = 4  # for the overlay; they hold on to their chunk
 
 Background = int | Literal["auto", "none"]
+_Drawn = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], int, int]
 
 
 class ClipOutputs:
@@ -76,11 +82,12 @@ class ClipOutputs:
             opened.push(self._files)
             clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
             self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
-            self._overlay = None
+            self._drawing: Behind[_Drawn] | None = None
             if self._wants_overlay:
                 self._overlay = enter(
                     OverlayWriter(folder / OVERLAY, source.size, source.time_base, OPACITY)
                 )
+                self._drawing = enter(Behind(self._draw, _WAITING_FRAMES))
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
         self._strip = StripBuilder(OPACITY)
@@ -93,6 +100,16 @@ class ClipOutputs:
         trace: TracebackType | None,
     ) -> None:
         self._files.__exit__(kind, error, trace)
+
+    @property
+    def drawing_seconds(self) -> float:
+        """How long the overlay was worked at."""
+        return self._drawing.busy if self._drawing else 0.0
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long everything else waited for the overlay."""
+        return self._drawing.waited if self._drawing else 0.0
 
     @property
     def kept_pixels(self) -> float | None:
@@ -114,8 +131,8 @@ class ClipOutputs:
             frame = chunk.frames[index]
             for writer in self._masks:
                 writer.write(labels, pts, duration, frame)
-            if self._overlay is not None:
-                self._overlay.write(frame, labels, pts - self._shift, duration)
+            if self._drawing is not None:
+                self._drawing.put((frame, labels, pts - self._shift, duration))
             self._strip.add(frame, labels)
             seconds = float(pts * self._source.time_base)
             self._csv.write(
@@ -129,11 +146,16 @@ class ClipOutputs:
 
     def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
         """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
+        if self._drawing is not None:
+            self._drawing.finish()
         self._files.close()
         summaries = self._statistics.summary()
         write_tracks_json(self._folder / TRACKS, summaries, facts)
         self._strip.write(self._folder / STRIP)
         return summaries
+
+    def _draw(self, drawn: _Drawn) -> None:
+        self._overlay.write(*drawn)
 
 
 def check_background(background: Background, num_slots: int) -> None:

@@ -1,18 +1,18 @@
 """One clip to its result folder: a single pass over the frames in constant memory.
 
-Three threads share the work: one decodes ahead, the caller's runs the model, one writes behind.
+Four threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
+behind that one another draws the overlay.
 What the model made is in the clip's journal before it is written anywhere else, so a run that was
 stopped goes on with the first chunk that is not there: frames are decoded and drawn again, which
 gives the same bytes as a run that was not stopped, and the model sees each frame once.
 """
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -26,8 +26,8 @@ from slotcli.errors import CannotCreateError, DataError, NoInputError, Terminate
 from slotcli.faults import may_fail
 from slotcli.kernels.precision import precision_of
 from slotcli.report.page import write_report
-from slotcli.runs.clip_encoder import ClipState, EncodedChunk, Reset
-from slotcli.runs.clip_outputs import LEAD_IN, Background, ClipOutputs, check_background
+from slotcli.runs.clip_encoder import ClipState, EncodedChunk
+from slotcli.runs.clip_outputs import LEAD_IN, ClipOutputs, check_background
 from slotcli.runs.describe import (
     OVERLAY,
     PAGE,
@@ -41,6 +41,7 @@ from slotcli.runs.describe import (
 )
 from slotcli.runs.pipeline import Ahead, Behind
 from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
+from slotcli.runs.request import DecomposeOptions
 from slotcli.runs.space import bytes_per_frame, require_space
 from slotcli.runs.work_folder import (
     beside,
@@ -52,58 +53,19 @@ from slotcli.runs.work_folder import (
     recover,
     work_folder,
 )
-from slotcli.tracks.formats.all_formats import MaskFormat
 from slotcli.tracks.journal import Journal
 from slotcli.tracks.statistics import SlotSummary
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import FrameChunk, Size
-from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.reader import open_clip
 from slotcli.video.selection import Selection, selected
-from slotcli.video.source import MAX_PIXELS, SourceInfo, access_errors, require_storage
+from slotcli.video.source import SourceInfo, access_errors
 
 SCHEMA = "slotcli.result/1"
 
 _MIN_COVERAGE = 0.98
 _WAITING_CHUNKS = 2  # on either side of the model: what decoding or writing may be ahead or behind
-_SAMPLED_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class DecomposeOptions:
-    """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio.
-
-    `strict` refuses a clip of which anything was lost, repaired or changed on the way, where
-    otherwise its result says so.
-    """
-
-    masks: tuple[MaskFormat, ...] = ("png",)
-    overlay: bool = True
-    background: Background = "auto"
-    fit: Literal["squeeze", "crop"] = "squeeze"
-    chunk: int = 16
-    selection: Selection = field(default_factory=Selection)
-    reset: Reset = field(default_factory=Reset)
-    max_bad: float = 0.02
-    strict: bool = False
-    max_pixels: int = MAX_PIXELS
-    overwrite: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """What a result depends on, in plain values."""
-        return {
-            "background": self.background,
-            "fit": self.fit,
-            "masks": list(self.masks),
-            "overlay": self.overlay,
-            "chunk": self.chunk,
-            "start": self.selection.start,
-            "end": self.selection.end,
-            "stride": self.selection.stride,
-            "max_frames": self.selection.max_frames,
-            "reset": str(self.reset),
-        }
 
 
 @dataclass(frozen=True)
@@ -111,7 +73,7 @@ class ClipResult:
     """`status` is ok, or degraded where more was lost than allowed.
 
     `resumed` of the `frames` were there from a run that was stopped. `seconds` is how long it took;
-    `busy` how many of them decoding, the model and writing worked, which they do side by side.
+    `busy` how many of them decoding, the model, writing and the overlay worked, side by side.
     """
 
     folder: Path
@@ -121,30 +83,6 @@ class ClipResult:
     seconds: float
     busy: dict[str, float]
     warnings: list[str]
-
-
-def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> str:
-    """A hash of all that was asked for: the source's content, the weights, the options.
-
-    The content is judged by its size and its first and last MiB, of a folder by names and sizes.
-    Raises NoInputError and its kin.
-    """
-    with access_errors(clip.source):
-        require_storage(clip.source)
-        source = _folder_digest(clip.source) if clip.source.is_dir() else _digest(clip.source)
-    asked = {"source": source, "weights": loaded.sha256, "options": options.as_dict()}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def done_before(clip: PlannedClip, request: str) -> Literal["ok", "degraded"] | None:
-    """The status of a complete result of this very request at the clip's place, None if none is."""
-    try:
-        recorded = json.loads((clip.result / RESULT).read_bytes())
-        if recorded["request"] != request:
-            return None
-        return "degraded" if recorded["status"] == "degraded" else "ok"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 class ClipRun:
@@ -281,7 +219,8 @@ class ClipRun:
         busy = {
             "decode": round(self._ahead.busy, 3),
             "model": round(self._model_seconds, 3),
-            "write": round(self._behind.busy, 3),
+            "write": round(self._behind.busy - self._outputs.waited_seconds, 3),
+            "overlay": round(self._outputs.drawing_seconds, 3),
         }
         frames = self._outputs.frames
         result = {
@@ -401,22 +340,6 @@ def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) ->
     scale = min(height / model[0], width / model[1])
     crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
     return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        hasher = hashlib.sha256(str(size).encode())
-        for start in (0, max(0, size - _SAMPLED_BYTES)):
-            file.seek(start)
-            hasher.update(file.read(_SAMPLED_BYTES))
-    return hasher.hexdigest()
-
-
-def _folder_digest(folder: Path) -> str:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    listed = "".join(f"{printable(path.name)} {path.stat().st_size}\n" for path in images)
-    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _flagged(chunk: FrameChunk, flags: np.ndarray) -> FrameChunk:

@@ -8,9 +8,10 @@ import torch
 
 from slotcli.checkpoint import LoadedModel
 from slotcli.errors import SlotcliError, printable
-from slotcli.runs.decompose import DecomposeOptions, expected_frames
+from slotcli.runs.decompose import expected_frames
 from slotcli.runs.machine import free_disk
 from slotcli.runs.plan import PlannedClip
+from slotcli.runs.request import DecomposeOptions
 from slotcli.runs.space import bytes_per_frame
 from slotcli.types import Size
 from slotcli.video.reader import probe

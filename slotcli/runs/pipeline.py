@@ -1,4 +1,4 @@
-"""Work that overlaps: a thread that goes ahead of the model, and one that comes behind it."""
+"""Work that overlaps: a thread that goes ahead of other work, and one that comes behind it."""
 
 import threading
 import time
@@ -74,11 +74,12 @@ class Behind(Generic[Item]):
 
     What the function raises comes out of the next `put`, or of `finish`, which waits until all is
     done. Used as a context manager, which ends the thread: what waits is dropped unless `finish`
-    was called. `busy` is how many seconds it worked, not waited.
+    was called. `busy` is how many seconds it worked, not waited; `waited` how many `put` did.
     """
 
     def __init__(self, function: Callable[[Item], None], depth: int) -> None:
         self.busy = 0.0
+        self.waited = 0.0
         self._function = function
         self._queue: Queue[Item | None] = Queue(depth)
         self._error: BaseException | None = None
@@ -100,12 +101,15 @@ class Behind(Generic[Item]):
 
     def put(self, item: Item) -> None:
         """Hands an item over; waits while `depth` of them are waiting."""
+        started = time.monotonic()
         while True:
             self._raise()
             try:
-                return self._queue.put(item, timeout=_POLL_SECONDS)
+                self._queue.put(item, timeout=_POLL_SECONDS)
             except Full:
                 continue
+            self.waited += time.monotonic() - started
+            return
 
     def finish(self) -> None:
         """Returns when the function has seen every item."""

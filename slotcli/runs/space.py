@@ -9,7 +9,7 @@ from slotcli.tracks.formats.all_formats import MaskFormat
 from slotcli.types import Size
 
 # Bytes a pixel and frame: the overlay's of camera clips, masks' of twelve ragged objects at 1080p.
-_OVERLAY_BYTES = 0.12
+_OVERLAY_BYTES = 0.15
 _MASK_BYTES: dict[MaskFormat, float] = {
     "png": 0.05,
     "objects": 0.1,

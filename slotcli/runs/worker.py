@@ -9,8 +9,8 @@ from slotcli.checkpoint import LoadedModel, load_model
 from slotcli.kernels.dispatch import Backend, set_backend
 from slotcli.kernels.precision import halve
 from slotcli.runs.batch import Outcome, Progress, run_clips
-from slotcli.runs.decompose import DecomposeOptions
 from slotcli.runs.plan import PlannedClip
+from slotcli.runs.request import DecomposeOptions
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def test_a_clip_is_timed_from_its_file_to_its_result(cli, tiny_model, tmp_path):
     shares = {name: own["share"] for name, own in found["stages"].items()}
     assert found["bottleneck"] == max(shares, key=shares.__getitem__)
     assert found["whole"]["frames"] == found["codec_alone"]["frames"] == 5
-    for stage in ("decode", "model", "write"):
+    for stage in ("decode", "model", "write", "overlay"):
         busy = found["stages"][stage]["busy_seconds"]
         assert all(0 < own <= run for own, run in zip(busy, found["whole"]["runs"], strict=True))
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".mp4"] == ["clip.mp4"]

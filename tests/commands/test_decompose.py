@@ -97,7 +97,7 @@ def test_result_json_says_what_was_done(folder, result, tiny_model):
         "reset": "never",
     }
     assert told["resumed_frames"] == 0
-    assert set(told["busy_seconds"]) == {"decode", "model", "write"}
+    assert set(told["busy_seconds"]) == {"decode", "model", "write", "overlay"}
     assert told["seconds"] > 0
     assert told["frames_per_second"] > 0
 

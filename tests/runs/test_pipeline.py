@@ -142,3 +142,13 @@ def test_busy_counts_work_and_not_waiting():
         time.sleep(0.3)
     assert 0.06 <= ahead.busy < 0.3
     assert 0.06 <= behind.busy < 0.3
+
+
+def test_waited_counts_what_a_full_queue_costs():
+    with Behind(lambda _: time.sleep(0.05), 1) as behind:
+        behind.put(1)
+        assert behind.waited < 0.04
+        for number in range(3):
+            behind.put(number)
+        behind.finish()
+    assert 0.05 <= behind.waited < behind.busy

@@ -111,7 +111,7 @@ def _from_file_to_result(
     console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
     console.result(
         f"{1 / whole.per_frame:.3g} frames/s; most of the time {found.bottleneck} was at work. "
-        "The three work side by side."
+        "All of them work side by side."
     )
 
 
