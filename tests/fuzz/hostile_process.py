@@ -85,7 +85,7 @@ class Readers:
         if not line:
             code = self._process.wait(60)
             self._said.seek(0)
-            last = self._said.read()[-2000:].decode(errors="replace")
+            last = self._said.read()[-8000:].decode(errors="replace")
             tally.outcomes["ended the process"] += 1
             tally.failures.append(f"{name} {seed}: the process ended with {code}: {last}")
             self.close()
