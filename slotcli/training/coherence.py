@@ -8,6 +8,8 @@ from torch import Tensor
 # Shares of colours in [-1, 1], of motion in [0, 1], and of places in a picture of side 1. A slot
 # of its own for where motion is uncertain, the borders, must gain less than one for each thing.
 _COLOUR, _MOTION, _PLACE = 0.3, 0.4, 2.0
+# What a background pays that is in slots of its own making, of which colour and place make many.
+_REST = 0.05
 
 
 def distortion(
@@ -40,15 +42,33 @@ def motion_distortion(
 ) -> Float[Tensor, ""]:
     """What slots pay that do not part what moves from what rests, and moving things by their place.
 
-    What rests has no place, so that it stays whole however large it is; two moving things of one
-    colour are two. `frames` are in [-1, 1], `moving` is `training.motion` of them.
+    What rests has no place and is one thing, however large it is; two moving things of one colour
+    are two. `frames` are in [-1, 1], `moving` is `training.motion` of them.
     """
     h, w = frames.shape[-2:]
     rows = torch.linspace(0, 1, h, device=frames.device)[:, None].expand(h, w)
     columns = torch.linspace(0, 1, w, device=frames.device).expand(h, w)
     places = torch.stack([rows, columns]).expand(*frames.shape[:2], 2, h, w)
     seen = torch.cat([_COLOUR * frames, _MOTION * moving[:, :, None]], dim=2)
-    return distortion(attention, seen) + distortion(attention, _PLACE * places, moving)
+    return (
+        distortion(attention, seen)
+        + distortion(attention, _PLACE * places, moving)
+        + _REST * dispersion(attention, 1 - moving)
+    )
+
+
+def dispersion(
+    attention: Float[Tensor, "b t n i j"], weights: Float[Tensor, "b t h w"]
+) -> Float[Tensor, ""]:
+    """How far a clip's `weights` are from being all in one slot, times their mean.
+
+    The first is the chance that two draws from them are in two slots (Gini's index): 0 if one slot
+    has all of them, 1 - 1 / n if each of n has its share.
+    """
+    shares = _at_positions(weights[:, :, None], attention)  # b 1 positions
+    held = (attention.transpose(1, 2).flatten(2) * shares).sum(2)
+    apart = 1 - (held / (held.sum(1, keepdim=True) + 1e-6)).square().sum(1)
+    return (apart * shares.mean(dim=(1, 2))).mean()
 
 
 def _at_positions(

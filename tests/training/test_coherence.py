@@ -1,11 +1,11 @@
-"""The nudge towards slots of one colour, against a loop in float64, and what it is minimal for."""
+"""Nudges towards slots that are alike, against loops in float64, and what they are minimal for."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate, one_hot
 
-from slotcli.training.coherence import distortion
+from slotcli.training.coherence import dispersion, distortion
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -36,3 +36,24 @@ def test_is_zero_for_slots_of_one_colour_and_pays_for_changing_objects() -> None
     swapped = attention.clone()
     swapped[:, 1] = attention[:, 1].flip(1)  # the slots change objects after the first frame
     assert distortion(swapped, frames).item() > 0.1
+
+
+def test_dispersion_is_the_chance_of_two_slots_over_all_pairs_of_positions() -> None:
+    generator = torch.Generator().manual_seed(5)
+    attention = torch.rand(2, 2, 3, 4, 5, generator=generator).softmax(dim=2)
+    weights = torch.rand(2, 2, 4, 5, generator=generator)
+    total = 0.0
+    for members, counted in zip(attention.double().numpy(), weights.double().numpy(), strict=True):
+        own = members.transpose(0, 2, 3, 1).reshape(-1, 3)
+        pairs = np.outer(counted, counted)
+        apart = (pairs * (1 - own @ own.T)).sum() / pairs.sum()
+        total += apart * counted.mean()
+    np.testing.assert_allclose(dispersion(attention, weights), total / 2, rtol=1e-4)
+
+
+def test_dispersion_is_zero_where_nothing_counts_or_one_slot_has_it_all() -> None:
+    attention = one_hot(torch.arange(4) // 2, 2).float().T.reshape(1, 1, 2, 2, 2)
+    first = attention[:, :, 0]
+    assert dispersion(attention, first).item() < 1e-5
+    assert dispersion(attention, torch.zeros_like(first)).item() == 0
+    assert dispersion(attention, torch.ones_like(first)).item() == pytest.approx(0.5)

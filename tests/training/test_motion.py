@@ -60,7 +60,9 @@ def test_is_mirrored_with_the_clip() -> None:
     torch.testing.assert_close(motion(frames.flip(-1)), motion(frames).flip(-1))
 
 
-@pytest.mark.parametrize("rival", ["one slot", "stripes", "both blocks in one", "changing hands"])
+@pytest.mark.parametrize(
+    "rival", ["one slot", "stripes", "both blocks in one", "changing hands", "ground in two"]
+)
 def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
     frames, labels = _two_of_a_colour()
     frames, labels = frames[3:6], labels[3:6]
@@ -69,6 +71,7 @@ def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
         "stripes": (torch.arange(SIDE) * 3 // SIDE).expand_as(labels),
         "both blocks in one": labels.clamp(max=1),
         "changing hands": torch.cat([labels[:1], labels[1:].flip(1)]),
+        "ground in two": labels + 3 * ((labels == 0) & (torch.arange(SIDE) < SIDE // 2)),
     }
     moving = motion(_two_of_a_colour()[0])[3:6]
     normal = frames[None].float() / 127.5 - 1
@@ -80,4 +83,4 @@ def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
 
 
 def _as_attention(labels: Tensor) -> Tensor:
-    return one_hot(labels.long(), 3).permute(0, 3, 1, 2)[None].float()
+    return one_hot(labels.long(), 4).permute(0, 3, 1, 2)[None].float()
