@@ -1,6 +1,11 @@
 """From a spec to networks: the only module that knows both."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
@@ -59,10 +64,40 @@ def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
     return build_codec(spec) if isinstance(spec, CodecModelSpec) else build_model(spec)
 
 
+def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
+    """The same in no memory, on the meta device but for small buffers: names and shapes."""
+    with torch.device("meta"), _Unfilled():
+        return build(spec)
+
+
+_FILLING = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Fills nothing at random: to do that to a tensor without memory, torch loads its compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FILLING:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
+
+
 def count_parameters(spec: SlotModelSpec | CodecModelSpec) -> int:
     """How many parameters the spec defines, counted without making them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(spec).parameters())
+    return sum(parameter.numel() for parameter in build_shapes(spec).parameters())
 
 
 def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> None:

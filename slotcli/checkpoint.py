@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from slotcli.build import build
+from slotcli.build import build, build_shapes
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.errors import (
@@ -119,9 +119,7 @@ def load_model(reference: str) -> LoadedModel:
     try:
         spec = parse_spec(values, f"{path}: its definition")
         # Without memory at first: a definition may ask for far more than the file has.
-        with torch.device("meta"):
-            own = build(spec).state_dict()
-        require_fit(own, tensors, str(path))
+        require_fit(build_shapes(spec).state_dict(), tensors, str(path))
         module = build(spec)
     except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 HEAVY = {
     "PIL",
@@ -29,6 +30,20 @@ except SystemExit as ended:
 print("LOADED", *{name.partition(".")[0] for name in sys.modules})
 """
 
+# Together they take as long to load as torch itself.
+SLOW = {"torch._dynamo", "torch.fx.experimental.symbolic_shapes", "sympy", "scipy.optimize"}
+SLOW |= {"scenedetect", "torchvision.models", "matplotlib", "sklearn", "triton"}
+DECOMPOSE = """
+import sys
+from slotcli.__main__ import main
+sys.argv = sys.argv[1:]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0, ended.code
+print("LOADED", *sys.modules)
+"""
+
 
 def test_help_names_every_command_and_loads_nothing_heavy():
     shown = subprocess.run(
@@ -47,3 +62,19 @@ def test_exit_codes_reach_the_shell(run_cli):
     absent = run_cli("info", "absent.mp4")
     assert (absent.returncode, absent.stdout) == (66, "")
     assert run_cli("no-such-command").returncode == 2
+
+
+def test_decompose_loads_no_compiler_and_nothing_it_was_not_asked_for(tiny_model, tmp_path):
+    clip = Path(__file__).parents[1] / "samples" / "tier-a.mp4"
+    command = ["slotcli", "decompose", clip, "--model", tiny_model, "--out", "out"]
+    shown = subprocess.run(
+        [sys.executable, "-c", DECOMPOSE, *map(str, command)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    loaded = shown.stdout.rpartition("LOADED")[2].split()
+    assert "torch" in loaded
+    assert not SLOW & set(loaded)

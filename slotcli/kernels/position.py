@@ -14,9 +14,11 @@ class PositionEmbedding(nn.Module):
 
     def __init__(self, width: int, size: Size) -> None:
         super().__init__()
-        rows, columns = (torch.linspace(0, 1, steps) for steps in size)
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
-        grid = torch.stack([y, x, 1 - y, 1 - x], dim=-1)
+        # Whatever the rest is on: to do this to shapes alone torch loads its compiler, for seconds.
+        with torch.device("cpu"):
+            rows, columns = (torch.linspace(0, 1, steps) for steps in size)
+            y, x = torch.meshgrid(rows, columns, indexing="ij")
+            grid = torch.stack([y, x, 1 - y, 1 - x], dim=-1)
         self.register_buffer("grid", grid, persistent=False)
         self.project = nn.Linear(4, width)
 

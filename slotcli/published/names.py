@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from textwrap import shorten
 
-import torch
-from torch import nn
-
-from slotcli.build import build
+from slotcli.build import build_shapes
 from slotcli.errors import ConfigError
 from slotcli.published.tables import UNET, module_table
 from slotcli.spec import CodecModelSpec, SlotModelSpec
@@ -45,9 +42,7 @@ def average_names(names: Mapping[str, str]) -> dict[str, str]:
 
 def model_shapes(spec: SlotModelSpec | CodecModelSpec) -> dict[str, list[int]]:
     """Our name to the shape of every tensor of a model, without its weights in memory."""
-    with torch.device("meta"):
-        module: nn.Module = build(spec)
-    return {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+    return {name: list(tensor.shape) for name, tensor in build_shapes(spec).state_dict().items()}
 
 
 def listed(names: list[str]) -> str:

@@ -149,6 +149,7 @@ def count(spec: SlotModelSpec, clip_length: int) -> Counts:
     """Parameters and operations, of shapes alone: nothing is computed and no weights are made."""
     with torch.device("meta"):
         model = build_model(spec).train()
+    model.to("meta")  # what was made elsewhere on purpose too
     frames = torch.empty((1, clip_length, 3, *spec.size), dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as encoding:
         model.encoder(normalise(frames))

@@ -3,9 +3,6 @@
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from scenedetect import FrameTimecode
-from scenedetect.detector import FlashFilter
-from scenedetect.detectors import ContentDetector
 
 _MIN_SCENE = 15  # frames; two cuts closer than this are a flash
 _SIDE = 256  # pixels: cuts show at any size, and small frames are quick
@@ -19,6 +16,12 @@ class CutFinder:
     """
 
     def __init__(self) -> None:
+        # Few runs look for cuts, and loading this takes half a second.
+        from scenedetect import FrameTimecode
+        from scenedetect.detector import FlashFilter
+        from scenedetect.detectors import ContentDetector
+
+        self._timecode = FrameTimecode
         self._frames = 0
         self._detector = ContentDetector(
             min_scene_len=_MIN_SCENE, filter_mode=FlashFilter.Mode.SUPPRESS
@@ -30,6 +33,6 @@ class CutFinder:
         scale = min(1.0, _SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        now = FrameTimecode(self._frames, _ANY_RATE)
+        now = self._timecode(self._frames, _ANY_RATE)
         self._frames += 1
         return bool(self._detector.process_frame(now, cv2.cvtColor(small, cv2.COLOR_RGB2BGR)))
