@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -20,7 +20,9 @@ from torch import nn
 
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.data import held_out
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
+from slotcli.types import ClipBatch, Size
 
 Cli = Callable[..., tuple[int, str, str]]
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -219,6 +221,23 @@ def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
 def one_thread() -> None:
     """Tests run side by side, and their networks are too small to gain by threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def held_out_scenes() -> Iterator[None]:
+    """Those that runs are judged on are rendered once: that takes longer than the runs' steps."""
+    rendered: dict[tuple[object, ...], ClipBatch] = {}
+    render = held_out.render_clips
+
+    def once(seeds: Sequence[int], tier: str, frames: int, size: Size) -> ClipBatch:
+        asked = (tuple(seeds), tier, frames, tuple(size))
+        if asked not in rendered:
+            rendered[asked] = render(seeds, tier, frames, size)
+        return rendered[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_out, "render_clips", once)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,7 +108,7 @@ def _train(
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
-    from slotcli.runs.arms import CompileError, failure
+    from slotcli.runs.arms import compile_errors, failure
     from slotcli.training.loop import ignored, train
 
     precision = options.computing.precision_on(peers.device)
@@ -148,7 +148,7 @@ def _train(
                 tensorboard=options.tensorboard,
                 precision=precision,
             )
-        except CompileError as error:
+        except compile_errors() as error:
             raise UnavailableError(failure(error), "Leave --compile out.") from error
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
 

@@ -2,21 +2,18 @@
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from torch import device as Device
-from torch._dynamo.exc import TorchDynamoException
 
 from slotcli.kernels.precision import Precision, computes_in_bf16
 
 Form = Literal["ours", "plain", "compiled"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-# What torch.compile raises where it fails, whatever the cause.
-CompileError = TorchDynamoException
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,15 @@ def why_not_compiled(device: Device) -> str | None:
     return None if shutil.which(compiler) else f"There is no C++ compiler ({compiler})."
 
 
-def failure(error: CompileError) -> str:
+def compile_errors() -> tuple[type[Exception], ...]:
+    """What torch.compile raises where it fails, whatever the cause: nothing where it never ran.
+
+    It is not loaded to find out, which would take seconds.
+    """
+    compiler = sys.modules.get("torch._dynamo.exc")
+    return () if compiler is None else (compiler.TorchDynamoException,)
+
+
+def failure(error: Exception) -> str:
     """The first line of what the compiler said."""
     return f"torch.compile failed: {str(error).strip().partition(chr(10))[0]}"

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from slotcli.kernels.flops import FLOPS
 from slotcli.kernels.precision import Precision
 from slotcli.kernels.self_test import DIFFERENT, LIMITS
-from slotcli.runs.arms import DTYPES, CompileError, Form, failure
+from slotcli.runs.arms import DTYPES, Form, compile_errors, failure
 from slotcli.runs.kernel_cases import Call, Case, Tensors
 from slotcli.runs.roofline import Roofline, copy_of
 from slotcli.runs.timing import Action, Timing, copies_needed, in_turn, interleaved
@@ -109,7 +109,7 @@ def bench_kernel(
         calls = [_prepared(case, own, each, compiled=form == "compiled") for each in every]
         try:
             found[form] = calls[0]()
-        except CompileError as error:
+        except compile_errors() as error:
             reasons[form] = failure(error)
         else:
             actions[form] = in_turn(calls)

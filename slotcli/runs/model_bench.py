@@ -21,7 +21,7 @@ from slotcli.kernels import mask_argmax
 from slotcli.kernels.precision import halve, rounded_for
 from slotcli.model import SlotModel
 from slotcli.runs import plain_operations
-from slotcli.runs.arms import BASELINE, Arm, CompileError, Form, failure
+from slotcli.runs.arms import BASELINE, Arm, Form, compile_errors, failure
 from slotcli.runs.plain_form import PlainDiffusion, plain
 from slotcli.runs.timing import Timing, interleaved
 from slotcli.spec import SlotModelSpec, load_definition
@@ -222,7 +222,7 @@ def _compare(
     for arm, subject in subjects.items():
         try:
             found[arm] = act(subject)
-        except CompileError as error:
+        except compile_errors() as error:
             reasons[arm.name] = failure(error)
         tell(f"{name}, {arm.name}")
 

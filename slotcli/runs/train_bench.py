@@ -11,7 +11,7 @@ from slotcli.data.datasets import open_dataset
 from slotcli.errors import BusyError, SlotcliError
 from slotcli.kernels.precision import Precision, auto_precision
 from slotcli.model import SlotModel
-from slotcli.runs.arms import BASELINE, Arm, CompileError, failure
+from slotcli.runs.arms import BASELINE, Arm, compile_errors, failure
 from slotcli.runs.model_bench import Subject, form_of, open_subject, random_frames
 from slotcli.runs.own_process import in_own_process
 from slotcli.runs.roofline import roofline
@@ -121,7 +121,7 @@ def time_steps(
             first = loss(model.eval(), frames, _autocast(arm)).item()
             step = training_step(model, subject.spec, frames, _autocast(arm))
             step()
-        except CompileError as error:
+        except compile_errors() as error:
             reasons[arm.name] = failure(error)
         else:
             losses[arm], steps[arm.name] = first, step

@@ -187,9 +187,11 @@ def test_ray_gives_the_results_of_this_process_though_a_worker_is_killed(
         make_clip(tmp_path / f"in/{number}.mp4", 60 + number)  # long enough to be caught at
     given = ["decompose", "in", "--model", tiny_model, *ON]
     assert run_cli(*given, "--out", "out").returncode == 0
-    killer = threading.Thread(target=_kill_a_worker)
+    over, killed = threading.Event(), []
+    killer = threading.Thread(target=_kill_a_worker, args=(over, killed))
     killer.start()
     ended = run_cli(*given, "--out", "ray", "--engine", "ray")
+    over.set()
     killer.join()
     assert ended.returncode == 0, ended.stderr
     assert killed, "no worker was found"
@@ -203,13 +205,9 @@ def test_ray_gives_the_results_of_this_process_though_a_worker_is_killed(
     assert not list((tmp_path / "ray").glob(".slotcli*"))
 
 
-killed: list[int] = []
-
-
-def _kill_a_worker():
-    """SIGKILL to the first worker of Ray that is at a clip."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not killed:
+def _kill_a_worker(over, killed):
+    """SIGKILL to the first worker of Ray that is at a clip, however long Ray takes to begin."""
+    while not over.is_set():
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue

@@ -21,10 +21,9 @@ class Mutant:
 
 
 def plant(mutant: Mutant, folder: Path) -> None:
-    """A copy of the package with the bug in it."""
-    shutil.copytree(
-        ROOT / "slotcli", folder / "slotcli", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    """A copy of the package with the bug in it; what is compiled of the rest still fits it."""
+    half_written = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(ROOT / "slotcli", folder / "slotcli", ignore=half_written)
     path = folder / "slotcli/kernels" / mutant.file
     text = path.read_text()
     if text.count(mutant.old) != 1:
