@@ -45,7 +45,7 @@ def test_waiting_is_counted_and_is_less_than_making() -> None:
     with Batches(make, 4) as batches:
         batches.of(0, 0)
         first = batches.waited
-        assert first >= 0.05
+        assert first > 0.04  # the clocks of sleeping and of measuring differ a little
         time.sleep(0.4)  # in which the other three are made
         for step in range(1, 4):
             batches.of(step, 0)
