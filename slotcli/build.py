@@ -65,7 +65,7 @@ def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
 
 
 def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
-    """The same in no memory, on the meta device but for small buffers: names and shapes."""
+    """Its names and shapes: untrained, on the meta device but for small constant buffers."""
     with torch.device("meta"), _Unfilled():
         return build(spec)
 
