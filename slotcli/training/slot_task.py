@@ -37,7 +37,7 @@ _AUDITED = (
     "carry_later",
 )
 _TRUE = ("fg_ari", "ari", "miou")
-_MOTION_SPAN = 8  # frames, more than half of which should show what stands still behind a thing
+_MOTION_SPAN = 24  # frames, more than half of which should show what stands still behind a thing
 
 Batch = tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"], Float[Tensor, "b t h w"] | None]
 """Windows, their frames, and where they move if that is asked for."""
