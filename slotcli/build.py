@@ -149,11 +149,18 @@ def _decoder(spec: SlotModelSpec) -> SpatialBroadcast | TokenTransformer | Laten
             heads=decoder.heads,
         )
     codec = decoder.codec
-    channels = codec.latent_channels
+    channels, size = codec.latent_channels, _grid(spec.size, codec.downsampling)
     return LatentDiffusion(
         Pixels() if isinstance(codec, PixelsSpec) else _vqvae(codec),
-        UNet(channels, decoder.channels, decoder.multipliers, decoder.res_blocks, spec.slot_dim),
-        latent_shape=(channels, *_grid(spec.size, codec.downsampling)),
+        UNet(
+            channels,
+            decoder.channels,
+            decoder.multipliers,
+            decoder.res_blocks,
+            spec.slot_dim,
+            size if decoder.positions else None,
+        ),
+        latent_shape=(channels, *size),
         slot_dim=spec.slot_dim,
         target=decoder.target,
         null_tokens=decoder.null_tokens,

@@ -149,6 +149,7 @@ class LatentDiffusionSpec(Record):
     multipliers: Levels = (1, 2, 3, 4)
     res_blocks: Depth = 2
     target: Literal["eps", "x0", "v"] = "eps"
+    positions: bool = False
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slotcli.errors import ConfigError
 from slotcli.kernels import absorbing_pays, slot_cross_attention
 from slotcli.kernels.normalisation import group_norm
+from slotcli.kernels.position import PositionEmbedding
 from slotcli.types import Size
 
 HEAD_DIM = 32
@@ -172,7 +173,8 @@ class UNet(nn.Module):
     """Predicts the target of a noisy map at a time, given a context of vectors.
 
     Every level but the first attends, to itself and to the context: a context that could reach
-    every single latent would make slots superfluous.
+    every single latent would make slots superfluous. With `positions`, the size of its maps, it is
+    told where in them it is; the paper's is not.
     """
 
     def __init__(
@@ -182,6 +184,7 @@ class UNet(nn.Module):
         multipliers: tuple[int, ...],
         res_blocks: int,
         context_dim: int,
+        positions: Size | None = None,
     ) -> None:
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
@@ -192,6 +195,10 @@ class UNet(nn.Module):
             nn.Linear(channels, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
         )
         self.conv_in = nn.Conv2d(map_channels, channels, 3, padding=1)
+        self.position = nn.Identity()
+        if positions is not None:
+            self.position = PositionEmbedding(channels, positions)
+            _zero(self.position.project)
         self.down = nn.ModuleList()
         self.downsample = nn.ModuleList()
 
@@ -252,7 +259,7 @@ class UNet(nn.Module):
         """The prediction for a noisy map; `step` may lie between the integer steps of training."""
         time = self.time(timestep_embedding(step, self.channels).to(x.dtype))
         context = list(context)
-        x = self.conv_in(x)
+        x = self.position(self.conv_in(x))
         skips = [x]
         for level, stages in enumerate(self.down):
             if level:

@@ -135,6 +135,31 @@ def test_it_agrees_with_diffusers(inputs: tuple[Tensor, Tensor, Tensor]) -> None
 
 
 @torch.no_grad()
+def test_positions_change_nothing_at_first_and_then_tell_places_apart(
+    inputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    _, step, context = inputs
+    flat = torch.zeros(2, 3, 8, 8)
+    told = UNet(3, 32, (1, 2), 1, CONTEXT_DIM, positions=(8, 8)).eval()
+    plain = UNet(3, 32, (1, 2), 1, CONTEXT_DIM).eval()
+    weights = {
+        name: torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) / 16
+        for name, tensor in plain.state_dict().items()
+    }
+    plain.load_state_dict(weights)
+    told.load_state_dict(told.state_dict() | weights)
+    wanted = plain(flat, step, plain.project_context(context))
+    assert torch.equal(told(flat, step, told.project_context(context)), wanted)
+
+    position = told.get_submodule("position.project")
+    nn.init.normal_(position.get_parameter("weight"))
+    found = told(flat, step, told.project_context(context))
+    # Away from the padding all places of the plain one see the same.
+    inner = (slice(None), slice(None), slice(3, 5), slice(3, 5))
+    assert (found[inner] - wanted[inner]).flatten(2).std(dim=2).min() > 1e-4
+
+
+@torch.no_grad()
 def test_the_order_of_the_context_does_not_matter(
     small: UNet, inputs: tuple[Tensor, Tensor, Tensor]
 ) -> None:
