@@ -59,7 +59,7 @@ def test_image_models_lack_the_predictor_and_nothing_else(image: str, video: str
 
 def test_a_part_that_the_authors_lack_is_named() -> None:
     spec = load_definition(find_model("tiny-64") / DEFINITION)
-    with pytest.raises(ConfigError, match=r"decoder\.null, encoder\.backbone\.coarse"):
+    with pytest.raises(ConfigError, match=r"decoder\.null, decoder\.unet\.position"):
         published_names(spec)
 
 
