@@ -39,11 +39,13 @@ def motion_distortion(
     attention: Float[Tensor, "b t n i j"],
     frames: Float[Tensor, "b t 3 h w"],
     moving: Float[Tensor, "b t h w"],
+    rest: float = 1.0,
 ) -> Float[Tensor, ""]:
     """What slots pay that do not part what moves from what rests, and moving things by their place.
 
-    What rests has no place and is one thing, however large it is; two moving things of one colour
-    are two. `frames` are in [-1, 1], `moving` is `training.motion` of them.
+    What rests has no place and is one thing, however large it is, of which the share `rest` counts;
+    two moving things of one colour are two. `frames` are in [-1, 1], `moving` is `training.motion`
+    of them.
     """
     h, w = frames.shape[-2:]
     rows = torch.linspace(0, 1, h, device=frames.device)[:, None].expand(h, w)
@@ -53,7 +55,7 @@ def motion_distortion(
     return (
         distortion(attention, seen)
         + distortion(attention, _PLACE * places, moving)
-        + _REST * dispersion(attention, 1 - moving)
+        + rest * _REST * dispersion(attention, 1 - moving)
     )
 
 

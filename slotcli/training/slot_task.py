@@ -38,6 +38,9 @@ _AUDITED = (
 )
 _TRUE = ("fg_ari", "ari", "miou")
 _MOTION_SPAN = 24  # frames, more than half of which should show what stands still behind a thing
+# Share of a run in which a background comes to be asked to be one slot: at once, with all slots
+# still alike, one of them may take everything and keep it.
+_UNTIL_REST = 0.25
 
 Batch = tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"], Float[Tensor, "b t h w"] | None]
 """Windows, their frames, and where they move if that is asked for."""
@@ -104,7 +107,8 @@ class SlotTask:
             if moving is None:
                 incoherence = distortion(track.attention, normal)
             else:
-                incoherence = motion_distortion(track.attention, normal, moving.to(normal))
+                rest = min(1.0, step / (_UNTIL_REST * self._options.steps))
+                incoherence = motion_distortion(track.attention, normal, moving.to(normal), rest)
             figures["distortion"] = incoherence.item()
             loss = loss + self._coherence_weight(step) * incoherence
         if self._options.contrast_weight:

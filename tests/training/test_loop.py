@@ -17,8 +17,9 @@ from slotcli.data.windows import draw_windows
 from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training import codec_task
+from slotcli.training import codec_task, slot_task
 from slotcli.training.codec_task import CodecTask
+from slotcli.training.coherence import motion_distortion
 from slotcli.training.loop import train
 from slotcli.training.motion import motion
 from slotcli.training.parallel import WHOLE
@@ -364,3 +365,21 @@ def test_the_nudge_ends_when_it_is_told_to(
         loss, figures = task.loss(step)
         added = weight * figures["distortion"]
         assert loss.item() == pytest.approx(figures["denoising"] + added, rel=1e-5)
+
+
+def test_a_background_comes_to_be_asked_to_be_one_slot(
+    tiny_slot_spec: SlotModelSpec, clips: SynthDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"coherence_weight": 1.0, "coherence_of": "motion", "steps": 100}
+    train_spec = tiny_slot_spec.train.model_copy(update=options)
+    task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
+    shares: list[float] = []
+
+    def spy(attention: Tensor, frames: Tensor, moving: Tensor, rest: float) -> Tensor:
+        shares.append(rest)
+        return motion_distortion(attention, frames, moving, rest)
+
+    monkeypatch.setattr(slot_task, "motion_distortion", spy)
+    for step in (0, 5, 25, 99):
+        task.loss(step)
+    assert shares == pytest.approx([0.0, 0.2, 1.0, 1.0])

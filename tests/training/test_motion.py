@@ -90,5 +90,17 @@ def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
     assert paid["true"] < 0.9 * paid[rival]
 
 
+def test_a_ground_in_two_slots_costs_less_while_rest_counts_for_nothing() -> None:
+    frames, labels = _two_of_a_colour()
+    parted = labels + 3 * ((labels == 0) & (torch.arange(SIDE) < SIDE // 2))
+    moving, normal = motion(frames)[None], frames[None].float() / 127.5 - 1
+    paid = [
+        motion_distortion(_as_attention(parted), normal, moving, rest).item()
+        for rest in (0.0, 0.5, 1.0)
+    ]
+    assert paid[0] < paid[1] < paid[2]
+    assert paid[1] == pytest.approx((paid[0] + paid[2]) / 2)
+
+
 def _as_attention(labels: Tensor) -> Tensor:
     return one_hot(labels.long(), 4).permute(0, 3, 1, 2)[None].float()
