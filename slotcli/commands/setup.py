@@ -19,7 +19,7 @@ def choose_device(name: str) -> "torch.device":
 
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _numbered(torch.device("cuda"))
         console.note("No GPU found: running on the CPU.")
         return torch.device("cpu")
     try:
@@ -30,6 +30,15 @@ def choose_device(name: str) -> "torch.device":
         raise UsageError(f"--device {name}: no such device.", "Use auto, cpu, cuda or cuda:1.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UnavailableError(f"--device {name}: there is no such GPU.", "Use --device auto.")
+    return _numbered(device)
+
+
+def _numbered(device: "torch.device") -> "torch.device":
+    """A device with its index: parts of torch.cuda refuse one without."""
+    import torch
+
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

@@ -139,9 +139,23 @@ def record(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGr
                 function()
         torch.cuda.current_stream().wait_stream(aside)
         # what other threads do meanwhile, such as pinning memory, is no part of it
-        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
-            outputs = function()
+        try:
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                outputs = function()
+        except RuntimeError:
+            _end_capture_of_random_numbers(like.device)
+            raise
     return graph, outputs
+
+
+def _end_capture_of_random_numbers(device: Device) -> None:
+    """Gives a device a generator that is not in capture mode, with the state of the one it has.
+
+    Where a capture fails, PyTorch leaves the generator in that mode, and each later random number
+    raises.
+    """
+    generator = torch.cuda.default_generators[device.index]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 @cache
