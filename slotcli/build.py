@@ -1,6 +1,7 @@
 """From a spec to networks: the only module that knows both."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.decoders.masks_only import MasksOnly
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
 from slotcli.encoder.backbone import CompactCnn, ResNet18
+from slotcli.encoder.efficientnet import COARSEST, FeaturePyramid
 from slotcli.encoder.encoder import SlotEncoder
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.errors import ConfigError
@@ -24,6 +27,8 @@ from slotcli.spec import (
     CodecModelSpec,
     DecoderSpec,
     DvaeSpec,
+    EfficientNetLite0Spec,
+    MasksOnlySpec,
     PixelsSpec,
     ResNet18Spec,
     SlotModelSpec,
@@ -43,7 +48,8 @@ def build_codec(spec: CodecModelSpec) -> Vqvae | Dvae:
 def build_model(spec: SlotModelSpec) -> SlotModel:
     """An untrained slot model with an untrained codec. Raises ConfigError as `build_codec` does."""
     backbone = _backbone(spec.encoder.backbone)
-    _require_divisible(spec, 2 * backbone.stride, _coarsest(spec.decoder))
+    steps = COARSEST if isinstance(backbone, FeaturePyramid) else 2 * backbone.stride
+    _require_divisible(spec, steps, _coarsest(spec.decoder))
     predictor = spec.encoder.predictor
     encoder = SlotEncoder(
         backbone,
@@ -55,6 +61,7 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         slot_dim=spec.slot_dim,
         iterations=spec.encoder.iterations,
         first_iterations=spec.encoder.first_iterations,
+        slot_bias=spec.encoder.slot_bias,
     )
     return SlotModel(encoder, _decoder(spec), spec.size)
 
@@ -101,10 +108,11 @@ def count_parameters(spec: SlotModelSpec | CodecModelSpec) -> int:
 
 
 def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> None:
-    for divisor in divisors:
-        if any(side % divisor for side in spec.size):
+    sizes = spec.train.sizes if isinstance(spec, SlotModelSpec) else ()
+    for size, divisor in product((spec.size, *sizes), divisors):
+        if any(side % divisor for side in size):
             raise ConfigError(
-                f"{spec.name}: size {list(spec.size)} does not divide by {divisor}.",
+                f"{spec.name}: size {list(size)} does not divide by {divisor}.",
                 "Choose a size that does, or fewer levels.",
             )
 
@@ -115,6 +123,8 @@ def _coarsest(spec: DecoderSpec) -> int:
         return 2**DOUBLINGS
     if isinstance(spec, TokenTransformerSpec):
         return spec.codec.downsampling
+    if isinstance(spec, MasksOnlySpec):
+        return 1
     return spec.codec.downsampling * 2 ** (len(spec.multipliers) - 1)
 
 
@@ -132,12 +142,18 @@ def _vqvae(spec: VqvaeSpec) -> Vqvae:
     )
 
 
-def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn:
+def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn | FeaturePyramid:
+    if isinstance(spec, EfficientNetLite0Spec):
+        return FeaturePyramid(spec.channels)
     return ResNet18() if isinstance(spec, ResNet18Spec) else CompactCnn(spec.channels)
 
 
-def _decoder(spec: SlotModelSpec) -> SpatialBroadcast | TokenTransformer | LatentDiffusion:
+def _decoder(
+    spec: SlotModelSpec,
+) -> SpatialBroadcast | TokenTransformer | LatentDiffusion | MasksOnly:
     decoder = spec.decoder
+    if isinstance(decoder, MasksOnlySpec):
+        return MasksOnly()
     if isinstance(decoder, SpatialBroadcastSpec):
         return _spatial_broadcast(spec, decoder.channels, decoder.codec)
     if isinstance(decoder, TokenTransformerSpec):

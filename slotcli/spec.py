@@ -65,7 +65,16 @@ class CompactCnnSpec(Record):
     channels: Width = 32
 
 
-BackboneSpec = Annotated[ResNet18Spec | CompactCnnSpec, Field(discriminator="kind")]
+class EfficientNetLite0Spec(Record):
+    """EfficientNet-Lite0 with ImageNet weights, and a pyramid over it: a quarter of the input's."""
+
+    kind: Literal["efficientnet_lite0"]
+    channels: Width = 96
+
+
+BackboneSpec = Annotated[
+    ResNet18Spec | CompactCnnSpec | EfficientNetLite0Spec, Field(discriminator="kind")
+]
 
 
 class PredictorSpec(Record):
@@ -78,6 +87,7 @@ class EncoderSpec(Record):
     iterations: Depth = 2
     first_iterations: Depth = 2
     predictor: PredictorSpec | None = None
+    slot_bias: bool = False
 
 
 class VqvaeSpec(Record):
@@ -154,14 +164,24 @@ class LatentDiffusionSpec(Record):
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
+class MasksOnlySpec(Record):
+    """No decoder: only `train.mask_weight` is there to learn from."""
+
+    kind: Literal["none"]
+
+
 class SynthSpec(Record):
-    """Clips from the scene generator; `mix` gives each tier's share, `clips` how many are made."""
+    """Clips from the scene generator; `mix` gives each tier's share, `clips` how many are made.
+
+    With a `cache`, a folder, rendered clips are kept there and read again by later runs.
+    """
 
     kind: Literal["synth"] = "synth"
     mix: dict[TierName, Fraction] = {"A": 0.2, "C": 0.5, "E": 0.3}
     clips: PositiveInt = 2000
     frames: PositiveInt = 12
     seed: Seed = 0
+    cache: Text | None = None
 
 
 class FolderSpec(Record):
@@ -218,6 +238,10 @@ class CodecTrainSpec(OptimiserSpec):
 class SlotTrainSpec(OptimiserSpec):
     """`codec` is the trained codec of the decoder, None for a decoder that works without one.
 
+    `mask_weight` is that of the loss between attention and the data's instance masks, which it then
+    needs. With `sizes`, each step has frames of one of these, not of the model's size.
+    `trunk_learning_rate` is that of a backbone's ImageNet weights; 0 leaves them as they are.
+
     The term of `coherence_weight` asks slots to be of one colour, or of one moving thing. It falls
     to 0 over a share `coherence_until` of the steps, if given.
     """
@@ -225,6 +249,9 @@ class SlotTrainSpec(OptimiserSpec):
     codec: Text | None = None
     data: DataSpec = SynthSpec()
     decoder_learning_rate: Annotated[float, Field(gt=0)]
+    trunk_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    mask_weight: Annotated[float, Field(ge=0)] = 0.0
+    sizes: tuple[tuple[Side, Side], ...] = ()
     clip_length: PositiveInt = 3
     clip_stride: PositiveInt = 1
     timesteps: Literal["uniform", "mid"] = "uniform"
@@ -260,7 +287,8 @@ class CodecModelSpec(Record):
 
 
 DecoderSpec = Annotated[
-    SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec, Field(discriminator="kind")
+    SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec | MasksOnlySpec,
+    Field(discriminator="kind"),
 ]
 
 
@@ -286,6 +314,22 @@ class SlotModelSpec(Record):
             raise ValueError("train.codec is missing: this decoder needs a trained codec")
         if self.codec is None and self.train.codec is not None:
             raise ValueError("train.codec is given, but this decoder works without a codec")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> "SlotModelSpec":
+        train = self.train
+        if isinstance(self.decoder, MasksOnlySpec):
+            if not train.mask_weight:
+                raise ValueError("train.mask_weight is 0: without a decoder nothing is learnt")
+            if train.next_frame:
+                raise ValueError("train.next_frame needs a decoder")
+        elif train.sizes:
+            raise ValueError("train.sizes: only a model without a decoder learns from several")
+        if train.trunk_learning_rate and not isinstance(
+            self.encoder.backbone, EfficientNetLite0Spec
+        ):
+            raise ValueError("train.trunk_learning_rate: this backbone has no ImageNet weights")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from slotcli.commands.training import (
     RunOptions,
     Seeds,
     Tensorboard,
+    Workers,
     run_training,
 )
 
@@ -31,6 +32,7 @@ def train(
     seeds: Seeds = None,
     dry_run: DryRun = False,
     tensorboard: Tensorboard = False,
+    workers: Workers = 0,
 ) -> None:
     """Train a slot model on a trained codec."""
     run_training(
@@ -39,7 +41,13 @@ def train(
         out,
         data,
         overrides or [],
-        RunOptions(init, resume, tensorboard, Computing(precision, compile_, checkpoint_gradients)),
+        RunOptions(
+            init,
+            resume,
+            tensorboard,
+            Computing(precision, compile_, checkpoint_gradients),
+            workers,
+        ),
         device,
         threads,
         dry_run,

@@ -44,6 +44,12 @@ DryRun = Annotated[
 Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", help="Log for TensorBoard too (the extra log).")
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Processes that make batches; 0: a thread of this one. The same batches."
+    ),
+]
 Seeds = Annotated[
     str | None,
     typer.Option(help="Train these one after another, as 0,1,2, and choose one without labels."),
@@ -59,6 +65,7 @@ class RunOptions:
     resume: str
     tensorboard: bool
     computing: Computing
+    workers: int = 0
 
 
 def run_training(
@@ -113,7 +120,7 @@ def _train(
 
     precision = options.computing.precision_on(peers.device)
     options.computing.require_compiler(peers, spec.train.accumulate)
-    task, clips, _ = _task(spec, options.init, peers)
+    task, clips, _ = _task(spec, options, peers)
     options.computing.set_up(task.module, precision)
     console.note(
         f"{spec.name}: {count_parameters(spec):,} parameters, {clips} clips, on {peers.device} at "
@@ -197,7 +204,7 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
     """Says what the run would be, and does nothing of it."""
     from slotcli.training.forecast import forecast
 
-    task, clips, held_out = _task(spec, options.init, peers)
+    task, clips, held_out = _task(spec, options, peers)
     replace(options.computing, compiled=False).set_up(task.module, "fp32")
     facts = forecast(task, spec.train, peers).as_dict() | {"clips": clips, "held_out": held_out}
     if not peers.first:
@@ -209,7 +216,7 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
 
 
 def _task(
-    spec: "CodecModelSpec | SlotModelSpec", init: str | None, peers: "Peers"
+    spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers"
 ) -> "tuple[Task, int, int]":
     """What is trained, not trained yet, and how many clips there are to learn from and held out."""
     import torch
@@ -217,12 +224,14 @@ def _task(
     from slotcli.build import build_codec, build_model
     from slotcli.checkpoint import load_codec_into, load_model, load_strictly
     from slotcli.codecs.dvae import Dvae
+    from slotcli.published.imagenet import load_trunk_into
     from slotcli.spec import CodecModelSpec
     from slotcli.training.codec_task import CodecTask
     from slotcli.training.dvae_task import DvaeTask
     from slotcli.training.loop import ignored
     from slotcli.training.slot_task import SlotTask
 
+    init = options.init
     warn = console.warn if peers.first else ignored
     # The untrained weights are the seed's alone, whatever was drawn before.
     torch.manual_seed(spec.train.seed)
@@ -241,8 +250,10 @@ def _task(
         load_codec_into(model, spec)
         if init is not None:
             load_strictly(model, load_model(init).module.state_dict(), init)
+        else:
+            load_trunk_into(model)
         dataset, held_out = _clips(spec, warn)
-        task = SlotTask(spec, model, dataset, held_out, peers.device)
+        task = SlotTask(spec, model, dataset, held_out, peers.device, options.workers)
     return task, len(dataset), len(held_out.frames)
 
 

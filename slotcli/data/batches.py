@@ -1,10 +1,12 @@
-"""Batches of steps to come, made in a thread while the one at hand is learnt from."""
+"""Batches of steps to come, made in a thread or in processes while the one at hand is used."""
 
+import signal
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Part = TypeVar("Part", bound=Hashable)
 Batch = TypeVar("Batch")
@@ -20,12 +22,30 @@ class Batches(Generic[Part, Batch]):
     thread; the next `of` starts it anew. `waited` is how many seconds `of` waited for batches.
     """
 
-    def __init__(self, make: Callable[[int, Part], Batch], steps: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[int, Part], Batch],
+        steps: int,
+        start: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "batches"),
+        depth: int = _DEPTH,
+    ) -> None:
         self.waited = 0.0
         self._make = make
         self._steps = steps
-        self._thread: ThreadPoolExecutor | None = None
+        self._start = start
+        self._depth = depth
+        self._executor: Executor | None = None
         self._ahead: dict[tuple[int, Part], Future[Batch]] = {}
+
+    @classmethod
+    def of_processes(
+        cls, opening: Callable[[], Callable[[int, Part], Batch]], steps: int, workers: int
+    ) -> "Batches[Part, Batch]":
+        """Batches made by `workers` processes, in each of which `opening` gives what makes them.
+
+        `opening` is pickled. The batches are those of a thread, for they are functions of a step.
+        """
+        return cls(_made, steps, partial(_processes, opening, workers), 2 * workers)
 
     def __enter__(self) -> "Batches[Part, Batch]":
         return self
@@ -36,9 +56,9 @@ class Batches(Generic[Part, Batch]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
-        self._thread = None
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+        self._executor = None
         self._ahead.clear()
 
     def of(self, step: int, part: Part) -> Batch:
@@ -47,12 +67,38 @@ class Batches(Generic[Part, Batch]):
         started = time.monotonic()
         batch = self._ahead.pop((step, part)).result()
         self.waited += time.monotonic() - started
-        for later in range(step + 1, min(step + 1 + _DEPTH, self._steps)):
+        for later in range(step + 1, min(step + 1 + self._depth, self._steps)):
             self._begin(later, part)
         return batch
 
     def _begin(self, step: int, part: Part) -> None:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "batches")
+        if self._executor is None:
+            self._executor = self._start()
         if (step, part) not in self._ahead:
-            self._ahead[step, part] = self._thread.submit(self._make, step, part)
+            self._ahead[step, part] = self._executor.submit(self._make, step, part)
+
+
+_make_here: Callable[[int, Any], Any] | None = None  # of a worker process
+
+
+def _processes(opening: Callable[[], Callable[[int, Any], Any]], workers: int) -> Executor:
+    from torch import multiprocessing
+
+    # Not forked: the process has threads, and perhaps a GPU, that a copy of it would hang on.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _open_here, (opening,))
+
+
+def _open_here(opening: Callable[[], Callable[[int, Any], Any]]) -> None:
+    """Makes this process one that makes batches: on one thread, deaf to Ctrl-C."""
+    import torch
+
+    global _make_here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _make_here = opening()
+
+
+def _made(step: int, part: Any) -> Any:
+    assert _make_here is not None
+    return _make_here(step, part)

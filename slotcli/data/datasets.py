@@ -13,6 +13,7 @@ from slotcli.data.clip_cache import ClipCache, joined, window
 from slotcli.data.davis import Davis
 from slotcli.data.file_index import FileIndex, Part
 from slotcli.data.movi import Movi
+from slotcli.data.scene_cache import KeptScenes, Scene
 from slotcli.data.scenes import render_clips
 from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
@@ -91,6 +92,7 @@ class SynthDataset:
         self.spec = spec
         self.size = size
         self._clips: dict[int, Clip] = {}
+        self._kept = None if spec.cache is None else KeptScenes(Path(spec.cache))
 
     def __len__(self) -> int:
         return self.spec.clips
@@ -111,9 +113,21 @@ class SynthDataset:
         return next(reversed(self.spec.mix))
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
+        if self._kept is not None:
+            if not self._kept.has(self._scene(index)):
+                self._render_with(index)
+            return self._kept.window(self._scene(index), start, length, stride)
         if index not in self._clips:
             self._render_with(index)
         return window(self._clips[index], start, length, stride)
+
+    def _scene(self, index: int) -> Scene:
+        return Scene(self.tier(index), self.spec.seed + index, self.spec.frames, self.size)
+
+    def _is_there(self, index: int) -> bool:
+        if self._kept is None:
+            return index in self._clips
+        return self._kept.has(self._scene(index))
 
     def _render_with(self, index: int) -> None:
         """Renders a clip and the next few of its tier: physics costs many what it costs one."""
@@ -121,13 +135,17 @@ class SynthDataset:
         together = [
             other
             for other in range(index, len(self))
-            if other not in self._clips and self.tier(other) == tier
-        ][:_RENDERED_TOGETHER]
+            if self.tier(other) == tier and not self._is_there(other)
+        ][: _RENDERED_TOGETHER if self._kept is None else 1]  # other processes render the rest
         seeds = [self.spec.seed + other for other in together]
         batch = render_clips(seeds, tier, self.spec.frames, self.size)
         for place, other in enumerate(together):
             labels = None if batch.labels is None else batch.labels[place]
-            self._clips[other] = Clip(batch.frames[place], labels)
+            clip = Clip(batch.frames[place], labels)
+            if self._kept is None:
+                self._clips[other] = clip
+            else:
+                self._kept.put(self._scene(other), clip)
 
 
 class VideoFolder:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.encoder.backbone import CompactCnn, ResNet18
+from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.kernels.cuda_graph import CudaGraphs
@@ -14,11 +15,15 @@ from slotcli.types import Size, SlotTrack
 
 
 class SlotEncoder(nn.Module):
-    """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip."""
+    """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip.
+
+    `size` is that of the frames it is mostly used with; others of its backbone's multiples fit too.
+    With `slot_bias` each slot has a learned number that is added to its attention logits.
+    """
 
     def __init__(
         self,
-        backbone: ResNet18 | CompactCnn,
+        backbone: ResNet18 | CompactCnn | FeaturePyramid,
         predictor: TransformerPredictor | None,
         *,
         size: Size,
@@ -26,6 +31,7 @@ class SlotEncoder(nn.Module):
         slot_dim: int,
         iterations: int,
         first_iterations: int,
+        slot_bias: bool = False,
     ) -> None:
         super().__init__()
         self.grid_size = (size[0] // backbone.stride, size[1] // backbone.stride)
@@ -40,6 +46,7 @@ class SlotEncoder(nn.Module):
             nn.Linear(slot_dim, slot_dim),
         )
         self.initial_slots = nn.Parameter(torch.randn(1, num_slots, slot_dim))
+        self.slot_bias = nn.Parameter(torch.zeros(num_slots)) if slot_bias else None
         self.corrector = SlotAttention(slot_dim)
         self.predictor = predictor
         self._graphs = CudaGraphs("The encoding of a frame")
@@ -76,14 +83,16 @@ class SlotEncoder(nn.Module):
             read = (frame, (mean[:, i], rstd[:, i]))
             if slots is None:
                 guess = self.initial_slots.expand(len(frames), -1, -1)
-                slots, attention = self.corrector(guess, *read, self.first_iterations)
+                slots, attention = self.corrector(
+                    guess, *read, self.first_iterations, self.slot_bias
+                )
             else:
                 slots, attention = carried_on(slots, *read)
             track.append((slots, attention))
         return SlotTrack(
             slots=torch.stack([slots for slots, _ in track], dim=1),
             attention=torch.stack([attention for _, attention in track], dim=1).unflatten(
-                3, self.grid_size
+                3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
             ),
         )
 
@@ -100,4 +109,4 @@ class SlotEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
         """Slots and attention of a frame, from the slots of the frame before."""
         guess = slots if self.predictor is None else self.predictor(slots)
-        return self.corrector(guess, features, statistics, self.iterations)
+        return self.corrector(guess, features, statistics, self.iterations, self.slot_bias)

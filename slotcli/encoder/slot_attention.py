@@ -36,11 +36,15 @@ class SlotAttention(nn.Module):
         features: Float[Tensor, "b p d"],
         statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
         iterations: int,
+        bias: Float[Tensor, " n"] | None = None,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
-        """Slots after `iterations` (at least 1) reads, and the last read's attention."""
+        """Slots after `iterations` (at least 1) reads, and the last read's attention.
+
+        `bias` is added to the logits of each slot, at every position alike.
+        """
         for iteration in range(iterations):
             updates, attention = self._read(
-                slots, features, statistics, with_attention=iteration == iterations - 1
+                slots, features, statistics, bias, with_attention=iteration == iterations - 1
             )
             # The state of the GRU is the slots themselves, not their normalised form.
             slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
@@ -52,6 +56,7 @@ class SlotAttention(nn.Module):
         slots: Float[Tensor, "b n d"],
         features: Float[Tensor, "b p d"],
         statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
+        bias: Float[Tensor, " n"] | None,
         *,
         with_attention: bool,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
@@ -59,7 +64,8 @@ class SlotAttention(nn.Module):
         gamma, beta = self.norm_inputs.weight, self.norm_inputs.bias
         queries = self.queries(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
         queries = queries @ self.keys.weight
+        logits = queries @ beta if bias is None else queries @ beta + bias
         means, attention = slot_read(
-            features, *statistics, queries * gamma, queries @ beta, with_attention=with_attention
+            features, *statistics, queries * gamma, logits, with_attention=with_attention
         )
         return self.values((means * gamma + beta).to(slots.dtype)), attention

@@ -1,17 +1,20 @@
 """Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from slotcli.data.batches import Batches
 from slotcli.data.datasets import Dataset
-from slotcli.data.windows import Window, draw_windows
+from slotcli.data.windows import Window
+from slotcli.decoders.masks_only import MasksOnly
+from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import audit, audit_shift
 from slotcli.evaluation.segmentation import segmentation_scores
@@ -23,8 +26,9 @@ from slotcli.spec import SlotModelSpec
 from slotcli.training.coherence import distortion, motion_distortion
 from slotcli.training.contrast import slot_contrast
 from slotcli.training.latents import FramePlace, KeptLatents, targets_of
-from slotcli.training.motion import motion
+from slotcli.training.mask_loss import mask_loss, mask_targets
 from slotcli.training.parallel import WHOLE, Part
+from slotcli.training.slot_batches import SlotBatches, open_batches
 from slotcli.types import ClipBatch
 
 _AUDITED = (
@@ -37,17 +41,17 @@ _AUDITED = (
     "carry_later",
 )
 _TRUE = ("fg_ari", "ari", "miou")
-_MOTION_SPAN = 24  # frames, more than half of which should show what stands still behind a thing
 # Share of a run in which a background comes to be asked to be one slot: at once, with all slots
 # still alike, one of them may take everything and keep it.
 _UNTIL_REST = 0.25
 
-Batch = tuple[Sequence[Window], UInt8[Tensor, "b t 3 h w"], Float[Tensor, "b t h w"] | None]
-"""Windows, their frames, and where they move if that is asked for."""
-
 
 class SlotTask:
-    """Short clips of a data set through a slot model."""
+    """Short clips of a data set through a slot model.
+
+    With `workers`, batches are made by so many processes. These open the definition's data
+    themselves, as is done for `train.sizes`; `data` is then not trained on.
+    """
 
     def __init__(
         self,
@@ -56,26 +60,38 @@ class SlotTask:
         data: Dataset,
         held_out: ClipBatch,
         device: torch.device,
+        workers: int = 0,
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
+            "denoising": not isinstance(model.decoder, MasksOnly),
+            "mask": spec.train.mask_weight,
             "distortion": spec.train.coherence_weight,
             "slot_contrast": spec.train.contrast_weight,
         }
-        nudges = [name for name, weight in weights.items() if weight]
+        terms = [name for name, weight in weights.items() if weight]
         self.figures = [
-            *(["denoising", *nudges] if nudges else []),
+            *(terms if len(terms) > 1 else []),
             "slot_information",
             *_AUDITED,
             *_TRUE,
         ]
         self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
+        self._trunk = None
+        if isinstance(model.encoder.backbone, FeaturePyramid):
+            self._trunk = model.encoder.backbone.trunk
+            self._trunk.requires_grad_(spec.train.trunk_learning_rate > 0)
         self.memory: dict[str, Tensor] = {}
-        self.batches = Batches(self._batch, spec.train.steps)
+        if workers:
+            self.batches = Batches.of_processes(
+                partial(open_batches, spec), spec.train.steps, workers
+            )
+        else:
+            sized = open_batches(spec) if spec.train.sizes else SlotBatches(spec.train, [data])
+            self.batches = Batches(sized, spec.train.steps)
         self._spec = spec
         self._options = spec.train
-        self._data = data
         self._held_out = held_out
         self._device = device
         self._segment = Segmenter(model, device)
@@ -83,27 +99,38 @@ class SlotTask:
         self._latents = kept if spec.train.cache_latents else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        peaks = {
-            self.module.encoder: self._options.learning_rate,
-            self.module.decoder: self._options.decoder_learning_rate,
-        }
+        options = self._options
+        trunk = [] if self._trunk is None else list(self._trunk.parameters())
+        inside = {id(weight) for weight in trunk}
+        encoder = [p for p in self.module.encoder.parameters() if id(p) not in inside]
         groups = [
-            {"params": [p for p in part.parameters() if p.requires_grad], "peak": peak}
-            for part, peak in peaks.items()
+            {"params": [p for p in weights if p.requires_grad], "peak": peak}
+            for weights, peak in (
+                (encoder, options.learning_rate),
+                (trunk, options.trunk_learning_rate),
+                (self.module.decoder.parameters(), options.decoder_learning_rate),
+            )
         ]
         return [group for group in groups if group["params"]]
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        windows, frames, moving = self.batches.of(step, part)
-        normal = normalise(frames.to(self._device))
+        batch = self.batches.of(step, part)
+        normal = normalise(batch.frames.to(self._device))
         track = self.module.encoder(normal)
-        slots, targets = track.slots, self._targets(windows, normal)
-        if self._draws_next(step):
-            slots = self.module.encoder.predicted(slots[:, :-1])
-            targets = targets.unflatten(0, normal.shape[:2])[:, 1:].flatten(0, 1)
-        loss = self.module.decoder.loss(slots.flatten(0, 1), targets)
-        figures = {"denoising": loss.item()}
+        figures: dict[str, float] = {}
+        loss = torch.zeros((), device=self._device)
+        if not isinstance(self.module.decoder, MasksOnly):
+            loss = self._decoder_loss(step, batch.windows, normal, track.slots)
+            figures["denoising"] = loss.item()
+        if batch.labels is not None:
+            size = (track.attention.shape[-2], track.attention.shape[-1])
+            wrong = mask_loss(
+                track.attention, mask_targets(batch.labels.to(self._device), size)
+            )
+            figures["mask"] = wrong.item()
+            loss = loss + self._options.mask_weight * wrong
         if self._options.coherence_weight:
+            moving = batch.moving
             if moving is None:
                 incoherence = distortion(track.attention, normal)
             else:
@@ -121,11 +148,12 @@ class SlotTask:
     def evaluate(self) -> dict[str, float | None]:
         """Label-free scores, and beside them, never to choose by, those against ground truth."""
         frames, truth = self._held_out.frames, self._held_out.labels
-        scores: dict[str, float | None] = {}
+        scores: dict[str, float | None] = {"slot_information": None}
         try:
-            scores["slot_information"] = slot_information(
-                self.module, frames, self._device
-            ).difference
+            if not isinstance(self.module.decoder, MasksOnly):
+                scores["slot_information"] = slot_information(
+                    self.module, frames, self._device
+                ).difference
             shift = audit_shift(self._spec.size)
             figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
             scores |= {name: figures[name] for name in _AUDITED}
@@ -164,38 +192,18 @@ class SlotTask:
             0, 1 - step / (options.coherence_until * options.steps)
         )
 
-    def _batch(self, step: int, part: Part) -> Batch:
-        options = self._options
-        batch = draw_windows(
-            self._data,
-            seed=options.seed,
-            step=step,
-            batch_size=options.batch_size,
-            length=options.clip_length,
-            stride=options.clip_stride,
-            flip=options.flip,
-        )
-        windows = part.of(batch)
-        frames = torch.stack([self._frames(window) for window in windows])
-        moving = None
-        if options.coherence_weight and options.coherence_of == "motion":
-            moving = torch.stack([self._motion(window) for window in windows])
-        return windows, frames, moving
-
-    def _frames(self, window: Window) -> UInt8[Tensor, "t 3 h w"]:
-        options = self._options
-        clip = self._data.clip(window.index, window.start, options.clip_length, options.clip_stride)
-        return clip.frames.flip(-1) if window.flip else clip.frames
-
-    def _motion(self, window: Window) -> Float[Tensor, "t h w"]:
-        """The motion of a window's frames, told from what is around them in their clip as well."""
-        length, stride = self._options.clip_length, self._options.clip_stride
-        total, span = self._data.frames(window.index), (length - 1) * stride + 1
-        around = min(total, max(span, _MOTION_SPAN))
-        first = min(max(0, window.start - (around - span) // 2), total - around)
-        moving = motion(self._data.clip(window.index, first, around).frames)
-        own = moving[window.start - first :][:span:stride]
-        return own.flip(-1) if window.flip else own
+    def _decoder_loss(
+        self,
+        step: int,
+        windows: Sequence[Window],
+        frames: Float[Tensor, "b t 3 h w"],
+        slots: Float[Tensor, "b t n d"],
+    ) -> Float[Tensor, ""]:
+        targets = self._targets(windows, frames)
+        if self._draws_next(step):
+            slots = self.module.encoder.predicted(slots[:, :-1])
+            targets = targets.unflatten(0, frames.shape[:2])[:, 1:].flatten(0, 1)
+        return self.module.decoder.loss(slots.flatten(0, 1), targets)
 
     def _targets(
         self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]

@@ -70,9 +70,15 @@ def test_the_first_frame_alone_has_its_own_number_of_iterations(
     asked: list[int] = []
     corrector = encoder.corrector.forward
 
-    def spy(slots: Tensor, keys: Tensor, values: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    def spy(
+        slots: Tensor,
+        features: Tensor,
+        statistics: tuple[Tensor, Tensor],
+        iterations: int,
+        bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         asked.append(iterations)
-        return corrector(slots, keys, values, iterations)
+        return corrector(slots, features, statistics, iterations, bias)
 
     monkeypatch.setattr(encoder.corrector, "forward", spy)
     track = encoder(frames[:, :3])

@@ -1,0 +1,58 @@
+"""Rendered scenes in a folder, for all processes of a run and for later runs."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from slotcli.tracks.writing import output_errors
+from slotcli.types import Clip, Size
+
+_VERSION = 1  # to be raised with every change of what a seed renders
+
+
+class Scene(NamedTuple):
+    """What decides every pixel of a rendered clip."""
+
+    tier: str
+    seed: int
+    frames: int
+    size: Size
+
+
+class KeptScenes:
+    """A file a scene: an array of four channels, RGB and the labels.
+
+    Processes that render the same scene at once write the same file; the last one stays. Raises
+    what `output_errors` does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def has(self, scene: Scene) -> bool:
+        return self._path(scene).is_file()
+
+    def put(self, scene: Scene, clip: Clip) -> None:
+        assert clip.labels is not None
+        path = self._path(scene)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.save(file, torch.cat([clip.frames, clip.labels[:, None]], dim=1).numpy())
+            os.replace(partial, path)
+
+    def window(self, scene: Scene, start: int, length: int, stride: int) -> Clip:
+        """`length` frames of a scene that is there, every `stride`-th from `start`."""
+        mapped = np.load(self._path(scene), mmap_mode="r", allow_pickle=False)
+        end = start + (length - 1) * stride + 1
+        both = torch.from_numpy(mapped[start:end:stride].copy())
+        return Clip(both[:, :3], both[:, 3])
+
+    def _path(self, scene: Scene) -> Path:
+        height, width = scene.size
+        name = f"{scene.tier}-{scene.seed}-{scene.frames}-{height}x{width}-{_VERSION}.npy"
+        return self._folder / name
