@@ -199,7 +199,46 @@ class PublicSpec(Record):
     split: SplitName = "train"
 
 
-DataSpec = Annotated[SynthSpec | FolderSpec | PublicSpec, Field(discriminator="kind")]
+class SpritesSpec(Record):
+    """Clips of moving pictures with alpha (`objects`) over `photographs`, both folders."""
+
+    kind: Literal["sprites"] = "sprites"
+    objects: Text
+    photographs: Text
+    clips: PositiveInt = 1_000_000
+    frames: PositiveInt = 24
+    seed: Seed = 0
+
+
+SingleSpec = Annotated[
+    SynthSpec | FolderSpec | PublicSpec | SpritesSpec, Field(discriminator="kind")
+]
+
+
+class MixturePartSpec(Record):
+    """A share of the clips; below a hundredth it would not be kept to exactly enough."""
+
+    share: Annotated[float, Field(ge=0.01, le=1)]
+    data: SingleSpec
+
+
+class MixtureSpec(Record):
+    """Several kinds of data in one run, each with its share of the clips."""
+
+    kind: Literal["mixture"] = "mixture"
+    parts: Annotated[tuple[MixturePartSpec, ...], Field(min_length=1, max_length=32)]
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> "MixtureSpec":
+        total = sum(part.share for part in self.parts)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of a mixture's parts add up to {total:g}, not 1")
+        return self
+
+
+DataSpec = Annotated[
+    SynthSpec | FolderSpec | PublicSpec | SpritesSpec | MixtureSpec, Field(discriminator="kind")
+]
 
 
 class OptimiserSpec(Record):

@@ -12,12 +12,14 @@ from slotcli.data.clevrtex import Clevrtex
 from slotcli.data.clip_cache import ClipCache, joined, window
 from slotcli.data.davis import Davis
 from slotcli.data.file_index import FileIndex, Part
+from slotcli.data.mixture import Mixture
 from slotcli.data.movi import Movi
 from slotcli.data.scene_cache import KeptScenes, Scene
 from slotcli.data.scenes import render_clips
+from slotcli.data.sprites import Sprites
 from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
-from slotcli.spec import DataSpec, FolderSpec, SplitName, SynthSpec
+from slotcli.spec import DataSpec, FolderSpec, MixtureSpec, SplitName, SpritesSpec, SynthSpec
 from slotcli.types import Clip, Size
 from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.pixels import resized
@@ -213,6 +215,11 @@ def open_dataset(spec: DataSpec, size: Size) -> Dataset:
         return SynthDataset(spec, size)
     if isinstance(spec, FolderSpec):
         return VideoFolder(Path(spec.path), size)
+    if isinstance(spec, SpritesSpec):
+        return Sprites(spec, size)
+    if isinstance(spec, MixtureSpec):
+        parts = [open_dataset(part.data, size) for part in spec.parts]
+        return Mixture(parts, [part.share for part in spec.parts])
     return open_public(spec.kind, Path(spec.path), spec.split, size)
 
 
@@ -235,6 +242,8 @@ def remarks(dataset: Dataset | None) -> list[str]:
     """What whoever opened a data set should be told, of an index that is out of date for one."""
     if isinstance(dataset, Movi):
         return dataset.remarks
+    if isinstance(dataset, Mixture):
+        return [remark for part in dataset.parts for remark in remarks(part)]
     return dataset.index.remarks if isinstance(dataset, VideoFolder) else []
 
 

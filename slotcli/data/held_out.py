@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset, open_public
+from slotcli.data.mixture import Mixture
 from slotcli.data.scenes import render_clips
-from slotcli.spec import DataSpec, PublicSpec, SynthSpec
+from slotcli.data.sprites import Sprites
+from slotcli.spec import DataSpec, MixtureSpec, PublicSpec, SpritesSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
 
 FRAMES = 6  # of a held-out clip
@@ -15,9 +17,18 @@ FRAMES = 6  # of a held-out clip
 def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
     """Where the clips are to be from that training on `data` does not see.
 
-    Of a published data set its validation split: raises NoSplitError and its kin where that is not
-    there. Anything else has only itself.
+    Of a published data set its validation split, of sprites those of held-out objects and
+    photographs: raises NoSplitError and its kin where these are not there. Of a mixture each part
+    has its own. Anything else has only itself.
     """
+    if isinstance(spec, SpritesSpec):
+        return Sprites(spec, size, held_out=True)
+    if isinstance(spec, MixtureSpec) and isinstance(data, Mixture):
+        held_out = [
+            validation_data(part, each.data, size)
+            for part, each in zip(data.parts, spec.parts, strict=True)
+        ]
+        return Mixture(held_out, [each.share for each in spec.parts])
     if not isinstance(spec, PublicSpec):
         return data
     return open_public(spec.kind, Path(spec.path), "validation", size)
@@ -33,6 +44,8 @@ def held_out_clips(
     """
     if isinstance(spec, SynthSpec) and isinstance(data, SynthDataset):
         return _scenes([data.tier(index) for index in range(clips)], frames, size)
+    if isinstance(spec, MixtureSpec) and isinstance(data, Mixture):
+        return _of_parts(data, spec, clips, frames, size)
     chosen = range(min(clips, len(data)))
     lengths = [data.frames(index) for index in chosen]
     length = min(frames, *lengths, frames)
@@ -44,6 +57,22 @@ def held_out_clips(
     return ClipBatch(
         torch.stack([clip.frames for clip in middles]),
         torch.stack(labels) if len(labels) == len(middles) else None,
+    )
+
+
+def _of_parts(data: Mixture, spec: MixtureSpec, clips: int, frames: int, size: Size) -> ClipBatch:
+    """As many clips of each part as its share, at the shortest part's length."""
+    turns = [data.place(index)[0] for index in range(clips)]
+    batches = [
+        held_out_clips(part, each.data, size, clips=turns.count(number), frames=frames)
+        for number, (part, each) in enumerate(zip(data.parts, spec.parts, strict=True))
+        if number in turns
+    ]
+    length = min(batch.frames.shape[1] for batch in batches)
+    labels = [batch.labels[:, :length] for batch in batches if batch.labels is not None]
+    return ClipBatch(
+        torch.cat([batch.frames[:, :length] for batch in batches]),
+        torch.cat(labels) if len(labels) == len(batches) else None,
     )
 
 

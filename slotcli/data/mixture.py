@@ -1,0 +1,72 @@
+"""Several data sets as one, each with its share of the clips."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slotcli.types import Clip
+
+if TYPE_CHECKING:
+    from slotcli.data.datasets import Dataset
+
+_CYCLE = 1000  # clips, in which every part has its share
+_GOLDEN = 0.6180339887498949
+
+
+class Mixture:
+    """Clips of several parts that take turns; a part with too few for its share starts again.
+
+    It has as many clips as it takes for every clip of every part to come up. `labelled` only where
+    all parts are; clips of parts that have labels come with them in any case.
+    """
+
+    def __init__(self, parts: Sequence["Dataset"], shares: Sequence[float]) -> None:
+        self.parts = parts
+        self.labelled = all(part.labelled for part in parts)
+        self._turns = _turns(shares)
+        self._counts = [self._turns.count(part) for part in range(len(parts))]
+        # How many turns of the same part come before each turn of the cycle.
+        self._before = [self._turns[:place].count(part) for place, part in enumerate(self._turns)]
+
+    def __len__(self) -> int:
+        return max(
+            -(-len(part) * _CYCLE // count)
+            for part, count in zip(self.parts, self._counts, strict=True)
+        )
+
+    def name(self, index: int) -> str:
+        part, turn = self._turn(index)
+        within = turn % len(self.parts[part])
+        again = turn // len(self.parts[part])
+        name = f"part {part + 1}: {self.parts[part].name(within)}"
+        return f"{name}, again {again}" if again else name
+
+    def frames(self, index: int) -> int:
+        part, place = self.place(index)
+        return self.parts[part].frames(place)
+
+    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
+        part, place = self.place(index)
+        return self.parts[part].clip(place, start, length, stride)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Which part a clip is of, and its index there."""
+        part, turn = self._turn(index)
+        return part, turn % len(self.parts[part])
+
+    def _turn(self, index: int) -> tuple[int, int]:
+        cycle, place = divmod(index, _CYCLE)
+        part = self._turns[place]
+        return part, cycle * self._counts[part] + self._before[place]
+
+
+def _turns(shares: Sequence[float]) -> list[int]:
+    """Parts by turn, so that any stretch of turns has them in about their shares."""
+    turns: list[int] = []
+    for turn in range(_CYCLE):
+        position = (turn * _GOLDEN) % 1.0
+        part = 0
+        while part < len(shares) - 1 and position >= shares[part]:
+            position -= shares[part]
+            part += 1
+        turns.append(part)
+    return turns

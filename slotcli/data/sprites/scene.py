@@ -1,0 +1,80 @@
+"""A clip's scene: a backdrop and things in front of it, from back to front.
+
+Positions and sizes are in units of the root of the frame's area, x to the right and y down from
+the frame's corner; times are frames.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import UInt8
+
+from slotcli.data.sprites.assets import Objects, Photographs
+from slotcli.data.sprites.camera import Camera
+from slotcli.data.sprites.light import Exposure, Shadow
+from slotcli.data.sprites.motion import Deformation, Matrix, Path
+from slotcli.data.sprites.sensor import Sensor
+
+
+@dataclass(frozen=True)
+class Assets:
+    objects: Objects
+    photographs: Photographs
+
+
+@dataclass
+class Sprite:
+    """A picture that moves as one piece; colours are multiplied by alpha.
+
+    `joints` are the paths from the world's coordinates inwards, its own the last: what hangs on
+    something else moves with it.
+    """
+
+    picture: UInt8[np.ndarray, "h w 4"]
+    anchor: tuple[float, float]  # pixel of the picture that lies on the path
+    unit: float  # length of a pixel
+    joints: tuple[Path, ...]
+    deformation: Deformation | None = None
+    # The picture at halved sizes, made when first needed.
+    smaller: list[UInt8[np.ndarray, "h w 4"]] = field(default_factory=list)
+
+    def matrix(self, time: float) -> Matrix:
+        """From pixels of the picture to the world."""
+        matrix = self.joints[0].matrix(time)
+        for joint in self.joints[1:]:
+            matrix = matrix @ joint.matrix(time)
+        x, y = self.anchor
+        return matrix @ np.array(
+            [[self.unit, 0, -x * self.unit], [0, self.unit, -y * self.unit], [0, 0, 1]]
+        )
+
+
+@dataclass
+class Thing:
+    """One instance: its sprites, from back to front, have one label."""
+
+    sprites: list[Sprite]
+    shadow: Shadow | None = None
+    nearness: float = 1.0
+
+
+@dataclass
+class Scene:
+    """`backdrop` is background; the things have labels 1, 2, ... in their order."""
+
+    backdrop: Sprite
+    things: list[Thing]
+    camera: Camera
+    exposure: Exposure
+    sensor: Sensor
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What drawing a scene needs to know: a frame's sides in units, its resolution, the clip."""
+
+    width: float
+    height: float
+    pixels: float  # a unit
+    frames: int
+    assets: Assets
