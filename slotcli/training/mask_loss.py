@@ -21,9 +21,7 @@ _LEAST_AREA = 1.0  # cells of the grid over the clip: smaller ones are not match
 _EPSILON = 1e-8
 
 
-def mask_targets(
-    labels: UInt8[Tensor, "b t h w"], size: Size
-) -> Float[Tensor, "b k t i j"]:
+def mask_targets(labels: UInt8[Tensor, "b t h w"], size: Size) -> Float[Tensor, "b k t i j"]:
     """The share of each cell of a grid of `size` that each label has: k labels, 0 the background.
 
     What is labelled OUTSIDE belongs to nothing: the cell's shares then sum to less than 1.

@@ -124,9 +124,7 @@ class SlotTask:
             figures["denoising"] = loss.item()
         if batch.labels is not None:
             size = (track.attention.shape[-2], track.attention.shape[-1])
-            wrong = mask_loss(
-                track.attention, mask_targets(batch.labels.to(self._device), size)
-            )
+            wrong = mask_loss(track.attention, mask_targets(batch.labels.to(self._device), size))
             figures["mask"] = wrong.item()
             loss = loss + self._options.mask_weight * wrong
         if self._options.coherence_weight:

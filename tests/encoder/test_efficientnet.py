@@ -19,9 +19,9 @@ def theirs() -> nn.Module:
             "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
         )
         for name, tensor in network.state_dict().items():
-            if name.endswith(("running_mean", "running_var", "bias")) or ".bn" in name:
-                if tensor.is_floating_point():
-                    tensor.copy_(0.5 + torch.rand_like(tensor))
+            # Convolutions have no bias here, so every other tensor is a BatchNorm's.
+            if "conv" not in name and tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand_like(tensor))
     return network.eval()
 
 

@@ -15,3 +15,11 @@ def test_position_embedding_reaches_both_end_points() -> None:
     assert code[:, 1, 2].tolist() == [0.5, 0.5, 0.5, 0.5]
     marked = position(torch.full((1, 4, 3, 5), 7.0))[0]
     torch.testing.assert_close(marked, code + 7)
+
+
+def test_maps_of_other_sizes_have_positions_from_0_to_1() -> None:
+    position = PositionEmbedding(2, (4, 4))
+    other = PositionEmbedding(2, (3, 5))
+    other.load_state_dict(position.state_dict())
+    features = torch.zeros(1, 2, 3, 5)
+    torch.testing.assert_close(position(features), other(features))

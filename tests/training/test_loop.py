@@ -13,7 +13,6 @@ from torch import Tensor
 from slotcli.build import build_codec, build_model
 from slotcli.checkpoint import WEIGHTS, load_model
 from slotcli.data.datasets import SynthDataset
-from slotcli.data.windows import draw_windows
 from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
@@ -23,6 +22,7 @@ from slotcli.training.coherence import motion_distortion
 from slotcli.training.loop import train
 from slotcli.training.motion import motion
 from slotcli.training.parallel import WHOLE
+from slotcli.training.slot_batches import SlotBatches
 from slotcli.training.slot_task import SlotTask
 from slotcli.types import ClipBatch
 
@@ -295,10 +295,10 @@ def test_the_motion_of_a_window_is_its_part_of_the_clips(
     train_spec = tiny_slot_spec.train.model_copy(update=options)
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
-    windows, frames, moving = task.batches.of(0, WHOLE)
-    assert moving is not None
-    assert moving.shape == (*frames.shape[:2], *frames.shape[-2:])
-    for window, own in zip(windows, moving, strict=True):
+    batch = task.batches.of(0, WHOLE)
+    assert batch.moving is not None
+    assert batch.moving.shape == (*batch.frames.shape[:2], *batch.frames.shape[-2:])
+    for window, own in zip(batch.windows, batch.moving, strict=True):
         whole = motion(clips.clip(window.index, 0, clips.frames(window.index)).frames)
         part = whole[window.start : window.start + train_spec.clip_length]
         torch.testing.assert_close(own, part.flip(-1) if window.flip else part)
@@ -322,16 +322,7 @@ def test_the_next_frame_is_drawn_from_predicted_slots(
 
     task.module.decoder.loss = watched
     task.loss(0)
-    batch = draw_windows(
-        clips,
-        seed=train_spec.seed,
-        step=0,
-        batch_size=train_spec.batch_size,
-        length=train_spec.clip_length,
-        stride=train_spec.clip_stride,
-        flip=train_spec.flip,
-    )
-    frames = torch.stack([task._frames(window) for window in batch])
+    frames = SlotBatches(train_spec, [clips])(0, WHOLE).frames
     encoder = task.module.encoder
     slots = encoder(normalise(frames)).slots
     assert encoder.predictor is not None
