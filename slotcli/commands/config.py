@@ -39,13 +39,15 @@ def show(
 ) -> None:
     """Print a definition with every default filled in, as TOML that can be read back."""
     from slotcli.spec import spec_json
+    from slotcli.training.definition_text import toml_value
 
     values = spec_json(_load(definition, overrides))
     console.record(values)
     if not console.wants_json():
         for key, value in console.dotted(values):
             if value is not None:  # TOML has no null: a missing key means the same
-                console.result(f"{key} = {json.dumps(value)}")
+                for line in f"{key} = {toml_value(value)}".splitlines():
+                    console.result(line)
 
 
 @app.command()

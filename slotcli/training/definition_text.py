@@ -21,12 +21,14 @@ COMMENTS = {
     "num_slots": "Into how many slots a frame is divided, the background's among them.",
     "slot_dim": "Numbers a slot.",
     "encoder": "Frames to slots.",
-    "encoder.backbone": "resnet18 is the paper's; compact_cnn, with channels, a small one.",
+    "encoder.backbone": "resnet18 is the paper's; compact_cnn, with channels, a small one; "
+    "efficientnet_lite0 a pyramid of so many channels over a network trained on ImageNet.",
+    "encoder.slot_bias": "Whether each slot has a learned number added to its attention logits.",
     "encoder.iterations": "Rounds of slot attention a frame ...",
     "encoder.first_iterations": "... and in a clip's first frame.",
     "encoder.predictor": "From frame to frame: a transformer of so many layers; images need none.",
     "decoder": "Slots to frames.",
-    "decoder.kind": "latent_diffusion, token_transformer or spatial_broadcast.",
+    "decoder.kind": "latent_diffusion, token_transformer, spatial_broadcast, or none: masks only.",
     "decoder.channels": "Width of its widest-grid layers; the others' are multiples.",
     "decoder.multipliers": "A level each, coarser by two: its width in channels.",
     "decoder.res_blocks": "Residual blocks a level.",
@@ -51,6 +53,7 @@ COMMENTS = {
     "train.accumulate": "Parts that a batch is taken in, one after the other, to save memory.",
     "train.learning_rate": "Adam's largest; after the warm-up it falls along a cosine ...",
     "train.decoder_learning_rate": "... the decoder's own ...",
+    "train.trunk_learning_rate": "... that of the ImageNet weights, 0 leaves them as they are ...",
     "train.final_learning_rate": "... to this one.",
     "train.warmup": "Share of the steps in which it rises from 0.",
     "train.clip_norm": "Gradients are scaled down to this norm. Left out: never.",
@@ -65,6 +68,8 @@ COMMENTS = {
     "train.clip_length": "Frames of a window ...",
     "train.clip_stride": "... and the distance between two, in frames of the clip.",
     "train.timesteps": "How noise levels are drawn: uniform (the paper), or mid, fewer extremes.",
+    "train.mask_weight": "Of the loss on instance masks, which the data then has to have.",
+    "train.sizes": "Frame sizes that steps draw from, for a model without a decoder; [] is `size`.",
     "train.coherence_weight": "Of a term that groups pixels; 0 in the published models.",
     "train.coherence_of": "colour, or motion (and place, and some colour) before a still camera.",
     "train.coherence_until": "Share of the steps over which that falls to 0. Left out: it stays.",
@@ -114,7 +119,7 @@ def _lines(table: dict[str, Any], above: str, commented: bool) -> Iterator[str]:
     for key, value in table.items():
         if value is not None:
             yield from _remark(above + key, commented)
-            yield f"{key} = {_toml(value)}"
+            yield f"{key} = {toml_value(value)}"
 
 
 def _remark(path: str, commented: bool) -> list[str]:
@@ -123,11 +128,14 @@ def _remark(path: str, commented: bool) -> list[str]:
     return wrap(COMMENTS[path], _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A JSON value as TOML; tables in an array get a line each."""
     if isinstance(value, dict):
-        parts = [f"{key} = {_toml(item)}" for key, item in value.items() if item is not None]
+        parts = [f"{key} = {toml_value(item)}" for key, item in value.items() if item is not None]
         return "{ " + ", ".join(parts) + " }"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[\n" + "".join(f"  {toml_value(item)},\n" for item in value) + "]"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     # TOML knows no surrogate pairs, which JSON in ASCII has, and wants DEL escaped, unlike JSON.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
