@@ -342,6 +342,11 @@ class SlotModelSpec(Record):
     train: SlotTrainSpec
 
     @property
+    def background_slot(self) -> int | None:
+        """The slot that training made the background, None where it made none."""
+        return 0 if self.train.mask_weight else None
+
+    @property
     def codec(self) -> VqvaeSpec | DvaeSpec | None:
         """The codec that has to be trained before the model, if it has one."""
         codec = getattr(self.decoder, "codec", None)

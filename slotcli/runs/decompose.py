@@ -27,7 +27,7 @@ from slotcli.faults import may_fail
 from slotcli.kernels.precision import precision_of
 from slotcli.report.page import write_report
 from slotcli.runs.clip_encoder import ClipState, EncodedChunk
-from slotcli.runs.clip_outputs import LEAD_IN, ClipOutputs, check_background
+from slotcli.runs.clip_outputs import LEAD_IN, Background, ClipOutputs, check_background
 from slotcli.runs.describe import (
     OVERLAY,
     PAGE,
@@ -257,10 +257,16 @@ class ClipRun:
             self.transform,
             self._spec.num_slots,
             self._options.masks,
-            self._options.background,
+            self._background(),
             overlay=self._options.overlay,
             excerpt=self._options.selection.start > 0,
         )
+
+    def _background(self) -> Background:
+        """What was asked for; by default the slot that the model learnt as background, if any."""
+        learnt = self._spec.background_slot
+        asked = self._options.background
+        return asked if asked != "auto" or learnt is None else learnt
 
     def _selected_chunks(self) -> Iterator[FrameChunk]:
         selection, length = self._options.selection, self._options.chunk

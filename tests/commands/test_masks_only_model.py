@@ -1,0 +1,60 @@
+"""A model without a decoder through the commands: masks of it, and no pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from made_clips import make_clip
+
+from slotcli.build import build_model
+from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.spec import SlotModelSpec, parse_spec, spec_json
+from slotcli.tracks.slot_file import read_slot_file
+
+
+@pytest.fixture(scope="module")
+def masks_only_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_slot_spec: SlotModelSpec
+) -> Path:
+    values = spec_json(tiny_slot_spec)
+    values["decoder"] = {"kind": "none"}
+    values["train"] |= {"mask_weight": 1.0, "codec": None}
+    spec = parse_spec(values, "tests")
+    assert isinstance(spec, SlotModelSpec)
+    folder = tmp_path_factory.mktemp("masks-only")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(folder / WEIGHTS, spec, build_model(spec).state_dict(), 0, {})
+    return folder
+
+
+def test_slot_0_is_the_background_and_nothing_is_drawn(
+    masks_only_model: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    make_clip(tmp_path / "clip.mp4", 3)
+    given = ["--model", masks_only_model, "--device", "cpu", "--threads", "1"]
+    code, _, err = cli("decompose", "clip.mp4", *given)
+    assert code == 0, err
+    assert background_of(tmp_path) == 0
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = cli("reconstruct", "slotcli-out/clip.mp4", *given)
+    assert code == 69
+    assert "draws nothing" in err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_background_that_is_asked_for_wins(
+    masks_only_model: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    make_clip(tmp_path / "clip.mp4", 3)
+    given = ["--model", masks_only_model, "--device", "cpu", "--threads", "1"]
+    code, _, err = cli("decompose", "clip.mp4", *given, "--background", "none")
+    assert code == 0, err
+    assert background_of(tmp_path) is None
+
+
+def background_of(folder: Path) -> int | None:
+    slot_file = read_slot_file(folder / "slotcli-out/clip.mp4/clip.slots.safetensors")
+    return slot_file.metadata["statistics"]["background"]
