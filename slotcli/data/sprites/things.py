@@ -95,7 +95,9 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
         _windows_and_wheels(rng, picture, mask, (front - low) * detail + 1)
     # Where only soft edges meet no face was drawn.
     picture = np.where(picture.any(2, keepdims=True), picture, material)
-    sprite = Sprite(with_alpha(picture, mask), (width / 2, height / 2), scale / detail, (path,))
+    sprite = Sprite(
+        with_alpha(picture, mask), (width / 2, height / 2), float(scale / detail), (path,)
+    )
     return Thing([sprite], draw_shadow(rng, size))
 
 
@@ -181,7 +183,7 @@ def cut(stage: Stage, outline: np.ndarray, texture: Texture, joints: tuple[Path,
     low, high = outline.min(0), outline.max(0)
     # What lies far outside of the frame is not worth pixels.
     extent = max(float((high - low).max()), 1e-3)
-    detail = min(stage.pixels * _SHARPNESS, _LARGEST / extent)
+    detail = float(min(stage.pixels * _SHARPNESS, _LARGEST / extent))
     width, height = np.maximum(_SUPPORTED, np.ceil((high - low) * detail).astype(int) + 2)
     mask = fill((outline - low) * detail + 1, int(height), int(width))
     picture = texture(int(height), int(width))

@@ -47,7 +47,9 @@ def draw_world(rng: np.random.Generator, stage: Stage, world: str | None = None)
     """A scene of one of the kinds, or of the `world` that is asked for."""
     drawn = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     backdrop, things, camera = _WORLDS[world or drawn](rng, stage)
-    return Scene(backdrop, things, camera, draw_exposure(rng), draw_sensor(rng))
+    return Scene(
+        backdrop, things, camera, draw_exposure(rng, _brightness(backdrop)), draw_sensor(rng)
+    )
 
 
 def _sprites(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
@@ -75,7 +77,7 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
 def _leaves(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
     """Dead leaves: pieces of photographs over each other until little is left of the backmost."""
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.6)
-    wanted = rng.uniform(0.8, 2.6)  # areas of things to that of the frame; e^-that stays bare
+    wanted = rng.uniform(0.9, 3.0)  # areas of things to that of the frame; e^-that stays bare
     smallest = rng.uniform(0.1, 0.35)
     moving = rng.uniform(0, 1)
     things: list[Thing] = []
@@ -153,6 +155,10 @@ def _street(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing]
     placed.sort(key=lambda pair: pair[0])
     backdrop = _backdrop(rng, stage, camera, blurred=0.1, zoom=(0.4, 1.0))
     return backdrop, [thing for _, thing in placed], camera
+
+
+def _brightness(backdrop: Sprite) -> float:
+    return float(np.mean(cv2.mean(backdrop.picture)[:3]))
 
 
 def _empty(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
