@@ -29,7 +29,7 @@ def figure(
     )
     trunk = cut(
         stage,
-        _trunk(rng, broad, 0.4 * size) + (0, -0.17 * size),
+        _trunk(rng, broad, 0.4 * size) + np.array([0, -0.17 * size]),
         shirt,
         (path,),
     )

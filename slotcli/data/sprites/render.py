@@ -107,13 +107,14 @@ class _Painter:
         if self._backdrop is not None and self._scene.camera.still:
             return self._backdrop.copy()
         sprite = self._scene.backdrop
-        self._backdrop = cv2.warpAffine(
+        backdrop = cv2.warpAffine(
             sprite.picture,
             _on_pixels(self._matrix(sprite, 1.0, time)),
             self._size[::-1],
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
+        self._backdrop = np.asarray(backdrop, np.uint8)
         return self._backdrop.copy()
 
     def _pieces(self, thing: Thing, time: int) -> list[_Piece]:
@@ -157,7 +158,7 @@ class _Painter:
         side = 2 * int(np.ceil(np.abs(way).max() / 2)) + 1
         kernel = np.zeros((side, side), np.uint8)
         points = (np.array([-way, way]) / 2 + side // 2) * 16
-        start, end = (tuple(int(round(c)) for c in point) for point in points)
+        start, end = (tuple(int(c) for c in point.round()) for point in points)
         cv2.line(kernel, start, end, 255, 1, cv2.LINE_AA, 4)
         weights = kernel.astype(np.float32) / max(1, int(kernel.sum()))
         return cv2.filter2D(picture, -1, weights, borderType=cv2.BORDER_REPLICATE)
