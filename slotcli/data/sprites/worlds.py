@@ -65,7 +65,9 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
     things: list[Thing] = []
     for _ in range(int(rng.choice([1, 1, 2, 2, 3]))):
         lively = 0.5 if rng.random() < 0.25 else 0.0
-        things.append(large_region(rng, stage, draw_path(rng, 0, 0, stage.frames, lively=lively)))
+        things.append(
+            large_region(rng, stage, draw_path(rng, 0.0, 0.0, stage.frames, lively=lively))
+        )
     above = [arm(rng, stage) for _ in range(int(rng.choice([0, 0, 1, 1, 2])))]
     count = int(rng.integers(1, 7))
     largest = 0.9 if count <= 3 else 0.5
@@ -100,7 +102,7 @@ def _close(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing],
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.15)
     things: list[Thing] = []
     if rng.random() < 0.45:
-        things.append(large_region(rng, stage, Path(0, 0)))
+        things.append(large_region(rng, stage, Path(0.0, 0.0)))
     count = int(rng.choice([1, 1, 2, 2, 3]))
     places = (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count * stage.width
     for x in rng.permutation(places):
