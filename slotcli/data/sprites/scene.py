@@ -36,7 +36,7 @@ class Sprite:
     joints: tuple[Path, ...]
     deformation: Deformation | None = None
     # The picture at halved sizes, made when first needed.
-    smaller: list[UInt8[np.ndarray, "h w 4"]] = field(default_factory=list)
+    smaller: list[np.ndarray] = field(default_factory=list)
 
     def matrix(self, time: float) -> Affine:
         """From pixels of the picture to the world."""
