@@ -24,7 +24,7 @@ class Camera:
     def still(self) -> bool:
         return not (any(self.pan) or self.zoom or self.roll or any(self.shake))
 
-    def matrix(self, time: float, nearness: float = 1.0) -> Affine:
+    def matrix(self, time: int | float, nearness: float = 1.0) -> Affine:
         """From the world to the frame, for things that pans move `nearness` times as far."""
         if self.still:
             return 1.0, 0.0, 0.0, 0.0, 1.0, 0.0

@@ -30,7 +30,7 @@ class Exposure:
     slope: tuple[float, float] = (0.0, 0.0)  # of light across the frame
     vignette: float = 0.0
 
-    def table(self, time: float) -> UInt8[np.ndarray, "1 256 3"]:
+    def table(self, time: int | float) -> UInt8[np.ndarray, "1 256 3"]:
         """Which level comes out for each level and channel."""
         change = self.drift * np.sin(0.13 * time + self.phase)
         change += self.flicker * np.sin(2.9 * time + self.phase)

@@ -57,7 +57,7 @@ class Path:
             plain = (float(value[0]), float(value[1])) if isinstance(value, tuple) else float(value)
             object.__setattr__(self, name, plain)
 
-    def matrix(self, time: float) -> Affine:
+    def matrix(self, time: int | float) -> Affine:
         """From its own coordinates to those it moves in."""
         since = min(max(time, self.start), self.stop) - self.origin
         wave = math.sin(self.frequency * since + self.phase) if self.frequency else 0.0
@@ -80,7 +80,7 @@ class Deformation:
     frequencies: Float[np.ndarray, " k"]
     phases: Float[np.ndarray, " k"]
 
-    def displaced(self, picture: np.ndarray, time: float) -> np.ndarray:
+    def displaced(self, picture: np.ndarray, time: int | float) -> np.ndarray:
         """The picture [h w c] with its points moved to where they are at a time."""
         height, width = picture.shape[:2]
         share = np.sin(self.frequencies * time + self.phases)

@@ -137,7 +137,7 @@ class _Painter:
         self._last[id(sprite)] = matrix, piece
         return piece
 
-    def _matrix(self, sprite: Sprite, nearness: float, time: float) -> Affine:
+    def _matrix(self, sprite: Sprite, nearness: float, time: int | float) -> Affine:
         matrix = product(self._scene.camera.matrix(time, nearness), sprite.matrix(time))
         a, b, c, d, e, f = (self._pixels * value for value in matrix)
         return a, b, c, d, e, f
@@ -187,7 +187,7 @@ class _Painter:
         under[:] = cv2.multiply(under, cv2.merge([light, light, light, light]), scale=1 / 255)
 
 
-def warped(sprite: Sprite, matrix: Affine, size: Size, time: float) -> _Piece | None:
+def warped(sprite: Sprite, matrix: Affine, size: Size, time: int | float) -> _Piece | None:
     """A sprite's picture in the part of the frame where it is, and that part's top and left."""
     picture, matrix = _at_scale(sprite, matrix)
     height, width = picture.shape[:2]

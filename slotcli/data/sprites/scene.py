@@ -38,7 +38,7 @@ class Sprite:
     # The picture at halved sizes, made when first needed.
     smaller: list[np.ndarray] = field(default_factory=list)
 
-    def matrix(self, time: float) -> Affine:
+    def matrix(self, time: int | float) -> Affine:
         """From pixels of the picture to the world."""
         unit, (x, y) = self.unit, self.anchor
         matrix: Affine = (unit, 0.0, -x * unit, 0.0, unit, -y * unit)
