@@ -28,10 +28,7 @@ class Mixture:
         self._before = [self._turns[:place].count(part) for place, part in enumerate(self._turns)]
 
     def __len__(self) -> int:
-        return max(
-            -(-len(part) * _CYCLE // count)
-            for part, count in zip(self.parts, self._counts, strict=True)
-        )
+        return 1 + max(self._index_of_last(part) for part in range(len(self.parts)))
 
     def name(self, index: int) -> str:
         part, turn = self._turn(index)
@@ -52,6 +49,12 @@ class Mixture:
         """Which part a clip is of, and its index there."""
         part, turn = self._turn(index)
         return part, turn % len(self.parts[part])
+
+    def _index_of_last(self, part: int) -> int:
+        """Where a part's last clip comes up first."""
+        cycle, rank = divmod(len(self.parts[part]) - 1, self._counts[part])
+        places = [place for place, turn in enumerate(self._turns) if turn == part]
+        return cycle * _CYCLE + places[rank]
 
     def _turn(self, index: int) -> tuple[int, int]:
         cycle, place = divmod(index, _CYCLE)

@@ -27,11 +27,16 @@ INDEX = "index.json"
 VIDEOS = "videos"
 MASKS = "masks"
 MaskKind = Literal["png", "ffv1"]
+SPRITES = "sprites"  # what stands for a tier where clips are of sprites
+HELD_OUT_SPRITES = "held-out-sprites"
 
 
 @dataclass(frozen=True)
 class SynthClip:
-    """One clip of such a folder: everything that it was made from."""
+    """One clip of such a folder: everything that it was made from.
+
+    `assets` are the folders that clips of sprites were made from, none for rendered scenes.
+    """
 
     tier: str
     seed: int
@@ -39,6 +44,7 @@ class SynthClip:
     size: Size
     masks: tuple[MaskKind, ...]
     version: str = __version__
+    assets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,9 +81,12 @@ def index_text(clips: Iterable[SynthClip]) -> str:
             "frames": clip.frames,
             "size": list(clip.size),
             "masks": list(clip.masks),
-            "reserved_for": reserved_for(clip.seed),
+            "reserved_for": "validation"
+            if clip.tier == HELD_OUT_SPRITES
+            else reserved_for(clip.seed),
             "version": clip.version,
         }
+        | ({"assets": list(clip.assets)} if clip.assets else {})
         for clip in sorted(clips, key=lambda clip: clip.name)
     ]
     return json.dumps({"schema": SCHEMA, "clips": records}, indent=1) + "\n"
@@ -106,7 +115,12 @@ def _clip(record: Mapping[str, Any]) -> SynthClip:
     # Names of files are made of these, so they are not taken on trust.
     height, width = (int(side) for side in record["size"])
     tier, masks = str(record["tier"]), tuple(record["masks"])
-    if tier not in TIERS or not masks or not set(masks) <= {"png", "ffv1"}:
+    if (
+        tier not in (*TIERS, SPRITES, HELD_OUT_SPRITES)
+        or not masks
+        or not set(masks) <= {"png", "ffv1"}
+    ):
         raise ValueError(f"a clip of tier {tier!r} with masks {list(masks)}")
     seed, frames = int(record["seed"]), int(record["frames"])
-    return SynthClip(tier, seed, frames, (height, width), masks, str(record["version"]))
+    assets = tuple(str(folder) for folder in record.get("assets", ()))
+    return SynthClip(tier, seed, frames, (height, width), masks, str(record["version"]), assets)

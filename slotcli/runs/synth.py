@@ -7,9 +7,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-
-from slotcli.data.scenes import render_clip
 from slotcli.data.scenes.physics import FRAMES_PER_SECOND
 from slotcli.data.synth_files import (
     INDEX,
@@ -34,14 +31,14 @@ def write_clips(
     clips: Sequence[SynthClip],
     *,
     overwrite: bool,
-    device: torch.device,
+    render: Callable[[SynthClip], Clip],
     progress: Callable[[int, int], None],
 ) -> int:
     """Render what `folder` does not have yet, each clip whole or not at all; return how many.
 
     Clips of other tiers and seeds that are there stay. Raises CannotCreateError where a clip is
-    there with another size or length and `overwrite` is off, UsageError for an unknown tier, and
-    OutputError and its kin.
+    there with another size or length, or made from other folders, and `overwrite` is off;
+    OutputError and its kin; and what `render` raises.
     """
     index = read_index(folder)
     planned = [clip if overwrite else _with_masks_of(index.get(clip.name), clip) for clip in clips]
@@ -51,7 +48,7 @@ def write_clips(
         (folder / MASKS).mkdir(exist_ok=True)
     try:
         for done, clip in enumerate(missing, start=1):
-            _write_clip(folder, clip, device)
+            _write_clip(folder, clip, render)
             index[clip.name] = clip
             if done % _INDEX_EVERY == 0:
                 _write_index(folder, index)
@@ -70,12 +67,17 @@ def _with_masks_of(there: SynthClip | None, wanted: SynthClip) -> SynthClip:
             f"{wanted.name} is there already, with {there.frames} frames of {list(there.size)}.",
             "Ask for the same, choose another folder, or use --overwrite.",
         )
+    if there.assets != wanted.assets:
+        raise CannotCreateError(
+            f"{wanted.name} is there already, made from other folders: {', '.join(there.assets)}.",
+            "Choose another folder, or use --overwrite.",
+        )
     added = tuple(kind for kind in wanted.masks if kind not in there.masks)
     return replace(there, masks=there.masks + added)
 
 
-def _write_clip(folder: Path, clip: SynthClip, device: torch.device) -> None:
-    rendered = render_clip(clip.seed, clip.tier, clip.frames, clip.size, device)
+def _write_clip(folder: Path, clip: SynthClip, render: Callable[[SynthClip], Clip]) -> None:
+    rendered = render(clip)
     part = folder / f".{clip.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     try:

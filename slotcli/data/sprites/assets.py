@@ -38,7 +38,7 @@ class Objects:
     """The usable objects of one part of a folder, decoded when first drawn; kept from then on."""
 
     paths: list[Path]
-    _pictures: dict[int, UInt8[np.ndarray, "h w 4"] | None] = field(default_factory=dict)
+    _pictures: dict[int, np.ndarray | None] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 4"]:
         """An object as RGBA, cut to what is visible of it. Raises NoInputError and DataError."""
@@ -62,7 +62,7 @@ class Objects:
 class Photographs:
     """The photographs of one part of a folder, no two of them alike."""
 
-    pictures: list[UInt8[np.ndarray, "h w 3"]]
+    pictures: list[np.ndarray]  # u8 [h w 3], of differing sizes
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
         return self.pictures[int(rng.integers(len(self.pictures)))]
@@ -175,12 +175,12 @@ def _object(path: Path) -> UInt8[np.ndarray, "h w 4"] | None:
 
 
 @lru_cache(maxsize=2)
-def _decoded_photographs(folder: Path) -> list[tuple[str, UInt8[np.ndarray, "h w 3"]]]:
+def _decoded_photographs(folder: Path) -> list[tuple[str, np.ndarray]]:
     """Names and pictures, near-duplicates left out."""
     paths = list(_pictures_in(folder, "photographs"))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         pictures = list(pool.map(_photograph, paths))
-    kept: list[tuple[str, UInt8[np.ndarray, "h w 3"]]] = []
+    kept: list[tuple[str, np.ndarray]] = []
     thumbnails: list[np.ndarray] = []
     for path, picture in zip(paths, pictures, strict=True):
         if picture is None:

@@ -1,10 +1,11 @@
 """How the camera moves: pan, zoom, roll and shake, as functions of time."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from slotcli.data.sprites.motion import Matrix
+from slotcli.data.sprites.motion import Affine
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,27 @@ class Camera:
     def still(self) -> bool:
         return not (any(self.pan) or self.zoom or self.roll or any(self.shake))
 
-    def matrix(self, time: float, nearness: float = 1.0) -> Matrix:
+    def matrix(self, time: int | float, nearness: float = 1.0) -> Affine:
         """From the world to the frame, for things that pans move `nearness` times as far."""
+        if self.still:
+            return 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
         since = time - self.origin
         # Two frequencies that have no common period: a hand does not repeat itself.
-        wave = 0.6 * np.sin(1.1 * time + self.phase) + 0.4 * np.sin(2.63 * time + 2 * self.phase)
-        scale = np.exp(np.clip(self.zoom * since, -0.7, 0.7))
-        angle = np.clip(self.roll * since, -0.6, 0.6) + self.shake[2] * wave
-        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-        x, y = self.middle
-        across = np.clip(self.pan[0] * since, -0.8, 0.8) * nearness + self.shake[0] * wave
-        down = np.clip(self.pan[1] * since, -0.8, 0.8) * nearness
-        down += self.shake[1] * np.sin(1.37 * time + self.phase)
-        return np.array(
-            [
-                [cos, -sin, x - cos * x + sin * y + across],
-                [sin, cos, y - sin * x - cos * y + down],
-                [0, 0, 1],
-            ]
+        wave = 0.6 * math.sin(1.1 * time + self.phase) + 0.4 * math.sin(
+            2.63 * time + 2 * self.phase
         )
+        scale = math.exp(_within(self.zoom * since, 0.7))
+        angle = _within(self.roll * since, 0.6) + self.shake[2] * wave
+        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+        x, y = self.middle
+        across = _within(self.pan[0] * since, 0.8) * nearness + self.shake[0] * wave
+        down = _within(self.pan[1] * since, 0.8) * nearness
+        down += self.shake[1] * math.sin(1.37 * time + self.phase)
+        return cos, -sin, x - cos * x + sin * y + across, sin, cos, y - sin * x - cos * y + down
+
+
+def _within(value: float, bound: float) -> float:
+    return min(max(value, -bound), bound)
 
 
 def draw_camera(

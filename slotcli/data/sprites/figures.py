@@ -25,11 +25,11 @@ def figure(
     broad = size * rng.uniform(0.2, 0.34)
     thick = size * rng.uniform(0.055, 0.09)
     rate = replace(
-        bending(rng, stage.frames, 0, 0, gait), swing=gait, frequency=rng.uniform(0.2, 0.7)
+        bending(rng, stage.frames, 0.0, 0.0, gait), swing=gait, frequency=rng.uniform(0.2, 0.7)
     )
     trunk = cut(
         stage,
-        _trunk(rng, broad, 0.4 * size) + (0, -0.17 * size),
+        _trunk(rng, broad, 0.4 * size) + np.array([0, -0.17 * size]),
         shirt,
         (path,),
     )
@@ -68,9 +68,9 @@ def figure(
         stage,
         tapering(0.12 * size, thick, thick),
         bare,
-        (path, Path(0, -0.3 * size, angle=-np.pi / 2)),
+        (path, Path(0.0, -0.3 * size, angle=-np.pi / 2)),
     )
-    nod = bending(rng, stage.frames, 0, rng.normal(0, 0.08), 0.06)
+    nod = bending(rng, stage.frames, 0.0, rng.normal(0, 0.08), 0.06)
     head = _head(
         rng,
         stage,

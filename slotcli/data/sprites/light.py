@@ -30,7 +30,7 @@ class Exposure:
     slope: tuple[float, float] = (0.0, 0.0)  # of light across the frame
     vignette: float = 0.0
 
-    def table(self, time: float) -> UInt8[np.ndarray, "1 256 3"]:
+    def table(self, time: int | float) -> UInt8[np.ndarray, "1 256 3"]:
         """Which level comes out for each level and channel."""
         change = self.drift * np.sin(0.13 * time + self.phase)
         change += self.flicker * np.sin(2.9 * time + self.phase)
@@ -65,16 +65,20 @@ def draw_shadow(rng: np.random.Generator, size: float) -> Shadow | None:
     )
 
 
-def draw_exposure(rng: np.random.Generator) -> Exposure:
-    """Of a clip: mostly moderate, seldom changing over time."""
-    gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.7, 1.25)
+def draw_exposure(rng: np.random.Generator, brightness: float) -> Exposure:
+    """Of a clip of a mean level: as a camera would choose it, seldom changing over time."""
+    gain = rng.uniform(0.88, 1.12, 3) * rng.uniform(0.75, 1.2)
+    # What a camera sees is neither black nor white as a whole.
+    gain = (
+        gain * np.clip(60 / max(brightness, 1), 1, 2.5) * np.clip(190 / max(brightness, 1), 0.6, 1)
+    )
     changing = rng.random() < 0.25
     uneven = rng.random() < 0.35
     slope = rng.normal(0, 0.15, 2) * uneven
     return Exposure(
         (float(gain[0]), float(gain[1]), float(gain[2])),
-        float(np.exp(rng.normal(0, 0.22))),
-        drift=rng.normal(0, 0.15) * changing,
+        float(np.exp(rng.normal(0, 0.18))),
+        drift=rng.normal(0, 0.1) * changing,
         flicker=rng.normal(0, 0.03) * changing,
         phase=rng.uniform(0, 2 * np.pi),
         slope=(float(slope[0]), float(slope[1])),

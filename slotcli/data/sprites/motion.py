@@ -3,13 +3,30 @@
 Lengths are in units of the root of a frame's area, times in frames, angles in radians.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from jaxtyping import Float
 
-Matrix = Float[np.ndarray, "3 3"]
+# Of (a, b, c, d, e, f): x goes to a x + b y + c, and y to d x + e y + f. Numbers, not arrays: there
+# are dozens a frame, and NumPy would take longer to call than they take to compute.
+Affine = tuple[float, float, float, float, float, float]
+
+
+def product(second: Affine, first: Affine) -> Affine:
+    """The map that applies `first`, then `second`."""
+    a, b, c, d, e, f = second
+    g, h, i, j, k, m = first
+    return (
+        a * g + b * j,
+        a * h + b * k,
+        a * i + b * m + c,
+        d * g + e * j,
+        d * h + e * k,
+        (d * i + e * m + f),
+    )
 
 
 @dataclass(frozen=True)
@@ -34,17 +51,22 @@ class Path:
     start: float = -np.inf
     stop: float = np.inf
 
-    def matrix(self, time: float) -> Matrix:
+    def __post_init__(self) -> None:
+        # NumPy's numbers, which most are drawn as, are several times slower to compute with.
+        for name, value in vars(self).items():
+            plain = (float(value[0]), float(value[1])) if isinstance(value, tuple) else float(value)
+            object.__setattr__(self, name, plain)
+
+    def matrix(self, time: int | float) -> Affine:
         """From its own coordinates to those it moves in."""
         since = min(max(time, self.start), self.stop) - self.origin
-        wave = np.sin(self.frequency * since + self.phase) if self.frequency else 0.0
+        wave = math.sin(self.frequency * since + self.phase) if self.frequency else 0.0
         x = self.x + since * (self.velocity[0] + since * self.acceleration[0] / 2)
         y = self.y + since * (self.velocity[1] + since * self.acceleration[1] / 2)
         angle = self.angle + self.spin * since + self.swing * wave
-        scale = np.exp(np.clip(self.growth * since, -1.5, 1.0))
-        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-        x, y = x + self.sway[0] * wave, y + self.sway[1] * wave
-        return np.array([[cos, -sin, x], [sin, cos, y], [0, 0, 1]])
+        scale = math.exp(min(max(self.growth * since, -1.5), 1.0))
+        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+        return cos, -sin, x + self.sway[0] * wave, sin, cos, y + self.sway[1] * wave
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,7 @@ class Deformation:
     frequencies: Float[np.ndarray, " k"]
     phases: Float[np.ndarray, " k"]
 
-    def displaced(self, picture: np.ndarray, time: float) -> np.ndarray:
+    def displaced(self, picture: np.ndarray, time: int | float) -> np.ndarray:
         """The picture [h w c] with its points moved to where they are at a time."""
         height, width = picture.shape[:2]
         share = np.sin(self.frequencies * time + self.phases)

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from slotcli.data.sprites.assets import Objects, Photographs
 from slotcli.data.sprites.camera import Camera
 from slotcli.data.sprites.light import Exposure, Shadow
-from slotcli.data.sprites.motion import Deformation, Matrix, Path
+from slotcli.data.sprites.motion import Affine, Deformation, Path, product
 from slotcli.data.sprites.sensor import Sensor
 
 
@@ -36,17 +36,15 @@ class Sprite:
     joints: tuple[Path, ...]
     deformation: Deformation | None = None
     # The picture at halved sizes, made when first needed.
-    smaller: list[UInt8[np.ndarray, "h w 4"]] = field(default_factory=list)
+    smaller: list[np.ndarray] = field(default_factory=list)
 
-    def matrix(self, time: float) -> Matrix:
+    def matrix(self, time: int | float) -> Affine:
         """From pixels of the picture to the world."""
-        matrix = self.joints[0].matrix(time)
-        for joint in self.joints[1:]:
-            matrix = matrix @ joint.matrix(time)
-        x, y = self.anchor
-        return matrix @ np.array(
-            [[self.unit, 0, -x * self.unit], [0, self.unit, -y * self.unit], [0, 0, 1]]
-        )
+        unit, (x, y) = self.unit, self.anchor
+        matrix: Affine = (unit, 0.0, -x * unit, 0.0, unit, -y * unit)
+        for joint in reversed(self.joints):
+            matrix = product(joint.matrix(time), matrix)
+        return matrix
 
 
 @dataclass

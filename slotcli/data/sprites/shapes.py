@@ -1,4 +1,4 @@
-"""Outlines that pictures are cut by, as u8 masks: closed shapes, regions at a border, limb parts."""
+"""Outlines that pictures are cut by: closed shapes, regions at a border, parts of limbs."""
 
 import cv2
 import numpy as np

@@ -1,5 +1,6 @@
 """Single things: pictures with alpha, cut-out shapes, boxes, large regions and arms."""
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -81,7 +82,7 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
     low, high_corner = every.min(0), every.max(0)
     scale = size / (high_corner - low).max()
     detail = min(stage.pixels * _SHARPNESS * scale, _LARGEST / (high_corner - low).max())
-    width, height = np.maximum(_SUPPORTED, np.ceil((high_corner - low) * detail).astype(int) + 2)
+    width, height = (max(_SUPPORTED, math.ceil(side * detail) + 2) for side in (high_corner - low))
     material = surface(rng, stage.assets.photographs, height, width)
     mask = np.zeros((height, width), np.uint8)
     picture = np.zeros((height, width, 3), np.uint8)
@@ -95,7 +96,9 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
         _windows_and_wheels(rng, picture, mask, (front - low) * detail + 1)
     # Where only soft edges meet no face was drawn.
     picture = np.where(picture.any(2, keepdims=True), picture, material)
-    sprite = Sprite(with_alpha(picture, mask), (width / 2, height / 2), scale / detail, (path,))
+    sprite = Sprite(
+        with_alpha(picture, mask), (width / 2, height / 2), float(scale / detail), (path,)
+    )
     return Thing([sprite], draw_shadow(rng, size))
 
 
@@ -181,10 +184,10 @@ def cut(stage: Stage, outline: np.ndarray, texture: Texture, joints: tuple[Path,
     low, high = outline.min(0), outline.max(0)
     # What lies far outside of the frame is not worth pixels.
     extent = max(float((high - low).max()), 1e-3)
-    detail = min(stage.pixels * _SHARPNESS, _LARGEST / extent)
-    width, height = np.maximum(_SUPPORTED, np.ceil((high - low) * detail).astype(int) + 2)
-    mask = fill((outline - low) * detail + 1, int(height), int(width))
-    picture = texture(int(height), int(width))
+    detail = float(min(stage.pixels * _SHARPNESS, _LARGEST / extent))
+    width, height = (max(_SUPPORTED, math.ceil(side * detail) + 2) for side in (high - low))
+    mask = fill((outline - low) * detail + 1, height, width)
+    picture = texture(height, width)
     anchor = tuple(float(a) for a in 1 - low * detail)
     return Sprite(with_alpha(picture, mask), (anchor[0], anchor[1]), 1 / detail, joints)
 

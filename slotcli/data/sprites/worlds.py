@@ -47,7 +47,9 @@ def draw_world(rng: np.random.Generator, stage: Stage, world: str | None = None)
     """A scene of one of the kinds, or of the `world` that is asked for."""
     drawn = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     backdrop, things, camera = _WORLDS[world or drawn](rng, stage)
-    return Scene(backdrop, things, camera, draw_exposure(rng), draw_sensor(rng))
+    return Scene(
+        backdrop, things, camera, draw_exposure(rng, _brightness(backdrop)), draw_sensor(rng)
+    )
 
 
 def _sprites(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
@@ -63,7 +65,9 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
     things: list[Thing] = []
     for _ in range(int(rng.choice([1, 1, 2, 2, 3]))):
         lively = 0.5 if rng.random() < 0.25 else 0.0
-        things.append(large_region(rng, stage, draw_path(rng, 0, 0, stage.frames, lively=lively)))
+        things.append(
+            large_region(rng, stage, draw_path(rng, 0.0, 0.0, stage.frames, lively=lively))
+        )
     above = [arm(rng, stage) for _ in range(int(rng.choice([0, 0, 1, 1, 2])))]
     count = int(rng.integers(1, 7))
     largest = 0.9 if count <= 3 else 0.5
@@ -75,7 +79,7 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
 def _leaves(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
     """Dead leaves: pieces of photographs over each other until little is left of the backmost."""
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.6)
-    wanted = rng.uniform(0.8, 2.6)  # areas of things to that of the frame; e^-that stays bare
+    wanted = rng.uniform(0.9, 3.0)  # areas of things to that of the frame; e^-that stays bare
     smallest = rng.uniform(0.1, 0.35)
     moving = rng.uniform(0, 1)
     things: list[Thing] = []
@@ -98,7 +102,7 @@ def _close(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing],
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.15)
     things: list[Thing] = []
     if rng.random() < 0.45:
-        things.append(large_region(rng, stage, Path(0, 0)))
+        things.append(large_region(rng, stage, Path(0.0, 0.0)))
     count = int(rng.choice([1, 1, 2, 2, 3]))
     places = (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count * stage.width
     for x in rng.permutation(places):
@@ -153,6 +157,10 @@ def _street(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing]
     placed.sort(key=lambda pair: pair[0])
     backdrop = _backdrop(rng, stage, camera, blurred=0.1, zoom=(0.4, 1.0))
     return backdrop, [thing for _, thing in placed], camera
+
+
+def _brightness(backdrop: Sprite) -> float:
+    return float(np.mean(cv2.mean(backdrop.picture)[:3]))
 
 
 def _empty(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
