@@ -88,7 +88,7 @@ def test_an_interrupted_run_keeps_what_was_finished(cli, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return render_clip(seed, *rest)
 
-    monkeypatch.setattr("slotcli.runs.synth.render_clip", interrupted)
+    monkeypatch.setattr("slotcli.data.scenes.render_clip", interrupted)
     assert cli(*SYNTH, "--clips", 3)[0] == 130
     assert set(read_index(tmp_path / "clips")) == {"A-0", "A-1"}
 

@@ -44,9 +44,9 @@ def test_held_out_clips_are_of_every_parts_own(spec):
     held_out = validation_data(data, spec, (16, 24))
     assert held_out.parts[1].name(0) == "held-out-sprites-0"
     batch = held_out_clips(held_out, spec, (16, 24), clips=8)
-    assert batch.frames.shape == (8, 3, 3, 16, 24)
+    assert batch.frames.shape == (8, 6, 3, 16, 24)
     assert batch.labels is not None
-    assert batch.labels.shape == (8, 3, 16, 24)
+    assert batch.labels.shape == (8, 6, 16, 24)
 
 
 def test_a_definition_names_parts_and_wrong_shares_are_refused(spec, tiny_slot_spec):
