@@ -17,6 +17,7 @@ from rich.text import Text
 from slotcli.commands.meters import LineMeter, Meter, PlainMeter, SilentMeter
 from slotcli.errors import printable
 
+_RESUMES = "The same command resumes."
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -84,9 +85,13 @@ def error(what: str, advice: str) -> None:
     _stderr().print(Text(f"  {printable(advice)}"))
 
 
-def keeps_finished(advice: str = "The same command resumes.") -> None:
-    """From here on an interruption leaves what was finished; `advice` says how to go on."""
+def keeps_finished(*, anew_with: str = "") -> None:
+    """From here on an interruption leaves what was finished.
+
+    The same command resumes, unless it has the option `anew_with`.
+    """
     global _kept
+    advice = f"With {anew_with} the same command begins again." if anew_with else _RESUMES
     _kept = f"What was finished is kept. {advice}"
 
 
@@ -124,23 +129,23 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         stdout.print(grid)
 
 
-def phase(text: str, unit: str = "") -> None:
+def phase(text: str, unit: str = "") -> Meter:
     """Shows what the command is at, until the next phase, the first result, or the end."""
     global _meter
     if _meter is None:
         _meter = _new_meter()
     _meter.phase(text, unit)
+    return _meter
 
 
 @contextmanager
 def progress(text: str, unit: str = "") -> Iterator[Meter]:
     """A phase whose count is shown; results may be printed within it, and are not drawn over."""
     global _counting
-    phase(text, unit)
-    assert _meter is not None
+    meter = phase(text, unit)
     _counting = True
     try:
-        yield _meter
+        yield meter
     finally:
         end_progress()
 
@@ -174,7 +179,9 @@ def _new_meter() -> Meter:
 def _on_stdout() -> Iterator[Console]:
     """For results: no meter is in their way, and no colours are where they are redirected."""
     terminal = sys.stdout.isatty()
-    console = Console(highlight=False, force_terminal=terminal, color_system="auto" if terminal else None)
+    console = Console(
+        highlight=False, force_terminal=terminal, color_system="auto" if terminal else None
+    )
     if _meter is None or not _counting:
         end_progress()
         yield console

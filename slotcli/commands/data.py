@@ -51,6 +51,7 @@ def synth(
     """Render clips with their true masks; clips that are there already are not made again."""
     pixels = _size(size)
 
+    console.phase("starting")
     from slotcli.data.scenes import TIERS
     from slotcli.data.synth_files import VIDEOS, MaskKind, SynthClip, reserved_for
     from slotcli.runs.synth import write_clips
@@ -67,7 +68,8 @@ def synth(
     use = reserved_for(seed + clips - 1)
     if use is not None:
         console.warn(f"Seeds from {seed} on are held out ({use}): do not train on these clips.")
-    with console.progress(f"tier {tier}") as meter:
+    console.keeps_finished(anew_with="--overwrite" if overwrite else "")
+    with console.progress(f"rendering clips of tier {tier}", "clips") as meter:
         made = write_clips(out, wanted, overwrite=overwrite, device=chosen, progress=meter.update)
     if console.wants_json():
         console.record({"folder": str(out), "clips": clips, "made": made, "reserved_for": use})

@@ -34,13 +34,12 @@ Verbose = Annotated[
     ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say only what went wrong.", callback=_quiet, **_SHARED)
+    bool,
+    typer.Option("--quiet", "-q", help="Say only what went wrong.", callback=_quiet, **_SHARED),
 ]
 Json = Annotated[
     bool,
-    typer.Option(
-        "--json", help="Results as JSON, one object per line.", callback=_json, **_SHARED
-    ),
+    typer.Option("--json", help="Results as JSON, one object per line.", callback=_json, **_SHARED),
 ]
 
 

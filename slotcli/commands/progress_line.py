@@ -30,6 +30,7 @@ class ProgressLine(Progress):
     """
 
     def __init__(self, console: Console) -> None:
+        self._current: Task | None = None
         # Results written to stdout while the line is shown must not end up on stderr.
         super().__init__(
             console=console, transient=True, redirect_stdout=False, refresh_per_second=_REDRAWN
@@ -41,7 +42,6 @@ class ProgressLine(Progress):
         self._elapsed = TimeElapsedColumn()
         self._left = TimeRemainingColumn(compact=True)
         self._phases: dict[str, TaskID] = {}
-        self._current: Task | None = None
 
     def turn_to(self, phase: str, unit: str) -> None:
         """Shows a phase, with the count it had if it was shown before."""

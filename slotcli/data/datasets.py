@@ -13,7 +13,7 @@ from slotcli.data.clip_cache import ClipCache, joined, window
 from slotcli.data.davis import Davis
 from slotcli.data.file_index import FileIndex, Part
 from slotcli.data.movi import Movi
-from slotcli.data.scenes import render_clips
+from slotcli.data.scenes import Rendered, render_clips
 from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
 from slotcli.spec import DataSpec, FolderSpec, SplitName, SynthSpec
@@ -90,6 +90,7 @@ class SynthDataset:
             )
         self.spec = spec
         self.size = size
+        self.rendered: Rendered | None = None  # called as clips are rendered
         self._clips: dict[int, Clip] = {}
 
     def __len__(self) -> int:
@@ -124,7 +125,13 @@ class SynthDataset:
             if other not in self._clips and self.tier(other) == tier
         ][:_RENDERED_TOGETHER]
         seeds = [self.spec.seed + other for other in together]
-        batch = render_clips(seeds, tier, self.spec.frames, self.size)
+        there = len(self._clips)
+
+        def rendered(done: int, total: int) -> None:
+            if self.rendered is not None:
+                self.rendered(there + done, len(self))
+
+        batch = render_clips(seeds, tier, self.spec.frames, self.size, rendered=rendered)
         for place, other in enumerate(together):
             labels = None if batch.labels is None else batch.labels[place]
             self._clips[other] = Clip(batch.frames[place], labels)
