@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ _STEP = 0.05  # share of a phase between two plain lines
 _SECONDS = 1.0  # between two plain lines, at least
 
 
+@runtime_checkable
 class Meter(Protocol):
     """Shows one phase at a time; each may be called as often as one likes, from any thread."""
 
@@ -79,10 +80,10 @@ class LineMeter:
 @dataclass
 class _Count:
     unit: str
-    began: float = field(default_factory=time.monotonic)
+    began: float
+    told_at: float
     first: int | None = None
     told: float = 0.0
-    told_at: float = field(default_factory=time.monotonic)
 
 
 class PlainMeter:
@@ -94,8 +95,8 @@ class PlainMeter:
         self._current = ""
 
     def phase(self, text: str, unit: str = "") -> None:
-        self._current = text
-        self._counts.setdefault(text, _Count(unit))
+        self._current, now = text, time.monotonic()
+        self._counts.setdefault(text, _Count(unit, now, now))
 
     def update(self, done: int, total: int | None, facts: str = "") -> None:
         count, now = self._counts[self._current], time.monotonic()

@@ -20,7 +20,7 @@ from rich.text import Text
 _REDRAWN = 8  # times per second
 _BAR = (8, 40)  # cells: the narrowest bar that is drawn, and the widest
 _SPINNER = 2  # cells, with the space behind it
-_SHORTEST = 6  # cells of the phase that stay, however narrow the terminal
+_SHORTEST = 4  # cells of the phase, for which its count gives way
 
 
 class ProgressLine(Progress):
@@ -70,15 +70,17 @@ class ProgressLine(Progress):
         return table
 
     def _cells(self, task: Task, width: int) -> list[RenderableType]:
-        """What fits into `width`: the phase gives way to its count, all else to both."""
+        """What fits into `width`: the end of the phase gives way to its count, all else to both."""
         counted = task.total is not None or task.completed > 0
         count = self._count.render(task) if counted else Text()
         rate, left = _rate(task), Text()
         if task.total and task.time_remaining:
             left = Text.assemble(self._left.render(task), " left")
         facts = Text(task.fields["facts"])
-        room = width - _SPINNER - _taken(count)
-        phase = min(cell_len(task.description), max(_SHORTEST, width // 3))
+        room = width - _SPINNER
+        counted = counted and room - _taken(count) >= _SHORTEST
+        room -= _taken(count) if counted else 0
+        phase = min(cell_len(task.description), max(_SHORTEST, width // 3), max(0, room))
         room -= phase
         shown: dict[int, Text] = {}
         wanted = {1: self._elapsed.render(task), 3: rate, 4: facts, 2: left}
