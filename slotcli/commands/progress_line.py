@@ -45,13 +45,13 @@ class ProgressLine(Progress):
 
     def turn_to(self, phase: str, unit: str) -> None:
         """Shows a phase, with the count it had if it was shown before."""
+        if phase not in self._phases:
+            self._phases[phase] = self.add_task(phase, total=None, unit=unit, facts="")
         with self._lock:
-            if phase not in self._phases:
-                self._phases[phase] = self.add_task(phase, total=None, unit=unit, facts="")
-            shown = self._tasks[self._phases[phase]]
-            if shown is not self._current:
-                self._current = shown
-                self.refresh()
+            before, self._current = self._current, self._tasks[self._phases[phase]]
+        # Never with the lock held: the thread that redraws takes its own lock first, then this one.
+        if before is not self._current:
+            self.refresh()
 
     def count(self, done: int, total: int | None, facts: str) -> None:
         """Updates the phase that is shown; a total that was exceeded is not known."""

@@ -38,5 +38,4 @@ def report(
         )
     console.record({"folder": str(folder), "written": [path.name for path in written]})
     if not console.wants_json():
-        console.result(f"{folder}: {', '.join(path.name for path in written)}")
-    console.note(f"Open {written[0]}")
+        console.result(f"{written[0]}")

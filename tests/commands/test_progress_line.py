@@ -3,40 +3,22 @@
 import io
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from pseudo_terminal import shown
 from rich.console import Console
 
 from slotcli.commands import console
 from slotcli.commands.meters import LineMeter, PlainMeter
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COUNTS = [(0, None), (3, None), (0, 0), (7, 0), (0, 24), (12, 24), (24, 24), (30, 24)]
 
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-def shown(text: str) -> list[str]:
-    """The lines that stand on the screen at the end: the line at the cursor can be overwritten."""
-    lines, row, column = [""], 0, 0
-    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.|\n", text, re.DOTALL):
-        if part == "\r":
-            column = 0
-        elif part == "\n":
-            row, column = row + 1, 0
-            lines += [""] * (row + 1 - len(lines))
-        elif up := re.fullmatch(r"\x1b\[(\d*)A", part):
-            row = max(0, row - int(up[1] or 1))
-        elif part == "\x1b[2K":
-            lines[row] = ""
-        elif not part.startswith("\x1b"):
-            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + 1 :]
-            column += 1
-    return [line.rstrip() for line in lines if line.strip()]
 
 
 def line_of(meter: LineMeter, terminal: Terminal) -> str:
@@ -93,6 +75,20 @@ def test_a_phase_keeps_its_count_while_another_is_shown() -> None:
     assert "evaluating" in evaluating
     assert "/" not in evaluating
     assert "5/10" in training.replace(" ", "")
+
+
+def test_phases_may_change_while_the_line_is_redrawn() -> None:
+    """Locks are taken in one order only, or this test does not end."""
+    meter = LineMeter(Console(file=Terminal(), force_terminal=True, width=80))
+    redrawn = threading.Thread(target=lambda: [meter._line.live.refresh() for _ in range(300)])
+    redrawn.start()
+    number = 0
+    while redrawn.is_alive():
+        meter.phase(f"phase {number % 7}", "steps")
+        meter.update(number, None)
+        number += 1
+    redrawn.join()
+    meter.close()
 
 
 def test_a_terminal_without_unicode_gets_none() -> None:
