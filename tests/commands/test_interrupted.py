@@ -22,7 +22,7 @@ WRITES_NOTHING = {
     "export": ["export", "made/A-0.mp4", "--out", "exported"],
     "report": ["report", "made/A-0.mp4"],
     "evaluate": ["evaluate", "--model", "MODEL", "--data", "clips", "--lpips", "off"],
-    "audit": ["audit", "--model", "MODEL", "--data", "clips", *CPU],
+    "audit": ["audit", "--model", "MODEL", "--data", "clips", "--frames", "4", *CPU],
     "data check": ["data", "check", "clips/videos"],
     "data index": ["data", "index", "clips/videos"],
 }
