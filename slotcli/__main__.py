@@ -20,6 +20,7 @@ from slotcli.commands import (
     doctor,
     evaluate,
     export,
+    global_options,
     info,
     models,
     pretrain,
@@ -70,16 +71,12 @@ def _version(wanted: bool) -> bool:
 
 @app.callback()
 def options(
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more; show tracebacks."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Say only what went wrong."),
-    json: bool = typer.Option(False, "--json", help="Results as JSON, one object a line."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
 ) -> None:
-    console.configure(verbose=verbose, quiet=quiet, json=json)
+    """Options of the program itself."""
 
 
 INTERRUPTED = 130
-_UNFINISHED = ("Interrupted.", "What was finished is kept; the same command goes on.")
 _OS_EXIT = {errno.ENOSPC: 74, errno.EDQUOT: 74, errno.EIO: 74, errno.EACCES: 77, errno.EPERM: 77}
 
 
@@ -96,6 +93,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """A second one ends the process where it stands, with threads still at work."""
+    console.leave_terminal()
     os._exit(128 + number)
 
 
@@ -104,10 +102,14 @@ def main() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's way to run in the background
             signal.signal(number, _stop)
+    console.restart()
     try:
-        code = app(standalone_mode=False)
+        try:
+            code = global_options.accepted_everywhere(app)(standalone_mode=False)
+        finally:
+            console.end_progress()
         if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself
-            console.error(*_UNFINISHED)
+            console.interrupted()
     except SlotcliError as error:
         console.error(error.what, error.advice)
         code = error.exit_code
@@ -116,10 +118,10 @@ def main() -> None:
             console.error(message, "See the same command with --help.")
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        console.error(*_UNFINISHED)
+        console.interrupted()
         code = INTERRUPTED
     except Terminated:
-        console.error(*_UNFINISHED)
+        console.interrupted()
         code = 143
     except SystemExit as error:
         # rich and typer make this of a pipe that nobody reads any more (head has seen enough).

@@ -20,6 +20,7 @@ from torch import nn
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.data import held_out
+from slotcli.data.scenes import Rendered
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
 from slotcli.types import ClipBatch, Size
 
@@ -225,14 +226,16 @@ def one_thread() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def held_out_scenes() -> Iterator[None]:
     """Those that runs are judged on are rendered once: that takes longer than the runs' steps."""
-    rendered: dict[tuple[object, ...], ClipBatch] = {}
+    known: dict[tuple[object, ...], ClipBatch] = {}
     render = held_out.render_clips
 
-    def once(seeds: Sequence[int], tier: str, frames: int, size: Size) -> ClipBatch:
+    def once(
+        seeds: Sequence[int], tier: str, frames: int, size: Size, rendered: Rendered | None = None
+    ) -> ClipBatch:
         asked = (tuple(seeds), tier, frames, tuple(size))
-        if asked not in rendered:
-            rendered[asked] = render(seeds, tier, frames, size)
-        return rendered[asked]
+        if asked not in known:
+            known[asked] = render(seeds, tier, frames, size)
+        return known[asked]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_out, "render_clips", once)

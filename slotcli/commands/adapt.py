@@ -48,8 +48,10 @@ def adapt(
     degenerate weights become a new model, with a card. Where none is better than the start, nothing
     is written and the exit code is 3. The model it begins with is never changed.
     """
+    console.phase("starting")
     from slotcli.runs.adapt import adapt as run_adaptation
     from slotcli.runs.work_folder import locked, made_parents
+    from slotcli.training.loop import TRAINING
 
     asked = _asked(folder, out, model, steps, learning_rate, seed, overrides or [], overwrite)
     chosen = setup.choose_device(device)
@@ -65,11 +67,20 @@ def adapt(
             "too few clips to hold whole ones out: windows of one clip are, apart in time. The "
             "figures say little of other clips."
         )
+    facts = ""
     with made_parents(out), locked(out):
-        with console.progress(asked.spec.name) as meter:
+        console.keeps_finished(anew_with="--overwrite" if overwrite else "")
+        with console.progress("reading held-out clips") as meter:
+
+            def tick(phase: str, step: int) -> None:
+                meter.phase(phase, "steps")
+                if phase == TRAINING and step < asked.spec.train.steps:
+                    meter.update(step, asked.spec.train.steps, facts)
 
             def progress(step: int, steps: int, row: dict[str, Any]) -> None:
+                nonlocal facts
                 console.record(row)
+                meter.phase(TRAINING, "steps")
                 facts = "" if row["loss"] is None else f"loss {row['loss']:.4f}"
                 meter.update(step, steps, facts)
                 if row.get("degeneration") is not None:
@@ -81,6 +92,7 @@ def adapt(
                 overwrite=overwrite,
                 device=chosen,
                 progress=progress,
+                tick=tick,
                 notice=console.warn,
             )
         _tell(outcome, asked, model, out)
@@ -108,6 +120,7 @@ def _asked(
     from slotcli.spec import SlotModelSpec, with_overrides
     from slotcli.training.adaptation import adapted_spec
 
+    console.phase("opening the clips")
     table = data_table(folder)
     require_place(out, find_weights(model), folder, overwrite=overwrite)
     parent = load_model(model)

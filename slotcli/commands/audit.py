@@ -62,6 +62,7 @@ def audit(
         raise UsageError(
             "Either a model or results are audited.", "Give --model, or else --results."
         )
+    console.phase("starting")
     setup.set_threads(threads)
     if model is not None:
         _audit_model(model, data or _DATA, split, kind, clips, frames, device)
@@ -83,6 +84,7 @@ def _audit_model(
     frames: int,
     device: str,
 ) -> None:
+    console.phase("loading the model")
     from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.audit import audit, audit_shift
@@ -97,6 +99,7 @@ def _audit_model(
         raise UsageError(f"--split {split}: {data} has no splits.", "Leave out --split.")
     # Seeds of training are chosen by this audit, so test clips stay out of it unless asked for.
     part = split or "validation"
+    console.phase("opening the clips")
     source = open_source(
         data,
         clips=clips,
@@ -108,11 +111,14 @@ def _audit_model(
     )
     for remark in source.remarks:
         console.note(remark)
-    with console.progress(f"reading {data}") as meter:
+    with console.progress(
+        f"{'rendering' if data.startswith(RENDERED) else 'reading'} clips", "clips"
+    ) as meter:
         pictures, left_out = unrelated_frames(
             source, clips=clips, frames=frames, size=spec.size, progress=meter.update
         )
     _warn("left out", left_out)
+    console.phase("auditing the masks")
     scores = audit(
         Segmenter(module, chosen),
         pictures,
@@ -143,7 +149,7 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
     from slotcli.evaluation.result_audit import audit_results
     from slotcli.runs.results import find_results
 
-    with console.progress("reading results") as meter:
+    with console.progress("reading results", "results") as meter:
         found = audit_results(
             find_results(paths), clips=clips, frames=frames, progress=meter.update
         )

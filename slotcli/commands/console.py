@@ -1,20 +1,24 @@
 """The only module that prints: results to stdout, everything for people to stderr."""
 
 import json as json_module
+import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from slotcli.commands.meters import LineMeter, Meter, PlainMeter, SilentMeter
 from slotcli.errors import printable
+
+_RESUMES = "The same command resumes."
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 @dataclass
@@ -25,23 +29,40 @@ class _Settings:
 
 
 _settings = _Settings()
+_meter: Meter | None = None
+_counting = False  # whether results come while the meter is shown, and are not its end
+_kept: str | None = None  # what an interruption leaves behind
 
 
-def configure(*, verbose: bool, quiet: bool, json: bool) -> None:
-    _settings.verbose, _settings.quiet, _settings.json = verbose, quiet, json
+def restart() -> None:
+    """Forgets an earlier command of the same process."""
+    global _settings, _kept
+    end_progress()
+    _settings, _kept = _Settings(), None
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a name gets it escaped
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def configure(
+    *, verbose: bool | None = None, quiet: bool | None = None, json: bool | None = None
+) -> None:
+    """Changes how much is said, and how; None leaves it as it is."""
+    _settings.verbose = _settings.verbose if verbose is None else verbose
+    _settings.quiet = _settings.quiet if quiet is None else quiet
+    _settings.json = _settings.json if json is None else json
+
+
 def result(text: str) -> None:
     """A line of output proper."""
-    Console(highlight=False, soft_wrap=True).print(Text(printable(text)))
+    with _on_stdout() as stdout:
+        stdout.print(Text(printable(text)), soft_wrap=True)
 
 
 def record(values: dict[str, Any]) -> None:
     """One JSON object on a line of stdout, where --json asks for it."""
     if _settings.json:
-        print(json_module.dumps(values, sort_keys=True), flush=True)
+        with _on_stdout():
+            print(json_module.dumps(values, sort_keys=True), flush=True)
 
 
 def wants_json() -> bool:
@@ -62,6 +83,21 @@ def error(what: str, advice: str) -> None:
     """The two lines of a failure: what happened, and what to do."""
     _stderr().print(Text(f"error: {printable(what)}", style="red"))
     _stderr().print(Text(f"  {printable(advice)}"))
+
+
+def keeps_finished(*, anew_with: str = "") -> None:
+    """From here on an interruption leaves what was finished.
+
+    The same command resumes, unless it has the option `anew_with`.
+    """
+    global _kept
+    advice = f"With {anew_with} the same command begins again." if anew_with else _RESUMES
+    _kept = f"What was finished is kept. {advice}"
+
+
+def interrupted() -> None:
+    """The two lines of a run that was stopped by a signal."""
+    error("Interrupted.", _kept or "Nothing was written.")
 
 
 def bug(exception: Exception) -> None:
@@ -89,44 +125,75 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         grid.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
-    Console(highlight=False).print(grid)
+    with _on_stdout() as stdout:
+        stdout.print(grid)
+
+
+def phase(text: str, unit: str = "") -> Meter:
+    """Shows what the command is at, until the next phase, the first result, or the end."""
+    global _meter
+    if _meter is None:
+        _meter = _new_meter()
+    _meter.phase(text, unit)
+    return _meter
 
 
 @contextmanager
-def progress(description: str) -> Iterator["Meter"]:
-    """A progress bar on a terminal, plain lines now and then where there is none."""
-    stderr = _stderr()
-    if _settings.quiet or not stderr.is_terminal:
-        yield Meter(None, description)
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
-        console=stderr,
+def progress(text: str, unit: str = "") -> Iterator[Meter]:
+    """A phase whose count is shown; results may be printed within it, and are not drawn over."""
+    global _counting
+    meter = phase(text, unit)
+    _counting = True
+    try:
+        yield meter
+    finally:
+        end_progress()
+
+
+def end_progress() -> None:
+    """Takes whatever shows a phase off the screen."""
+    global _meter, _counting
+    ended, _meter, _counting = _meter, None, False
+    if ended is not None:
+        ended.close()
+
+
+def leave_terminal() -> None:
+    """Gives a terminal its cursor back where the process ends without any more of this."""
+    if isinstance(_meter, LineMeter):
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+
+
+def _new_meter() -> Meter:
+    if _settings.quiet:
+        return SilentMeter()
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    # FORCE_COLOR makes rich take a pipe for a terminal: colours are wanted there, a cursor is not.
+    if not (stderr.is_interactive and sys.stderr.isatty()):
+        return PlainMeter(note)
+    return LineMeter(stderr)
+
+
+@contextmanager
+def _on_stdout() -> Iterator[Console]:
+    """For results: no meter is in their way, and no colours are where they are redirected."""
+    terminal = sys.stdout.isatty()
+    console = Console(
+        highlight=False, force_terminal=terminal, color_system="auto" if terminal else None
     )
-    with bar:
-        yield Meter(bar, description)
-
-
-class Meter:
-    """What a progress context hands out; `update` may be called as often as one likes."""
-
-    def __init__(self, bar: Progress | None, description: str) -> None:
-        self._bar = bar
-        self._description = printable(description)
-        self._task = None if bar is None else bar.add_task(self._description, total=None, facts="")
-        self._told = 0.0
-
-    def update(self, done: int, total: int | None, facts: str = "") -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total or done, facts=facts)
-        elif total and not _settings.quiet and (done / total >= self._told + 0.05 or done == total):
-            self._told = done / total
-            note(f"{self._description}: {done}/{total} {facts}")
+    if _meter is None or not _counting:
+        end_progress()
+        yield console
+    elif terminal:
+        with _meter.hidden():
+            yield console
+    else:
+        yield console
 
 
 def _stderr() -> Console:
+    """Where a meter is shown, its console, which prints above it."""
+    if isinstance(_meter, LineMeter):
+        return _meter.console
     return Console(stderr=True, highlight=False, soft_wrap=True)

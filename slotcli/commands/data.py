@@ -56,6 +56,7 @@ def synth(
     """Render clips with their true masks; clips that are there already are not made again."""
     pixels = _size(size)
 
+    console.phase("starting")
     from slotcli.data.scenes import TIERS, render_clip
     from slotcli.data.synth_files import SynthClip, reserved_for
     from slotcli.types import Clip
@@ -97,6 +98,7 @@ def sprites(
     """Draw clips of pictures that move over photographs, with their true masks."""
     pixels = _size(size)
 
+    console.phase("reading objects and photographs")
     from slotcli.data.sprites import Sprites
     from slotcli.data.synth_files import HELD_OUT_SPRITES, SPRITES, SynthClip
     from slotcli.spec import SpritesSpec
@@ -141,7 +143,8 @@ def _write(
     from slotcli.runs.synth import write_clips
 
     clips = len(wanted)
-    with console.progress(title) as meter:
+    console.keeps_finished(anew_with="--overwrite" if overwrite else "")
+    with console.progress(f"rendering clips of {title}", "clips") as meter:
         made = write_clips(out, wanted, overwrite=overwrite, render=render, progress=meter.update)
     if console.wants_json():
         console.record({"folder": str(out), "clips": clips, "made": made, "reserved_for": use})

@@ -29,12 +29,16 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
 
     opened = _open(folder, kind, split)
     rows: list[list[str]] = []
+    indexes: list[Path] = []
     for part in opened:
         if part.dataset is None:
             continue
-        with console.progress(f"{part.name} of {folder}") as meter:
+        with console.progress(f"counting frames of {part.name}", "clips") as meter:
             found = describe_split(part.dataset, meter.update)
         noted = write_index(part.dataset)
+        if noted is not None:
+            indexes.append(noted)
+            console.keeps_finished()
         size = "x".join(map(str, found.size))
         console.record(
             {
@@ -61,11 +65,11 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
                 found.layout,
             ]
         )
-        if noted is not None:
-            console.note(f"Noted in {noted}.")
     if not console.wants_json():
         columns = ["split", "clips", "frames", "size", "labels", "layout"]
         console.table(f"{folder}: {opened[0].kind}", columns, rows)
+    for written in indexes:
+        console.note(f"Noted in {written}.")
     _raise_first(opened)
 
 
@@ -81,7 +85,7 @@ def check(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
             found = {part.name: part.error}
         else:
             clips += len(part.dataset)
-            with console.progress(f"{part.name} of {folder}") as meter:
+            with console.progress(f"decoding {part.name}", "clips") as meter:
                 found = check_clips(part.dataset, meter.update)
         for name, error in found.items():
             console.record({"split": part.name, "clip": name, "broken": error.what})
@@ -121,7 +125,8 @@ def convert(
             assert part.error is not None
             found = {part.name: part.error}
         else:
-            with console.progress(f"{part.name} of {folder}") as meter:
+            console.keeps_finished()
+            with console.progress(f"converting {part.name}", "clips") as meter:
                 done = convert_split(
                     part.dataset,
                     out,
@@ -155,6 +160,7 @@ def convert(
 
 
 def _open(folder: Path, kind: "DataKind | None", split: "SplitName | None") -> "list[OpenedSplit]":
+    console.phase("opening the data set")
     from slotcli.data.datasets import remarks
     from slotcli.data.recognise import recognise
     from slotcli.runs.open_splits import open_splits

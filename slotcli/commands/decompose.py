@@ -1,13 +1,14 @@
 """slotcli decompose: videos to mask tracks, slots, overlay and report. The main job."""
 
 from collections import Counter
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slotcli.commands import console, setup
+from slotcli.commands.meters import Meter
 from slotcli.commands.options import (
     Device,
     Kernels,
@@ -22,7 +23,7 @@ from slotcli.errors import LossError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slotcli.runs.batch import Outcome, Progress
+    from slotcli.runs.batch import Outcome
     from slotcli.runs.plan import PlannedClip
     from slotcli.runs.worker import Work
 
@@ -95,6 +96,7 @@ def decompose(
     A run that was stopped goes on when the same command is given again. Several runs on one
     output folder share the work: none begins a clip that another one is at.
     """
+    console.phase("starting")
     from slotcli.runs.clip_encoder import Reset
     from slotcli.runs.plan import plan, sharded
     from slotcli.runs.request import DecomposeOptions
@@ -135,7 +137,9 @@ def decompose(
         halved=precision == "bf16",
         together=together or (8 if chosen.type == "cuda" else 1),
     )
+    console.phase("reading standard input" if SIGN in inputs else "looking for clips")
     with spooled(inputs, out) as sources:
+        console.phase("looking for clips")
         clips = plan(sources, out, recursive=recursive)
         single = len(clips) == 1
         if shard is not None:
@@ -143,6 +147,7 @@ def decompose(
         if dry_run:
             _show_plan(work, clips)
         else:
+            console.keeps_finished(anew_with="--overwrite" if overwrite else "")
             _finish(_run(work, clips, engine), out, shard, single=single)
 
 
@@ -153,37 +158,52 @@ def _run(
         from slotcli.runs.ray_engine import run_on_ray
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
-        return _told(run_on_ray(work, clips), len(clips))
+        with console.progress("waiting for the workers", "clips") as meter:
+            return _told(run_on_ray(work, clips), _Count(meter, len(clips)))
+    console.phase("loading the model")
     loaded = work.load()
     console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
-    with _meter(clips) as progress:
-        return _told(work.run(loaded, clips, progress), len(clips))
-
-
-@contextmanager
-def _meter(clips: "list[PlannedClip]") -> "Iterator[Progress]":
-    """Frames of a single clip, or clips of a batch with the frames of the one at work."""
     single = len(clips) == 1
-    with console.progress(clips[0].source.name if single else "clips") as meter:
-        shares: dict[Path, float] = {}
-
-        def told(clip: "PlannedClip", frames: int, expected: int | None) -> None:
-            if single:
-                meter.update(frames, expected)
-                return
-            shares[clip.result] = min(1.0, frames / expected) if expected else 0.0
-            meter.update(int(sum(shares.values())), len(clips), f"{clip.source.name}: {frames}")
-
-        yield told
+    name, unit = (clips[0].source.name, "frames") if single else ("clips", "clips")
+    with console.progress(f"decoding {name}", unit) as meter:
+        count = _Count(meter, len(clips))
+        return _told(work.run(loaded, clips, count.frames), count)
 
 
-def _told(outcomes: "Iterator[Outcome]", count: int) -> "list[Outcome]":
+@dataclass
+class _Count:
+    """Frames of a single clip, or clips of a batch with the frames of the one at work."""
+
+    meter: Meter
+    clips: int
+    ended: int = 0
+
+    def frames(self, clip: "PlannedClip", frames: int, expected: int | None) -> None:
+        """As `runs.batch.Progress`."""
+        if self.clips > 1:
+            self.meter.update(self.ended, self.clips, f"{clip.source.name}: {frames} frames")
+            return
+        self.meter.update(frames, expected)
+        if frames == expected:
+            self.meter.phase("drawing the report")
+
+    def end_one(self, clip: "PlannedClip") -> None:
+        """One more clip has its outcome."""
+        self.ended += 1
+        if self.clips > 1:
+            self.meter.update(self.ended, self.clips, clip.source.name)
+        else:
+            console.end_progress()
+
+
+def _told(outcomes: "Iterator[Outcome]", count: _Count) -> "list[Outcome]":
     """Says what became of each clip as soon as it is known."""
     known = []
     for outcome in outcomes:
         known.append(outcome)
         result, error = outcome.result, outcome.error
-        if error is not None and count > 1:
+        count.end_one(outcome.clip)
+        if error is not None and count.clips > 1:
             console.error(error.what, error.advice)
         for warning in result.warnings if result else ():
             console.warn(f"{outcome.clip.source.name}: {warning}")
@@ -210,6 +230,7 @@ def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: 
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["busy"]:
         console.note(f"{counts['busy']} clips are left to the other runs that are at them.")
+    _say_what_to_open(outcomes, out, shard, single=single)
     if counts["failed"] or counts["degraded"]:
         raise LossError(
             f"{counts['failed']} of {len(outcomes)} clips failed, {counts['degraded']} lost more "
@@ -218,11 +239,27 @@ def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: 
         )
 
 
+def _say_what_to_open(
+    outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool
+) -> None:
+    from slotcli.runs.describe import PAGE
+
+    results = [own.clip.result for own in outcomes if own.status in ("ok", "degraded", "done")]
+    if single or (shard is not None and len(results) == 1):
+        pages = [folder / PAGE for folder in results]
+    else:
+        pages = [out / "index.html"] if shard is None else [out]
+    for page in pages:
+        if page.exists():
+            console.note(f"Open {page}")
+
+
 def _show_plan(work: "Work", clips: "list[PlannedClip]") -> None:
     import torch
 
     from slotcli.runs.estimate import estimated, free_for
 
+    console.phase("timing the model")
     found = estimated(clips, work.load(), work.options, torch.device(work.device))
     for one in found:
         console.record(one.as_dict())

@@ -25,6 +25,7 @@ def doctor(
     threads: Threads = None,
 ) -> None:
     """Show versions, device, disk and models, and test every operation against its reference."""
+    console.phase("testing operations")
     from slotcli.kernels import dispatch
     from slotcli.kernels.self_test import self_test
     from slotcli.runs import machine

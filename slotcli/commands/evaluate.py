@@ -82,10 +82,11 @@ def evaluate(
     threads: Threads = None,
 ) -> None:
     """Score a model against true masks, beside decompositions that understand nothing."""
+    console.phase("loading the model")
     from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
-    from slotcli.evaluation.score_files import SUMMARY, clip_table, write_summary
+    from slotcli.evaluation.score_files import PER_CLIP, SUMMARY, clip_table, write_summary
     from slotcli.evaluation.sources import RENDERED, open_source
 
     if out is not None and (out / SUMMARY).exists() and not overwrite:
@@ -101,6 +102,7 @@ def evaluate(
         raise UsageError(f"--split {split}: {data} has no splits.", "Leave out --split.")
     part = split or "test"
     seeds = {"train": 0, "validation": VALIDATION_SEEDS, "test": TEST_SEEDS}
+    console.phase("opening the clips")
     source = open_source(
         data,
         clips=clips,
@@ -117,15 +119,18 @@ def evaluate(
             f"--data {data}: these videos have no true masks to score against.",
             "Use slotcli audit, which needs none, or make clips with: slotcli data synth.",
         )
+    console.phase("loading LPIPS")
     distance, no_lpips = _open_lpips(lpips, lpips_weights, chosen) if render else (None, "")
     with (
         clip_table(out, list(_SEGMENTATION), list(_PICTURES)) as write,
-        console.progress(spec.name) as meter,
+        console.progress("scoring clips", "clips") as meter,
     ):
 
         def scored(clip: "ClipScores", done: int, total: int) -> None:
             write(clip)
             meter.update(done, total)
+            if done == total:
+                meter.phase("auditing the masks")
 
         found = evaluate_model(
             module,
@@ -138,6 +143,7 @@ def evaluate(
             lpips=distance,
             scored=scored,
         )
+    console.phase("computing intervals")
     tables = {
         "segmentation": means(found.video),
         "segmentation_per_frame": means(found.frames),
@@ -198,6 +204,8 @@ def evaluate(
     for score, name in _SEGMENTATION.items():
         if better := better_baselines(tables["segmentation"], score):
             console.warn(f"{name}: no better than {', '.join(better)}.")
+    if out is not None:
+        console.note(f"Written: {out / SUMMARY} and {out / PER_CLIP}")
 
 
 def _open_lpips(

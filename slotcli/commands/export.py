@@ -19,9 +19,10 @@ def export(
     ] = None,
 ) -> None:
     """Write the masks of a slot file: the same pixels that decompose wrote."""
+    console.phase("reading the slots")
     from slotcli.runs.export import export_masks
     from slotcli.runs.reconstruct import find_slot_file
-    from slotcli.tracks.formats.all_formats import OF_PICTURES, MaskFormat
+    from slotcli.tracks.formats.all_formats import OF_PICTURES, PLACES, MaskFormat
     from slotcli.tracks.slot_file import read_slot_file
 
     formats: tuple[MaskFormat, ...] = tuple(
@@ -32,9 +33,11 @@ def export(
     if video is not None and not OF_PICTURES.intersection(formats):
         raise UsageError("--video is for --masks alpha alone.", "Add that, or leave it out.")
     slot_file = read_slot_file(find_slot_file(slots))
-    with console.progress(slots.name) as meter:
+    with console.progress("writing masks", "frames") as meter:
         export_masks(slot_file, out, formats, video, meter.update)
     if console.wants_json():
         console.record({"out": str(out), "masks": list(formats), "frames": len(slot_file.pts)})
     else:
         console.result(f"{out}: masks of {len(slot_file.pts)} frames")
+    places = ", ".join(str(out / PLACES[name]) for name in dict.fromkeys(formats))
+    console.note(f"Open {places}")

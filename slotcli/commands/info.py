@@ -16,6 +16,7 @@ def info(
     ],
 ) -> None:
     """Look at a video, a slot file (hashes are checked) or a model file."""
+    console.phase("reading")
     facts = _safetensors(file) if file.suffix == ".safetensors" else _clip(file)
     facts = {"file": printable(file), **facts}
     console.record(facts)

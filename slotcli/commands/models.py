@@ -75,6 +75,7 @@ def import_model(
     from slotcli.spec import load_definition
     from slotcli.tracks.writing import output_errors
 
+    console.phase("reading the weights")
     source = find_definition(definition)
     spec = load_definition(source)
     text = source.read_bytes()
@@ -127,6 +128,7 @@ def pack_model(
     from slotcli.errors import DataError
     from slotcli.spec import load_definition
 
+    console.phase("reading the weights")
     weights = out / WEIGHTS
     if weights.exists() and not overwrite:
         raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")

@@ -44,6 +44,7 @@ def reconstruct(
     threads: Threads = None,
 ) -> None:
     """Draw a clip again from its slots, at the source's size and timing."""
+    console.phase("loading the model")
     from slotcli.checkpoint import load_model
     from slotcli.kernels.precision import computes_in_bf16, halve
     from slotcli.runs.reconstruct import (
@@ -80,9 +81,10 @@ def reconstruct(
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
     if drop and not kept:
         raise UsageError("no slot is left to draw from.", "Drop fewer slots.")
-    with console.progress(target.name) as meter:
+    with console.progress("rendering frames", "frames") as meter:
         draw(slot_file, loaded, target, options, chosen, meter.update)
     if console.wants_json():
         console.record({"video": str(target), "frames": len(slot_file.pts)})
     else:
         console.result(f"{target}: {len(slot_file.pts)} frames")
+    console.note(f"Open {target}")

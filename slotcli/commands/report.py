@@ -18,13 +18,14 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html: how a run went, or what a result shows, with its pictures."""
+    console.phase("drawing the report")
     from slotcli.runs.plan import RESULT, SLOT_FILE
     from slotcli.runs.result_report import write_result_report
     from slotcli.runs.run_report import write_run_report
     from slotcli.training.log import LOG
 
     if (folder / RESULT).is_file() and (folder / SLOT_FILE).is_file():
-        with console.progress(folder.name) as meter:
+        with console.progress("drawing the report", "frames") as meter:
             written = write_result_report(folder, video, meter.update)
     elif (folder / LOG).is_file():
         if video is not None:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ Seeds = Annotated[
     typer.Option(help="Train these one after another, as 0,1,2, and choose one without labels."),
 ]
 _MUCH_WAITING = 0.1  # share of the time
+_WAITING = 1.0  # seconds without a step, after which one waits for its clips
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def run_training(
     seeds: str | None = None,
 ) -> None:
     listed = None if seeds is None else _listed(seeds)
+    console.phase("starting")
     from slotcli.checkpoint import find_definition
     from slotcli.spec import load_definition
     from slotcli.training.parallel import joined, local_device, world
@@ -115,26 +118,43 @@ def _train(
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
+    from slotcli.data.datasets import SynthDataset
     from slotcli.runs.arms import compile_errors, failure
-    from slotcli.training.loop import ignored, train
+    from slotcli.training.log import CURVES
+    from slotcli.training.loop import TRAINING, ignored, train
 
+    steps = spec.train.steps
     precision = options.computing.precision_on(peers.device)
     options.computing.require_compiler(peers, spec.train.accumulate)
-    task, clips, _ = _task(spec, options, peers)
+    task, data, _ = _task(spec, options, peers)
     options.computing.set_up(task.module, precision)
     console.note(
-        f"{spec.name}: {count_parameters(spec):,} parameters, {clips} clips, on {peers.device} at "
-        + (f"{precision}, {peers.size} processes." if peers.size > 1 else f"{precision}.")
+        f"{spec.name}: {count_parameters(spec):,} parameters, {len(data)} clips, on {peers.device} "
+        + (f"at {precision}, {peers.size} processes." if peers.size > 1 else f"at {precision}.")
     )
-    with console.progress(spec.name) as meter:
+    console.keeps_finished(anew_with="--resume never" if options.resume == "never" else "")
+    facts, ticked = "", 0.0
+    with console.progress("opening the run") as meter:
+
+        def tick(phase: str, step: int) -> None:
+            nonlocal ticked
+            ticked = time.monotonic()
+            meter.phase(phase, "steps")
+            if phase == TRAINING and step < steps:
+                meter.update(step, steps, facts)
+
+        def rendered(done: int, total: int) -> None:
+            """In the thread that makes batches: told while a step waits for it."""
+            if time.monotonic() > ticked + _WAITING:
+                meter.phase("rendering training clips", "clips")
+                meter.update(done, total)
 
         def progress(step: int, steps: int, row: dict[str, Any]) -> None:
+            nonlocal facts
+            meter.phase(TRAINING, "steps")
             facts = "no finite loss" if row["loss"] is None else f"loss {row['loss']:.4f}"
             if step == 0:
                 facts = "before training"
-            if speed := row["steps_per_second"]:
-                left = (steps - step) / speed / 60
-                facts += f", {speed:.2f} steps/s, {left:.0f} min left"
             if (row["data_wait"] or 0) > _MUCH_WAITING:
                 facts += f", {row['data_wait']:.0%} of it waiting for data"
             if row.get("degeneration") is not None:
@@ -142,6 +162,8 @@ def _train(
             meter.update(step, steps, facts)
             console.record(row)
 
+        if isinstance(data, SynthDataset):
+            data.rendered = rendered
         try:
             train(
                 spec,
@@ -150,6 +172,7 @@ def _train(
                 resume=options.resume == "auto",
                 command=["slotcli", *sys.argv[1:]],
                 progress=progress,
+                tick=tick,
                 notice=console.warn if peers.first else ignored,
                 peers=peers,
                 tensorboard=options.tensorboard,
@@ -158,6 +181,7 @@ def _train(
         except compile_errors() as error:
             raise UnavailableError(failure(error), "Leave --compile out.") from error
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
+    console.note(f"Open {out / CURVES}")
 
 
 def _train_seeds(
@@ -204,9 +228,10 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
     """Says what the run would be, and does nothing of it."""
     from slotcli.training.forecast import forecast
 
-    task, clips, held_out = _task(spec, options, peers)
+    task, data, held_out = _task(spec, options, peers)
+    console.phase("measuring")
     replace(options.computing, compiled=False).set_up(task.module, "fp32")
-    facts = forecast(task, spec.train, peers).as_dict() | {"clips": clips, "held_out": held_out}
+    facts = forecast(task, spec.train, peers).as_dict() | {"clips": len(data), "held_out": held_out}
     if not peers.first:
         return
     console.record(facts)
@@ -217,8 +242,8 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
 
 def _task(
     spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers"
-) -> "tuple[Task, int, int]":
-    """What is trained, not trained yet, and how many clips there are to learn from and held out."""
+) -> "tuple[Task, Dataset, int]":
+    """What is trained, not trained yet, the clips to learn from, and how many are held out."""
     import torch
 
     from slotcli.build import build_codec, build_model
@@ -233,6 +258,7 @@ def _task(
 
     init = options.init
     warn = console.warn if peers.first else ignored
+    console.phase("building the model")
     # The untrained weights are the seed's alone, whatever was drawn before.
     torch.manual_seed(spec.train.seed)
     if isinstance(spec, CodecModelSpec):
@@ -254,7 +280,7 @@ def _task(
             load_trunk_into(model)
         dataset, held_out = _clips(spec, warn)
         task = SlotTask(spec, model, dataset, held_out, peers.device, options.workers)
-    return task, len(dataset), len(held_out.frames)
+    return task, dataset, len(held_out.frames)
 
 
 def _listed(seeds: str) -> list[int]:
@@ -292,10 +318,18 @@ def _clips(
     from slotcli.types import ClipBatch
 
     data = spec.train.data
+    console.phase("opening the clips")
     dataset = open_dataset(data, spec.size)
     tell_of(dataset, warn)
+    console.phase("reading held-out clips")
+
+    def rendered(done: int, total: int) -> None:
+        console.phase("rendering held-out clips", "clips").update(done, total)
+
     try:
-        held_out = held_out_clips(validation_data(dataset, data, spec.size), data, spec.size)
+        held_out = held_out_clips(
+            validation_data(dataset, data, spec.size), data, spec.size, rendered=rendered
+        )
     except NoInputError as error:
         warn(f"{error.what} The log's figures are of training clips instead, without their labels.")
         held_out = ClipBatch(held_out_clips(dataset, data, spec.size).frames)

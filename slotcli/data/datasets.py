@@ -15,7 +15,7 @@ from slotcli.data.file_index import FileIndex, Part
 from slotcli.data.mixture import Mixture
 from slotcli.data.movi import Movi
 from slotcli.data.scene_cache import KeptScenes, Scene
-from slotcli.data.scenes import render_clips
+from slotcli.data.scenes import Rendered, render_clips
 from slotcli.data.sprites import Sprites
 from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
@@ -93,6 +93,7 @@ class SynthDataset:
             )
         self.spec = spec
         self.size = size
+        self.rendered: Rendered | None = None  # called as clips are rendered
         self._clips: dict[int, Clip] = {}
         self._kept = None if spec.cache is None else KeptScenes(Path(spec.cache))
 
@@ -140,7 +141,13 @@ class SynthDataset:
             if self.tier(other) == tier and not self._is_there(other)
         ][: _RENDERED_TOGETHER if self._kept is None else 1]  # other processes render the rest
         seeds = [self.spec.seed + other for other in together]
-        batch = render_clips(seeds, tier, self.spec.frames, self.size)
+        there = len(self._clips)
+
+        def rendered(done: int, total: int) -> None:
+            if self.rendered is not None:
+                self.rendered(there + done, len(self))
+
+        batch = render_clips(seeds, tier, self.spec.frames, self.size, rendered=rendered)
         for place, other in enumerate(together):
             labels = None if batch.labels is None else batch.labels[place]
             clip = Clip(batch.frames[place], labels)

@@ -6,7 +6,7 @@ import torch
 
 from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset, open_public
 from slotcli.data.mixture import Mixture
-from slotcli.data.scenes import render_clips
+from slotcli.data.scenes import Rendered, render_clips
 from slotcli.data.sprites import Sprites
 from slotcli.spec import DataSpec, MixtureSpec, PublicSpec, SpritesSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
@@ -35,7 +35,13 @@ def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
 
 
 def held_out_clips(
-    data: Dataset, spec: DataSpec, size: Size, *, clips: int = 64, frames: int = FRAMES
+    data: Dataset,
+    spec: DataSpec,
+    size: Size,
+    *,
+    clips: int = 64,
+    frames: int = FRAMES,
+    rendered: Rendered | None = None,
 ) -> ClipBatch:
     """Unrelated clips in the proportions of the training data, with labels where these exist.
 
@@ -43,9 +49,9 @@ def held_out_clips(
     clips' middles are taken, fewer or shorter where it has no more.
     """
     if isinstance(spec, SynthSpec) and isinstance(data, SynthDataset):
-        return _scenes([data.tier(index) for index in range(clips)], frames, size)
+        return _scenes([data.tier(index) for index in range(clips)], frames, size, rendered)
     if isinstance(spec, MixtureSpec) and isinstance(data, Mixture):
-        return _of_parts(data, spec, clips, frames, size)
+        return _of_parts(data, spec, clips, frames, size, rendered)
     chosen = range(min(clips, len(data)))
     lengths = [data.frames(index) for index in chosen]
     length = min(frames, *lengths, frames)
@@ -60,11 +66,20 @@ def held_out_clips(
     )
 
 
-def _of_parts(data: Mixture, spec: MixtureSpec, clips: int, frames: int, size: Size) -> ClipBatch:
+def _of_parts(
+    data: Mixture,
+    spec: MixtureSpec,
+    clips: int,
+    frames: int,
+    size: Size,
+    rendered: Rendered | None,
+) -> ClipBatch:
     """As many clips of each part as its share, at the shortest part's length."""
     turns = [data.place(index)[0] for index in range(clips)]
     batches = [
-        held_out_clips(part, each.data, size, clips=turns.count(number), frames=frames)
+        held_out_clips(
+            part, each.data, size, clips=turns.count(number), frames=frames, rendered=rendered
+        )
         for number, (part, each) in enumerate(zip(data.parts, spec.parts, strict=True))
         if number in turns
     ]
@@ -76,14 +91,22 @@ def _of_parts(data: Mixture, spec: MixtureSpec, clips: int, frames: int, size: S
     )
 
 
-def _scenes(tiers: list[str], frames: int, size: Size) -> ClipBatch:
+def _scenes(tiers: list[str], frames: int, size: Size, rendered: Rendered | None) -> ClipBatch:
     """A scene of each tier in turn, of seeds one after the other."""
     every = torch.empty(len(tiers), frames, 3, *size, dtype=torch.uint8)
     labels = torch.empty(len(tiers), frames, *size, dtype=torch.uint8)
+    before = 0
+
+    def counted(done: int, total: int) -> None:
+        if rendered is not None:
+            rendered(before + done, len(tiers))
+
     for tier in dict.fromkeys(tiers):
         # A tier's scenes together: their physics costs hardly more than one scene's.
         places = [place for place, other in enumerate(tiers) if other == tier]
-        batch = render_clips([VALIDATION_SEEDS + place for place in places], tier, frames, size)
+        seeds = [VALIDATION_SEEDS + place for place in places]
+        batch = render_clips(seeds, tier, frames, size, rendered=counted)
+        before += len(places)
         assert batch.labels is not None
         every[places], labels[places] = batch.frames, batch.labels
     return ClipBatch(every, labels)

@@ -22,7 +22,7 @@ from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.training.adaptation import JUDGED_BY, Outcome, outcome_of
 from slotcli.training.checkpoints import Notice
 from slotcli.training.definition_text import definition_text
-from slotcli.training.loop import BEST, Progress, train
+from slotcli.training.loop import BEST, Progress, Tick, train
 from slotcli.training.run_facts import final_row
 from slotcli.training.slot_task import SlotTask
 
@@ -80,6 +80,7 @@ def adapt(
     overwrite: bool,
     device: torch.device,
     progress: Progress,
+    tick: Tick,
     notice: Notice,
 ) -> Outcome:
     """Trains beside `out`, and makes it a model folder where the model got better.
@@ -100,6 +101,7 @@ def adapt(
                 resume=True,
                 command=asked.command,
                 progress=progress,
+                tick=tick,
                 notice=notice,
             )
         except NumericError as error:

@@ -34,6 +34,10 @@ _CHECK_EVERY = 100
 # Step, number of steps, figures of the moment.
 Progress = Callable[[int, int, dict[str, Any]], None]
 
+TRAINING, EVALUATING, SAVING = "training", "evaluating", "saving the weights"
+# Which of these the run is at, and how many steps were taken.
+Tick = Callable[[str, int], None]
+
 
 @runtime_checkable
 class Task(Protocol):
@@ -75,6 +79,10 @@ def ignored(text: str) -> None:
     """A notice that nobody is to see."""
 
 
+def unwatched(phase: str, step: int) -> None:
+    """The tick of a run that nobody watches."""
+
+
 def train(
     spec: SlotModelSpec | CodecModelSpec,
     task: Task,
@@ -83,6 +91,7 @@ def train(
     resume: bool,
     command: list[str],
     progress: Progress,
+    tick: Tick = unwatched,
     notice: Notice = ignored,
     peers: Peers = ALONE,
     tensorboard: bool = False,
@@ -97,15 +106,18 @@ def train(
     scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
     any of the peers ends the step at hand, saves it, and goes on up. A step whose loss or gradient
     is not finite is skipped; after three in a row the run goes back to its last state with half
-    the learning rate. `notice` is told what went wrong. `precision` is that in which the task's
-    networks compute already; at fp16 gradients are scaled.
+    the learning rate. `tick` is called before each step, evaluation and save. `notice` is told what
+    went wrong. `precision` is that in which the task's networks compute already; at fp16 gradients
+    are scaled.
 
     Raises NumericError where a third return did not help, UsageError where the batch cannot be
     divided, DataError where all states are damaged, CannotCreateError where `out` holds another
     run and `resume` is off, and what `output_errors` raises.
     """
     with stop_requests() as stop, task.batches:
-        run = _Run(spec, task, out, command, progress, notice, peers, stop, tensorboard, precision)
+        run = _Run(
+            spec, task, out, command, progress, tick, notice, peers, stop, tensorboard, precision
+        )
         run.begin(resume=resume)
         while not run.settle():
             run.step()
@@ -120,6 +132,7 @@ class _Run:
         out: Path,
         command: list[str],
         progress: Progress,
+        tick: Tick,
         notice: Notice,
         peers: Peers,
         stop: StopRequests,
@@ -129,6 +142,7 @@ class _Run:
         self.figures: dict[str, float | None] = {}
         self._spec, self._options, self._task, self._out = spec, spec.train, task, out
         self._progress, self._notice, self._peers, self._stop = progress, notice, peers, stop
+        self._tick = tick
         self._tensorboard, self._command = tensorboard, command
         self._precision: TrainPrecision = precision
         self._provenance = {
@@ -223,6 +237,8 @@ class _Run:
         state, options, peers = self._state, self._options, self._peers
         for group in state.adam.param_groups:
             group["lr"] = self._rate(group, state.step)
+        if peers.first:
+            self._tick(TRAINING, state.step)
         sound = update(state, self._task.loss, self._parts, peers, options.seed, options.clip_norm)
         if not sound:
             self._notice(
@@ -254,6 +270,7 @@ class _Run:
         self._clock, self._waited = time.monotonic(), self._task.batches.waited
 
     def _evaluate(self) -> dict[str, float | None]:
+        self._tick(EVALUATING, self._state.step)
         module, began = self._state.module, time.monotonic()
         with self._stop.at_once(), self._state.average.applied():
             module.eval()
@@ -284,6 +301,7 @@ class _Run:
         self._clock, self._clocked, self._waited = time.monotonic(), state.step, waited
 
     def _save(self, score: float | None) -> None:
+        self._tick(SAVING, self._state.step)
         state, best = self._state, self._checkpoints.best()
         # The state last: a run that is killed in between takes these steps again.
         with state.average.applied():

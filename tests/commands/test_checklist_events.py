@@ -189,7 +189,7 @@ def test_19_ctrl_c_once(begun, gone_on_with, long_clip, tmp_path, record_propert
     assert seconds < PATIENCE
     assert out == ""
     assert_refused(err)
-    assert "the same command goes on" in err
+    assert "The same command resumes" in err
     # Nothing but what the same command needs.
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".journal"]
     gone_on_with()

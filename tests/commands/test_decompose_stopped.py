@@ -114,7 +114,7 @@ def test_stopped_and_run_again(runs, quiet, stop, code):
     told = runs([[runs.run("out", environment=fault)], [runs.run("out")]])
     assert [job["codes"] for job in told] == [[code], [0]]
     log = (runs.folder / "out.log").read_text()
-    assert "the same command goes on" in log
+    assert "The same command resumes" in log
     assert ", 20 of them from before, " in log or ", 24 of them from before, " in log
     assert runs.result("out") == whole
     assert runs.frames_encoded() <= sum(COUNTS.values()) + 4

@@ -136,7 +136,7 @@ def test_killed_and_run_again(told, fault):
 def test_told_to_stop_and_run_again(told, fault):
     runs, codes = told
     assert (codes[fault], codes[f"{fault} again"]) == (143, 0), runs.log(fault)
-    assert "the same command goes on" in runs.log(fault)
+    assert "The same command resumes" in runs.log(fault)
     assert runs.result(fault) == runs.result("quiet")
 
 

@@ -12,6 +12,7 @@ from slotcli.commands.bench.record import (
     headline,
     prepare,
     require_free,
+    say_written,
     spread,
 )
 from slotcli.commands.options import Device, Threads
@@ -63,6 +64,7 @@ def complexity(
     its frozen codec and Adam, at float32; 100 videos of 24 frames are extrapolated.
     """
     require_free(out, overwrite)
+    console.phase("starting")
     names = definitions or list(IMAGE_SYSTEMS if images else VIDEO_SYSTEMS)
     specs = [_system(name) for name in names]
 
@@ -71,7 +73,7 @@ def complexity(
     chosen, environment = prepare(device, threads)
     environment |= _how(chosen)
     measured: list[tuple[SlotModelSpec, Workload, Complexity]] = []
-    with console.progress("measured") as meter:
+    with console.progress("measuring", "systems") as meter:
         for spec in specs:
             on_gpu = chosen.type == "cuda"
             work = Workload(
@@ -106,6 +108,7 @@ def complexity(
     finish(summary, out)
     if not console.wants_json():
         _show(environment, measured)
+    say_written(out)
     if failed := [spec.name for spec, _, found in measured if not (found.step and found.drawing)]:
         raise LossError(
             f"Not everything could be measured of {', '.join(failed)}.",

@@ -16,6 +16,7 @@ from slotcli.commands.bench.record import (
     headline,
     prepare,
     require_free,
+    say_written,
 )
 from slotcli.commands.options import Device, Threads
 
@@ -56,6 +57,7 @@ def kernels(
     float64; of indices, the share that differs.
     """
     require_free(out, overwrite)
+    console.phase("timing copies and products")
     from slotcli.runs.arms import DTYPES, arms_here
     from slotcli.runs.kernel_bench import bench_kernel
     from slotcli.runs.kernel_cases import cases
@@ -70,7 +72,7 @@ def kernels(
     precisions: list[Precision] = [
         own for own in DTYPES if any(arm.precision == own for arm in arms)
     ]
-    with console.progress("measured") as meter:
+    with console.progress("timing operations", "cases") as meter:
         for case in wanted:
             for precision in precisions:
                 forms: list[Form] = [arm.form for arm in arms if arm.precision == precision]
@@ -94,6 +96,7 @@ def kernels(
     finish(summary, out)
     if not console.wants_json():
         _show(environment, roof, rows, with_compiled=compile_)
+    say_written(out)
 
 
 def _show(

@@ -17,6 +17,7 @@ from slotcli.commands.bench.record import (
     headline,
     prepare,
     require_free,
+    say_written,
     spread,
 )
 from slotcli.commands.options import Device, Threads
@@ -61,8 +62,10 @@ def decompose(
     With --clip: frames a second end to end, and how long decoding, the model and writing work.
     """
     require_free(out, overwrite)
+    console.phase("loading the model")
     if clip is not None:
         _from_file_to_result(clip, model, 1 if quick else rounds, out, device, threads)
+        say_written(out)
         return
     from slotcli.runs.arms import arms_here
     from slotcli.runs.model_bench import bench_encode, open_subject
@@ -71,10 +74,11 @@ def decompose(
     chosen, environment = prepare(device, threads)
     arms, reasons = arms_here(chosen, compiled=compile_)
     rounds = 1 if quick else rounds
-    with console.progress("measured") as meter:
+    with console.progress("timing", "runs") as meter:
         tell = _teller(meter, len(arms) * (1 + rounds))
         found = bench_encode(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
     _report("decompose", environment, subject, [found], reasons, out)
+    say_written(out)
 
 
 def _from_file_to_result(
@@ -90,7 +94,7 @@ def _from_file_to_result(
     loaded = load_model(model)
     chosen, environment = prepare(device, threads)
     loaded.slot_model()[1].to(chosen).to(memory_format=torch.channels_last)
-    with console.progress("measured") as meter:
+    with console.progress("timing", "runs") as meter:
         tell = _teller(meter, 1 + 2 * rounds)
         found = bench_clip(clip, loaded, chosen, rounds=rounds, tell=tell)
     named = {"name": loaded.spec.name, "weights_sha256": loaded.sha256}
@@ -128,6 +132,7 @@ def reconstruct(
 ) -> None:
     """Time the U-Net, and drawing frames by 20 evaluations of it; show how pictures differ."""
     require_free(out, overwrite)
+    console.phase("loading the model")
     from slotcli.runs.arms import arms_here
     from slotcli.runs.model_bench import bench_draw, open_subject
 
@@ -136,10 +141,11 @@ def reconstruct(
     arms, reasons = arms_here(chosen, compiled=compile_)
     rounds = 1 if quick else rounds
     pieces = (1 if frames == 1 else 2) + (subject.spec.decoder.kind == "latent_diffusion")
-    with console.progress("measured") as meter:
+    with console.progress("timing", "runs") as meter:
         tell = _teller(meter, pieces * len(arms) * (1 + rounds))
         found = bench_draw(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
     _report("reconstruct", environment, subject, found, reasons, out)
+    say_written(out)
 
 
 def train(
@@ -164,6 +170,7 @@ def train(
     Also how near it comes to matrix products, and how long steps wait for the definition's data.
     """
     require_free(out, overwrite)
+    console.phase("loading the model")
     from slotcli.runs.arms import arms_here
     from slotcli.runs.complexity import count
     from slotcli.runs.model_bench import open_subject
@@ -183,6 +190,7 @@ def train(
         rounds=1 if quick else rounds,
     )
     console.note(f"{len(arms)} forms train in one process, then each in one of its own.")
+    console.phase("timing training steps")
     found = bench_train(work)
     flops = count(spec, work.clip_length).step_flops * work.batch * work.clip_length
     values = found.as_dict(work.batch, flops)
@@ -217,6 +225,7 @@ def train(
         if found.data_wait is not None:
             console.result(f"Waiting for data: {found.data_wait:.1%} of the time of our steps.")
         _explain(found.reasons | reasons)
+    say_written(out)
     if not found.timings:
         raise LossError("Nothing could be measured.", "Use a smaller --batch, or another device.")
 

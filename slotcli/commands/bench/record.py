@@ -76,6 +76,12 @@ def finish(summary: dict[str, Any], out: Path | None) -> None:
     console.record(summary)
 
 
+def say_written(out: Path | None) -> None:
+    """The last line of a measurement: where its file is."""
+    if out is not None:
+        console.note(f"Written: {out}")
+
+
 def headline(environment: dict[str, Any]) -> str:
     """Where it was measured."""
     return (

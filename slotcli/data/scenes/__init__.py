@@ -1,6 +1,6 @@
 """Synthetic clips with ground truth labels: textured solids that fall, roll and collide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -11,7 +11,10 @@ from slotcli.data.scenes.tiers import TIERS, Tier
 from slotcli.errors import UsageError
 from slotcli.types import Clip, ClipBatch, Size
 
-__all__ = ["TIERS", "Tier", "render_clip", "render_clips"]
+__all__ = ["TIERS", "Rendered", "Tier", "render_clip", "render_clips"]
+
+# How many clips are rendered, and of how many.
+Rendered = Callable[[int, int], None]
 
 
 def render_clip(
@@ -33,6 +36,7 @@ def render_clips(
     length: int,
     size: Size,
     device: str | torch.device = "cpu",
+    rendered: Rendered | None = None,
 ) -> ClipBatch:
     """The clips of several seeds, each the same as render_clip's whatever stands beside it.
 
@@ -49,17 +53,20 @@ def render_clips(
         position, quaternion = simulate(bodies, length)
     rotation = rotation_matrices(quaternion).float()
     seconds = torch.arange(length) / FRAMES_PER_SECOND
-    clips = [
-        render(
-            scene,
-            position[i, :, : len(scene.things)].float(),
-            rotation[i, :, : len(scene.things)],
-            seconds,
-            size,
-            torch.device(device),
+    clips: list[Clip] = []
+    for i, scene in enumerate(scenes):
+        clips.append(
+            render(
+                scene,
+                position[i, :, : len(scene.things)].float(),
+                rotation[i, :, : len(scene.things)],
+                seconds,
+                size,
+                torch.device(device),
+            )
         )
-        for i, scene in enumerate(scenes)
-    ]
+        if rendered is not None:
+            rendered(len(clips), len(scenes))
     return ClipBatch(
         torch.stack([clip.frames for clip in clips]),
         torch.stack([clip.labels for clip in clips if clip.labels is not None]),

@@ -1,0 +1,66 @@
+"""--quiet, --verbose and --json, which every command takes before its name and after it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from slotcli.commands import console
+
+
+def _verbose(given: bool) -> None:
+    if given:
+        console.configure(verbose=True)
+
+
+def _quiet(given: bool) -> None:
+    if given:
+        console.configure(quiet=True)
+
+
+def _json(given: bool) -> None:
+    if given:
+        console.configure(json=True)
+
+
+_SHARED = {
+    "expose_value": False,
+    "show_default": False,
+    "rich_help_panel": "Global options (before or after the command)",
+}
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Say more; show tracebacks.", callback=_verbose, **_SHARED
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say only what went wrong.", callback=_quiet, **_SHARED),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Results as JSON, one object per line.", callback=_json, **_SHARED),
+]
+
+
+def accepted_everywhere(app: typer.Typer) -> Any:
+    """The program as a click command, in which each command has the global options."""
+    command = typer.main.get_command(app)
+    _extend(command, _global_options())
+    return command
+
+
+def _global_options() -> list[Any]:
+    """The options as click knows them: typer makes them of a signature, and only so."""
+    template = typer.Typer(add_completion=False)
+
+    @template.command()
+    def _(verbose: Verbose = False, quiet: Quiet = False, json: Json = False) -> None: ...
+
+    return typer.main.get_command(template).params
+
+
+def _extend(command: Any, options: list[Any]) -> None:
+    command.params.extend(options)
+    for below in getattr(command, "commands", {}).values():
+        _extend(below, options)
