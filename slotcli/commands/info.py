@@ -12,10 +12,23 @@ from slotcli.errors import DataError, printable
 
 def info(
     file: Annotated[
-        Path, typer.Argument(help="A video, a folder of images, a slot file or a model's weights.")
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="A video, an image folder, a result or a folder of results, a slot file, a "
+            "training run, or a model's name, folder or weights.",
+        ),
     ],
 ) -> None:
-    """Look at a video, a slot file (hashes are checked) or a model file."""
+    """Describe a video, a result, a slot file, a training run or a model.
+
+    Hashes of slot files and weights are checked.
+
+    Examples:
+      slotcli info samples/tier-a.mp4
+      slotcli info slotcli-out/tier-a.mp4
+      slotcli info tiny-64
+    """
     facts = _safetensors(file) if file.suffix == ".safetensors" else _clip(file)
     facts = {"file": printable(file), **facts}
     console.record(facts)
