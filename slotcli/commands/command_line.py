@@ -1,14 +1,16 @@
-"""How a command line is read and explained: help pages, empty values, and typer's refusals."""
+"""How a command line is read and explained: help pages, unusable words, typer's refusals."""
 
 import inspect
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from slotcli.errors import UsageError, printable
+from slotcli.errors import NoInputError, UsageError, printable
 
 if TYPE_CHECKING:
     from typer import Context
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLES = re.compile(r"^Examples:$", re.MULTILINE)
 _WIDEST_NAME = 30  # columns; an option's help begins below a longer one
 _OTHER = "Other"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|www\.\w[\w.-]*/")
 # typer's words, of its versions with and without pydantic, and ours.
 _REFUSALS = [
     (r"(?:Value error, )?'(.*)' is not one of (.*?)\.?$", "choose one of {1}"),
@@ -65,7 +68,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands, with the help pages of `Command`; no word of a line may be empty."""
+    """A group of commands, with the help pages of `Command`; it checks every word of a line."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "rich_markup_mode": None})
@@ -86,7 +89,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:  # as while a shell completes a line
-            refuse_empty(args)
+            refuse_unusable(args)
         return super().parse_args(ctx, args)
 
 
@@ -96,22 +99,31 @@ def first_sentence(help_text: str) -> str:
     return re.split(r"(?<=\.)\s", paragraph, maxsplit=1)[0]
 
 
-def refuse_empty(args: Sequence[str]) -> None:
-    """Raises UsageError for an argument, or a value of an option, with nothing in it.
+def refuse_unusable(args: Sequence[str]) -> None:
+    """Raises UsageError for an empty word of a command line, NoInputError for a URL.
 
-    As a path it would stand for the current folder, and it is mostly a shell variable unset.
+    An empty path would mean the current folder; it is mostly a shell variable that is not set. A
+    URL as --out would become a folder of that name.
     """
-    for before, text in zip(["", *args], args, strict=False):
-        name, equals, value = text.partition("=")
-        if equals and re.match(r"--|-\w$", name) and not value.strip():
-            subject = name
-        elif text.strip():
-            continue
-        else:
-            subject = before if before.startswith("-") and before.strip("-") else "an argument"
-        raise UsageError(
-            f"{subject} is empty.", "Give it a value; if it is a shell variable, that is not set."
-        )
+    for before, word in zip(["", *args], args, strict=False):
+        name, equals, value = word.partition("=")
+        if not (equals and re.match(r"--[\w-]+$|-\w$", name)):
+            name, value = before if before.startswith("-") and before.strip("-") else "", word
+        if not value.strip():
+            raise UsageError(
+                f"{name or 'An argument'} is empty.",
+                "Give it a value. If it is a shell variable, that is not set.",
+            )
+        if _URL.match(value) and not os.path.exists(value):
+            if name in ("-o", "--out"):
+                advice = "Give a folder or file on this machine, and upload it afterwards."
+            elif value.startswith("file://"):
+                advice = f"Give the path alone: {printable(unquote(value.removeprefix('file://')))}"
+            else:
+                advice = "Download it first, then give the path of the file."
+            raise NoInputError(
+                f"{printable(value)}: slotcli reads and writes files, not URLs.", advice
+            )
 
 
 def _refusal(name: str, value: object, message: str) -> UsageError:

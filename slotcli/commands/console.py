@@ -25,6 +25,7 @@ class _Settings:
 
 
 _settings = _Settings()
+_WIDEST = 1_000_000  # columns; file names alone may have 4096 characters
 
 
 def configure(*, verbose: bool, quiet: bool, json: bool) -> None:
@@ -83,13 +84,18 @@ def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout."""
-    grid = Table(title=title, title_justify="left", box=None, header_style="bold")
+    """A table on stdout: as wide as it has to be, except on a terminal."""
+    grid = Table(box=None, header_style="bold")
     for number, column in enumerate(columns):
         grid.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
-    Console(highlight=False).print(grid)
+    if title:
+        result(title)
+    console = Console(highlight=False)
+    if not sys.stdout.isatty():
+        console.width = console.measure(grid, options=console.options.update(width=_WIDEST)).maximum
+    console.print(grid)
 
 
 @contextmanager

@@ -283,11 +283,14 @@ def _meter(clips: "list[PlannedClip]") -> "Iterator[Progress]":
 
 def _told(outcomes: "Iterator[Outcome]", count: int) -> "list[Outcome]":
     """Reports each clip's outcome as soon as it is known."""
+    from slotcli.runs.standard_input import name_standard_input
+
     known = []
     for outcome in outcomes:
         known.append(outcome)
         result, error = outcome.result, outcome.error
         if error is not None and count > 1:
+            name_standard_input(error, outcome.clip.source)
             console.error(error.what, error.advice)
         for warning in result.warnings if result else ():
             console.warn(f"{outcome.clip.source.name}: {warning}")
@@ -338,19 +341,29 @@ def _show_plan(work: "Work", clips: "list[PlannedClip]") -> None:
             str(one.clip.result),
             "?" if one.frames is None else str(one.frames),
             "?" if one.size is None else f"{one.size[1]} x {one.size[0]}",
-            "?" if one.seconds is None else f"{one.seconds:.0f} s",
+            "?" if one.seconds is None else _duration(one.seconds),
             "?" if one.bytes is None else f"{one.bytes / 2**20:.1f} MiB",
             one.remark,
         ]
         for one in found
     ]
-    columns = ["clip", "result", "frames", "size", "model's time", "disk", ""]
+    columns = ["clip", "result", "frames", "size", "time", "disk", ""]
     console.table("", columns, rows)
     seconds, size = (sum(one.seconds or 0 for one in found), sum(one.bytes or 0 for one in found))
+    spans = [one.span for one in found if one.span is not None]
+    low, high = (_duration(sum(part)) for part in zip(*spans, strict=True)) if spans else ("?", "?")
     console.result(
-        f"{len(clips)} clips: about {seconds / 60:.1f} min on the model, {size / 2**20:.0f} MiB; "
-        f"{free_for(clips) / 2**20:.0f} MiB are free. Estimates, from a trial on noise."
+        f"{len(clips)} clips: about {_duration(seconds)} on the model ({low} to {high}, as this "
+        f"machine was busy in a trial just now), {size / 2**20:.0f} MiB; "
+        f"{free_for(clips) / 2**20:.0f} MiB are free."
     )
+    console.result("Estimates. Decoding and writing run beside the model and can take longer.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _background(text: str) -> int | Literal["auto", "none"]:

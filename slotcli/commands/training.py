@@ -163,6 +163,12 @@ def _train(
         f"{spec.name}: {count_parameters(spec):,} parameters, {clips} clips, on {peers.device} at "
         + (f"{precision}, {peers.size} processes." if peers.size > 1 else f"{precision}.")
     )
+    if (
+        options.init is not None
+        and options.resume == "auto"
+        and any((out / "state").glob("step-*"))
+    ):
+        console.warn(f"--init {options.init} is ignored: {out} resumes from its own last state.")
     with console.progress(spec.name) as meter:
 
         def progress(step: int, steps: int, row: dict[str, Any]) -> None:
@@ -211,6 +217,8 @@ def _train_seeds(
     for spec in specs:
         seed = spec.train.seed
         done = finished(out, spec.train) if options.resume == "auto" else None
+        if done is not None and peers.first:
+            _tell_of_changes(out / seed_folder(seed), spec)
         peers.wait()
         if done is None:
             console.note(f"Seed {seed}:")
@@ -235,6 +243,19 @@ def _train_seeds(
         console.warn("No seed's degeneration is known, so none is chosen; see each run's log.")
         return
     console.note(f"Chosen: seed {chosen.seed}, the least degenerate. Its weights are in {out}.")
+
+
+def _tell_of_changes(folder: Path, spec: "CodecModelSpec | SlotModelSpec") -> None:
+    """Warns where a finished run was trained with other settings than are given now."""
+    from slotcli.training.changed_settings import changed_settings, require_same_model
+
+    changes = changed_settings(folder, spec)
+    require_same_model(folder, changes)
+    if changes:
+        console.warn(
+            f"{folder} is finished, and was trained with other settings, which it keeps: "
+            f"{'; '.join(map(str, changes))}."
+        )
 
 
 def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers") -> None:
