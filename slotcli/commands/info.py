@@ -59,8 +59,9 @@ def _facts(what: str) -> dict[str, Any]:
 
     from slotcli.runs.folder_facts import folder_facts
     from slotcli.training.log import LOG
+    from slotcli.training.run_facts import RUN
 
-    if not (path / LOG).is_file():
+    if not any((path / mark).is_file() for mark in (LOG, RUN)):
         if (path / DEFINITION).is_file():
             return _definition(path / DEFINITION)
         if (path / WEIGHTS).is_file():
