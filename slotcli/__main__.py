@@ -28,34 +28,56 @@ from slotcli.commands import (
     report,
     train,
 )
+from slotcli.commands.command_line import Command, Group
 from slotcli.errors import SlotcliError, Terminated
 
-EXIT_CODES = """
-Exit codes: 0 done; 1 a bug; 2 bad command line; 3 finished with losses; 65 undecodable or damaged
-input; 66 no input; 69 device, weights or extra missing; 70 not a number; 73 output cannot be
-created or exists; 74 input/output error, disk full; 75 out of memory or busy, try later; 77
-permission denied; 78 invalid configuration; 130 interrupted; 143 terminated.
-"""
+EXIT_CODES = {
+    0: "done",
+    1: "a bug in slotcli",
+    2: "bad command line",
+    3: "finished with losses, or a check failed",
+    65: "undecodable or damaged input",
+    66: "no input found",
+    69: "device, weights or an optional package missing",
+    70: "NaN or infinity in slots or loss",
+    73: "output exists, or cannot be created",
+    74: "input/output error, disk full",
+    75: "out of memory, or locked by another run: try later",
+    77: "permission denied",
+    78: "invalid model definition or --set",
+    130: "interrupted by Ctrl-C",
+    143: "terminated",
+}
+_EPILOG = """\b
+Examples:
+  slotcli decompose samples/tier-a.mp4
+  slotcli reconstruct slotcli-out/tier-a.mp4
+  slotcli COMMAND -h
+
+\b
+Exit codes:
+""" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 app = typer.Typer(
     name="slotcli",
-    help="Takes videos nobody annotated and gives back the objects in them.",
-    epilog=EXIT_CODES,
+    cls=Group,
+    help="Find the objects in videos without annotations: mask tracks and slot vectors.",
+    epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(decompose.decompose)
-app.command()(reconstruct.reconstruct)
-app.command()(export.export)
-app.command()(pretrain.pretrain)
-app.command()(train.train)
-app.command()(adapt.adapt)
-app.command()(evaluate.evaluate)
-app.command()(audit.audit)
-app.command()(report.report)
-app.command()(info.info)
-app.command()(doctor.doctor)
+app.command(cls=Command)(decompose.decompose)
+app.command(cls=Command)(reconstruct.reconstruct)
+app.command(cls=Command)(export.export)
+app.command(cls=Command)(pretrain.pretrain)
+app.command(cls=Command)(train.train)
+app.command(cls=Command)(adapt.adapt)
+app.command(cls=Command)(evaluate.evaluate)
+app.command(cls=Command)(audit.audit)
+app.command(cls=Command)(report.report)
+app.command(cls=Command)(info.info)
+app.command(cls=Command)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
@@ -71,7 +93,9 @@ def _version(wanted: bool) -> bool:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
 ) -> None:
     """Options of the program itself."""
 
@@ -105,7 +129,8 @@ def main() -> None:
     console.restart()
     try:
         try:
-            code = global_options.accepted_everywhere(app)(standalone_mode=False)
+            program = global_options.accepted_everywhere(app)
+            code = program(standalone_mode=False, prog_name="slotcli")
         finally:
             console.end_progress()
         if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself

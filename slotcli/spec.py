@@ -7,7 +7,6 @@ exists only where two published or shipped models differ in it.
 import json
 import tomllib
 from pathlib import Path
-from textwrap import shorten
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from slotcli.errors import ConfigError, NoInputError
+from slotcli.wrong_keys import key_paths, wrong_key
 
 
 def _unicode(text: str) -> str:
@@ -390,21 +390,25 @@ ModelSpec = Annotated[CodecModelSpec | SlotModelSpec, Field(discriminator="kind"
 _adapter: TypeAdapter[CodecModelSpec | SlotModelSpec] = TypeAdapter(ModelSpec)
 
 
-def parse_spec(values: dict[str, Any], origin: str) -> CodecModelSpec | SlotModelSpec:
-    """A checked spec from plain values. Raises ConfigError naming `origin` and the wrong knob."""
+def parse_spec(
+    values: dict[str, Any], origin: str, overrides: tuple[str, ...] = ()
+) -> CodecModelSpec | SlotModelSpec:
+    """A checked spec from plain values, over which `overrides` were applied already.
+
+    Raises ConfigError naming the wrong key and where it is from: `origin` or an override.
+    """
     try:
         return _adapter.validate_python(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # An unknown key first: where it is a typing error, another key is missing for it.
+        found = sorted(
+            error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden"
+        )
+        first = found[0]
         path = _written_path(values, first["loc"])
-        if not path and first["type"] != "value_error":
-            path = "kind"
-        where = f"{origin}: {path}" if path else origin
-        reason = shorten(first["msg"].removeprefix("Value error, "), 500)
-        raise ConfigError(
-            f"{where}: {reason}.",
-            "Correct that key; the definitions under models/ show every key there is.",
-        ) from None
+        kinds = CodecModelSpec if values.get("kind") == "codec" else SlotModelSpec
+        known = list(dict.fromkeys(key_paths(kinds)))
+        raise wrong_key(path, dict(first), origin, overrides, known) from None
 
 
 def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSpec | SlotModelSpec:
@@ -423,7 +427,7 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
         raise ConfigError(f"{path}: not valid TOML: {error}.", "Correct the file.") from None
     for override in overrides:
         _apply(values, override)
-    return parse_spec(values, str(path))
+    return parse_spec(values, str(path), overrides)
 
 
 def with_overrides(
@@ -433,7 +437,7 @@ def with_overrides(
     values = spec_json(spec)
     for override in overrides:
         _apply(values, override)
-    return parse_spec(values, origin)
+    return parse_spec(values, origin, overrides)
 
 
 def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
@@ -471,7 +475,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         child: object = node.setdefault(parent, {})
         if not isinstance(child, dict):
             raise ConfigError(
-                f"--set {override}: {parent} is not a table.", "Check the key's path."
+                f"--set {override}: {parent} is a value, not a table.", "Check the key's path."
             )
         node = cast(dict[str, Any], child)
     node[last] = value

@@ -1,4 +1,4 @@
-"""slotcli adapt: a model that goes on learning on somebody's own clips, without labels."""
+"""slotcli adapt: a model fine-tuned on one's own clips, without labels."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Model, Overrides, Threads
+from slotcli.commands.options import OUTPUT, TRAINING, Device, Model, Overrides, Threads
 from slotcli.commands.training import data_table, tell_of
 from slotcli.errors import LossError, UsageError
 
@@ -23,30 +23,69 @@ _TRUE = ("fg_ari", "ari", "miou")
 
 def adapt(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Videos, image folders or a published data set.")
+        Path,
+        typer.Argument(metavar="FOLDER", help="Videos, image folders, or a published data set."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the new model and its card.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the new model and its card.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace a model, or discard a stopped run, at --out.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     model: Model = "tiny-64",
     steps: Annotated[
-        int, typer.Option(min=1, help="At most; it ends where nothing gets better.")
+        int,
+        typer.Option(
+            help="Maximum number of steps; training ends earlier if nothing improves.",
+            min=1,
+            metavar="N",
+            rich_help_panel=TRAINING,
+        ),
     ] = 1000,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Adam's largest, of the encoder; by default a tenth of the model's own."),
+        typer.Option(
+            help="Peak learning rate of the encoder. Default: a tenth of the model's own.",
+            metavar="RATE",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of batches, noise and augmentation.",
+            min=0,
+            metavar="N",
+            rich_help_panel=TRAINING,
+        ),
+    ] = 0,
     overrides: Overrides = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model, drop a stopped run, at --out.")
-    ] = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Go on training a model on your own clips, without labels, and keep it only if it is better.
+    """Fine-tune a model on your own clips without labels; keep it only if its audit improves.
 
-    Some clips are held out. The model is audited on them at the start and now and then; the least
-    degenerate weights become a new model, with a card. Where none is better than the start, nothing
-    is written and the exit code is 3. The model it begins with is never changed.
+    Some clips are held out. The model is audited on them at the start and ten times during
+    training; the least degenerate weights become a new model with a card. If none is better than
+    the start, nothing is written and the exit code is 3. The original model never changes. A
+    stopped run resumes when you repeat its command.
+
+    Examples:
+      slotcli adapt footage -o mine
+      slotcli adapt footage --model tiny-64 --steps 300 -o mine
+      slotcli decompose footage -r --model mine
     """
     console.phase("starting")
     from slotcli.runs.adapt import adapt as run_adaptation
@@ -64,8 +103,8 @@ def adapt(
     )
     if not division.by_clip:
         console.warn(
-            "too few clips to hold whole ones out: windows of one clip are, apart in time. The "
-            "figures say little of other clips."
+            "too few clips to hold whole ones out: windows of a clip, apart in time, are held out "
+            "instead. The figures say little about other clips."
         )
     facts = ""
     with made_parents(out), locked(out):
@@ -108,7 +147,7 @@ def _asked(
     overrides: list[str],
     overwrite: bool,
 ) -> "Adaptation":
-    """What is asked for, everything checked that can be before there is any training."""
+    """The adaptation to run, with everything checked that can be before training."""
     from slotcli.checkpoint import find_weights, load_model
     from slotcli.data.datasets import VideoFolder, open_dataset
     from slotcli.data.division import divided
@@ -136,7 +175,7 @@ def _asked(
         )
     if spec.train.patience == 0:
         raise UsageError(
-            "--set train.patience=0: the start would not be judged.", "Give 1 or more."
+            "--set train.patience=0: the start would not be evaluated.", "Give 1 or more."
         )
     data = open_dataset(spec.train.data, spec.size)
     truth = data
@@ -150,12 +189,12 @@ def _asked(
 
 
 def _apart(spec: "SlotModelSpec") -> dict[str, Any]:
-    """All that has to be the model's own."""
+    """The part of a spec that an adaptation must not change."""
     return spec.model_dump(exclude={"name", "train"})
 
 
 def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
-    """What became of it. Raises LossError where the model was left untouched."""
+    """Reports the outcome. Raises LossError where the model is unchanged."""
     from slotcli.training.adaptation import MIN_GAIN
 
     before, best, better = outcome.before, outcome.best, outcome.better
@@ -181,16 +220,16 @@ def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> Non
                 name.replace("_", " "),
                 _shown(before[name]),
                 _shown(best[name]),
-                "against ground truth, chose nothing" if name in _TRUE else "",
+                "against ground truth, not used to choose" if name in _TRUE else "",
             ]
             for name in names
         ]
         console.table("On the held-out frames:", ["", "start", f"step {best['step']}", ""], rows)
     if not better:
         raise LossError(
-            f"{model} was left untouched: no step had a degeneration lower by {MIN_GAIN} or more."
-            " Nothing was written.",
-            f"Go on with {model} itself, or try more clips, --steps, or a smaller --learning-rate.",
+            f"{model} is unchanged: no step lowered the degeneration by {MIN_GAIN} or more. "
+            "Nothing was written.",
+            f"Keep using {model}, or try more clips, more --steps, or a smaller --learning-rate.",
         )
     console.note(
         f"The least degenerate, step {best['step']}, is in {out}, with a card. Use it with: "

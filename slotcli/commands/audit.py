@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import INPUT, Device, OptionalModel, Threads
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
@@ -28,39 +28,63 @@ _VERDICTS = {
 
 
 def audit(
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model's name, folder or weights file (slotcli models list)."),
-    ] = None,
+    model: OptionalModel = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option(help="Results of decompose, or a folder of them, in its place. Repeatable."),
+        typer.Option(
+            help="Audit results of decompose instead of a model: a result, or a folder of them. "
+            "Repeatable.",
+            metavar="FOLDER",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help=f"synth:TIER, or any folder of unrelated clips; {_DATA} by default."),
+        typer.Option(
+            help=f"synth:TIER (rendered scenes), or a folder of unrelated clips. Default: {_DATA}.",
+            metavar="DATA",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     split: Annotated[
-        _Split | None, typer.Option(help="Of the data; validation by default.")
+        _Split | None,
+        typer.Option(help="Split of the data. Default: validation.", rich_help_panel=INPUT),
     ] = None,
     kind: Annotated[
         _Kind | None,
-        typer.Option(help="Of the folder, where it cannot be told from what lies in it."),
+        typer.Option(help="Format of the folder, if it is not recognised.", rich_help_panel=INPUT),
     ] = None,
-    clips: Annotated[int, typer.Option(help="At most; better 64 or more.", min=2)] = 64,
-    frames: Annotated[int, typer.Option(help="The first so many of each clip.", min=1)] = 6,
+    clips: Annotated[
+        int,
+        typer.Option(
+            help="Maximum number of clips; 64 or more are better.",
+            min=2,
+            metavar="N",
+            rich_help_panel=INPUT,
+        ),
+    ] = 64,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Use the first N frames of each clip.", min=1, metavar="N", rich_help_panel=INPUT
+        ),
+    ] = 6,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Judge a model, or results, without labels; exit code 3 if any check fails.
+    """Judge without labels whether a model finds objects, or only stripes and blocks.
 
-    Position determinism, shift equivariance and the number of used slots decide. Results cannot
-    be asked for shifted pictures or a decoder's loss: those scores are null, with the reason, and
-    exit code 0 then says no more than that no check failed which could be made.
+    Exit code 3 means that a check failed. Results cannot be tested with shifted frames or a
+    decoder's loss: those scores are null, with the reason, and exit code 0 then means that no
+    possible check failed.
+
+    Examples:
+      slotcli audit --model tiny-64
+      slotcli audit --results slotcli-out
     """
     if (model is None) == (not results):
         raise UsageError(
-            "Either a model or results are audited.", "Give --model, or else --results."
+            "Audit either a model or results.", "Give --model, or --results, but not both."
         )
     console.phase("starting")
     setup.set_threads(threads)
@@ -68,8 +92,8 @@ def audit(
         _audit_model(model, data or _DATA, split, kind, clips, frames, device)
     elif data or split or kind:
         raise UsageError(
-            "--data, --split and --kind are for a model; results know their clips.",
-            "Leave them out, or --results.",
+            "--data, --split and --kind are for --model; results name their own clips.",
+            "Leave them out, or leave out --results.",
         )
     else:
         _audit_results(results or [], clips, frames)

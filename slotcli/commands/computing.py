@@ -1,10 +1,11 @@
-"""How the networks of a training run compute: the options, and what they ask of the machine."""
+"""Precision, compilation and gradient checkpointing of a training run."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from slotcli.commands.options import COMPUTING
 from slotcli.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -16,54 +17,65 @@ if TYPE_CHECKING:
 
 Named = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Annotated[
-    Named, typer.Option(help="Of the networks; auto is fp32 on a CPU, bf16 on a GPU that has it.")
+    Named,
+    typer.Option(
+        help="Precision of the networks. auto is fp32 on a CPU, bf16 on a GPU that supports it.",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the networks: minutes before the first step.")
+    bool,
+    typer.Option(
+        "--compile",
+        help="Use torch.compile, which takes minutes before the first step.",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 CheckpointGradients = Annotated[
     bool,
     typer.Option(
-        "--checkpoint-gradients", help="Less memory for more time: compute activations twice."
+        "--checkpoint-gradients",
+        help="Recompute activations in the backward pass: less memory, more time.",
+        rich_help_panel=COMPUTING,
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Computing:
-    """The three options of a run."""
+    """Precision, compilation and gradient checkpointing, as the command line gives them."""
 
     precision: Named
     compiled: bool
     checkpoint_gradients: bool
 
     def precision_on(self, device: "torch.device") -> "TrainPrecision":
-        """What the networks will compute in. Raises UsageError for fp16 on a CPU."""
+        """The precision to train at. Raises UsageError for fp16 on a CPU."""
         from slotcli.kernels.precision import auto_precision
 
         if self.precision == "fp16" and device.type == "cpu":
             raise UsageError(
-                "--precision fp16: on a CPU it is slower than fp32 and less exact.",
+                "--precision fp16: on a CPU fp16 is slower than fp32 and less exact.",
                 "Use fp32 or bf16.",
             )
         return auto_precision(device) if self.precision == "auto" else self.precision
 
     def require_compiler(self, peers: "Peers", accumulate: int) -> None:
-        """Raises, where networks are to be compiled and cannot be."""
+        """Raises UsageError or UnavailableError where --compile is given and cannot work."""
         if not self.compiled:
             return
         from slotcli.runs.arms import why_not_compiled
 
         if peers.size * accumulate > 1:
             raise UsageError(
-                "--compile: compiled networks cannot draw dropout for a batch taken in parts.",
+                "--compile: compiled networks cannot sample dropout for a batch taken in parts.",
                 "Use one process and train.accumulate = 1, or leave --compile out.",
             )
         if why := why_not_compiled(peers.device):
             raise UnavailableError(f"--compile: {why}", "Install it, or leave --compile out.")
 
     def set_up(self, module: "nn.Module", precision: "TrainPrecision") -> None:
-        """Makes the networks of what is trained compute so."""
+        """Applies the three options to the networks of `module`."""
         from slotcli.training.networks import compile_networks, recompute_blocks, use_precision
 
         if self.compiled:

@@ -1,43 +1,79 @@
-"""slotcli config: begin a definition, look at definitions, check them, and what may stand there."""
+"""slotcli config: write, show and check model definitions."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.options import Overrides
+from slotcli.commands.command_line import Command, Group
+from slotcli.commands.options import MODEL, OUTPUT, Overrides, Overwrite, one_place
 
 if TYPE_CHECKING:
     from slotcli.spec import CodecModelSpec, SlotModelSpec
 
-app = typer.Typer(no_args_is_help=True, help="Definitions of models: init, show, validate, schema.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Write, show and check model definitions.")
 
-_DEFINITION = "A model.toml, its folder, or the name of a model that came along."
+_DEFINITION = "A model.toml, its folder, or the name of a shipped model."
 
 
-@app.command()
+@app.command(cls=Command)
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write; the model is named after it.")],
-    like: Annotated[str, typer.Option(help="The definition to start from.")] = "tiny-64",
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The file to write; the model is named after it."),
+    ] = None,
+    like: Annotated[
+        str,
+        typer.Option(
+            help="The definition to copy (slotcli models list).",
+            metavar="MODEL",
+            rich_help_panel=MODEL,
+        ),
+    ] = "tiny-64",
     overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The file, if not given as an argument.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a definition to start from, with a remark on every knob; `models list` has more."""
+    """Write a model definition to edit, with a comment on every key.
+
+    Examples:
+      slotcli config init mine.toml
+      slotcli config init mine.toml --like slotdiffusion-movi-d --set num_slots=11
+    """
     from slotcli.training.definition_text import write_new_definition
 
-    write_new_definition(path, _load(like, overrides))
+    path = one_place(file, out, "FILE")
+    write_new_definition(path, _load(like, overrides), overwrite=overwrite)
     console.record({"path": str(path), "like": like})
     if not console.wants_json():
-        console.result(f"{path}: like {like}; check it with: slotcli config validate {path}")
+        console.result(
+            f"{path}: a copy of {like}. Check it with: slotcli config validate "
+            f"{shlex.quote(str(path))}"
+        )
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
-    definition: Annotated[str, typer.Argument(help=_DEFINITION)],
+    definition: Annotated[str, typer.Argument(metavar="MODEL", help=_DEFINITION)],
     overrides: Overrides = None,
 ) -> None:
-    """Print a definition with every default filled in, as TOML that can be read back."""
+    """Print a definition with every default, as TOML.
+
+    Examples:
+      slotcli config show tiny-64 --set train.steps=100
+    """
     from slotcli.spec import spec_json
     from slotcli.training.definition_text import toml_value
 
@@ -50,12 +86,16 @@ def show(
                     console.result(line)
 
 
-@app.command()
+@app.command(cls=Command)
 def validate(
-    definitions: Annotated[list[str], typer.Argument(help=_DEFINITION)],
+    definitions: Annotated[list[str], typer.Argument(metavar="MODEL", help=_DEFINITION)],
     overrides: Overrides = None,
 ) -> None:
-    """Check definitions: every key and value, and that the networks fit each other."""
+    """Check definitions: every key and value, and that the networks fit together.
+
+    Examples:
+      slotcli config validate mine.toml
+    """
     for definition in definitions:
         spec = _load(definition, overrides)
         parameters = _try_to_build(spec)
@@ -64,9 +104,13 @@ def validate(
             console.result(f"{definition}: a valid {spec.kind}, {parameters:,} parameters")
 
 
-@app.command()
+@app.command(cls=Command)
 def schema() -> None:
-    """Print the JSON schema of definitions, for editors and programs."""
+    """Print the JSON schema of definitions, for editors and programs.
+
+    Examples:
+      slotcli config schema > model.schema.json
+    """
     from pydantic import TypeAdapter
 
     from slotcli.spec import ModelSpec
@@ -86,7 +130,7 @@ def _load(reference: str, overrides: list[str] | None) -> "CodecModelSpec | Slot
 
 
 def _try_to_build(spec: "CodecModelSpec | SlotModelSpec") -> int:
-    """The number of parameters. Raises ConfigError where networks or data cannot be made so."""
+    """The number of parameters. Raises ConfigError where the networks or data cannot be built."""
     from slotcli.build import count_parameters
     from slotcli.data.datasets import open_dataset
     from slotcli.spec import SynthSpec

@@ -29,6 +29,7 @@ class _Settings:
 
 
 _settings = _Settings()
+_WIDEST = 1_000_000  # columns; file names alone may have 4096 characters
 _meter: Meter | None = None
 _counting = False  # whether results come while the meter is shown, and are not its end
 _kept: str | None = None  # what an interruption leaves behind
@@ -119,13 +120,18 @@ def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout."""
-    grid = Table(title=title, title_justify="left", box=None, header_style="bold")
+    """A table on stdout: as wide as it has to be, except on a terminal."""
+    grid = Table(box=None, header_style="bold")
     for number, column in enumerate(columns):
         grid.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
+    if title:
+        result(title)
     with _on_stdout() as stdout:
+        if not sys.stdout.isatty():
+            widest = stdout.options.update(width=_WIDEST)
+            stdout.width = stdout.measure(grid, options=widest).maximum
         stdout.print(grid)
 
 

@@ -1,59 +1,112 @@
-"""slotcli data: clips to learn from and to be judged on."""
+"""slotcli data: data sets to train and evaluate on."""
 
 import shlex
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
 from slotcli.commands import console, data_sets, setup
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.command_line import Command, Group
+from slotcli.commands.options import OUTPUT, Device, Threads, chosen, one_place
 from slotcli.errors import UsageError
 
 if TYPE_CHECKING:
     from slotcli.data.synth_files import MaskKind, SynthClip
     from slotcli.types import Clip
 
-app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert data sets.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Render, index, check and convert data sets."
+)
 
-app.command()(data_sets.index)
-app.command()(data_sets.check)
-app.command()(data_sets.convert)
+app.command(cls=Command)(data_sets.index)
+app.command(cls=Command)(data_sets.check)
+app.command(cls=Command)(data_sets.convert)
 
 
-class TruthFile(StrEnum):
-    """An enumeration, for typer takes no list of literals."""
-
-    png = "png"
-    ffv1 = "ffv1"
+TruthFile = Literal["png", "ffv1"]
+TRUTH_FILES: tuple[TruthFile, ...] = get_args(TruthFile)
+SCENES = "Scenes"
 
 
 @app.callback()
 def data() -> None:
-    """Make, look at, check and convert data sets."""
+    """Render, index, check and convert data sets."""
 
 
-@app.command()
+@app.command(cls=Command)
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder for videos, masks and index.json.")],
-    tier: Annotated[
-        str, typer.Option(help="A plain, C textured, E with a moving camera, or a held-out one.")
-    ] = "C",
-    clips: Annotated[int, typer.Option(help="How many, one a seed.", min=1)] = 16,
-    frames: Annotated[int, typer.Option(help="Of each clip, 12 a second.", min=1)] = 24,
-    size: Annotated[str, typer.Option(help="Pixels: 64, or height x width as in 64x96.")] = "64",
-    seed: Annotated[int, typer.Option(help="Of the first clip.", min=0)] = 0,
-    masks: Annotated[
-        list[TruthFile] | None,
-        typer.Option(help="Ground truth: palette PNGs, one lossless video. Repeatable."),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Make clips again that are there.")] = False,
+    tier: Annotated[
+        str,
+        typer.Option(
+            help="A: plain; C: textured; E: textured, moving camera; or a held-out tier.",
+            metavar="TIER",
+            rich_help_panel=SCENES,
+        ),
+    ] = "C",
+    clips: Annotated[
+        int,
+        typer.Option(
+            help="Number of clips, one per seed.", min=1, metavar="N", rich_help_panel=SCENES
+        ),
+    ] = 16,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Frames per clip, at 12 fps.", min=1, metavar="N", rich_help_panel=SCENES
+        ),
+    ] = 24,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="Pixels: 64, or height x width as in 64x96.",
+            metavar="SIZE",
+            rich_help_panel=SCENES,
+        ),
+    ] = "64",
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of the first clip.", min=0, metavar="N", rich_help_panel=SCENES),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The folder, if not given as an argument.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
+    ] = False,
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="True masks: png, ffv1 (one lossless video), or png,ffv1. Default: png.",
+            metavar="FORMAT",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Render clips with their true masks; clips that are there already are not made again."""
+    """Render clips of falling, colliding objects with their true masks.
+
+    Clips that exist are not rendered again.
+
+    Examples:
+      slotcli data synth scenes --tier A --clips 64
+      slotcli data synth scenes --size 64x96 --masks png,ffv1
+    """
+    place = one_place(folder, out, "FOLDER")
     pixels = _size(size)
 
     console.phase("starting")
@@ -63,40 +116,101 @@ def synth(
 
     if tier not in TIERS:
         raise UsageError(f"--tier {tier}: no such tier.", f"Use one of {', '.join(TIERS)}.")
-    chosen = setup.choose_device(device)
+    on = setup.choose_device(device)
     setup.set_threads(threads)
     kinds = _mask_kinds(masks)
     wanted = [SynthClip(tier, seed + i, frames, pixels, kinds) for i in range(clips)]
 
     def render(clip: SynthClip) -> Clip:
-        return render_clip(clip.seed, clip.tier, clip.frames, clip.size, chosen)
+        return render_clip(clip.seed, clip.tier, clip.frames, clip.size, on)
 
     use = reserved_for(seed + clips - 1)
     if use is not None:
-        console.warn(f"Seeds from {seed} on are held out ({use}): do not train on these clips.")
-    _write(out, wanted, render, overwrite=overwrite, title=f"tier {tier}", use=use)
+        console.warn(f"Seeds from {seed} are held out ({use}): do not train on these clips.")
+    _write(place, wanted, render, overwrite=overwrite, title=f"tier {tier}", use=use)
 
 
-@app.command()
+@app.command(cls=Command)
 def sprites(
-    out: Annotated[Path, typer.Argument(help="Folder for videos, masks and index.json.")],
-    objects: Annotated[Path, typer.Option(help="Folder of pictures with alpha (PNG, WebP).")],
-    photographs: Annotated[Path, typer.Option(help="Folder of photographs.")],
-    clips: Annotated[int, typer.Option(help="How many, one a seed.", min=1)] = 16,
-    frames: Annotated[int, typer.Option(help="Of each clip, 12 a second.", min=1)] = 24,
-    size: Annotated[str, typer.Option(help="Pixels: 64, or height x width as in 64x96.")] = "128",
-    seed: Annotated[int, typer.Option(help="Of the first clip.", min=0)] = 0,
+    objects: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of pictures with alpha (PNG, WebP).",
+            metavar="FOLDER",
+            rich_help_panel=SCENES,
+        ),
+    ],
+    photographs: Annotated[
+        Path,
+        typer.Option(help="Folder of photographs.", metavar="FOLDER", rich_help_panel=SCENES),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
+    ] = None,
+    clips: Annotated[
+        int,
+        typer.Option(
+            help="Number of clips, one per seed.", min=1, metavar="N", rich_help_panel=SCENES
+        ),
+    ] = 16,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Frames per clip, at 12 fps.", min=1, metavar="N", rich_help_panel=SCENES
+        ),
+    ] = 24,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="Pixels: 64, or height x width as in 64x96.",
+            metavar="SIZE",
+            rich_help_panel=SCENES,
+        ),
+    ] = "128",
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of the first clip.", min=0, metavar="N", rich_help_panel=SCENES),
+    ] = 0,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Of the objects and photographs never trained on.")
+        bool,
+        typer.Option(
+            "--held-out",
+            help="Use the objects and photographs that training never sees.",
+            rich_help_panel=SCENES,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The folder, if not given as an argument.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
     ] = False,
     masks: Annotated[
-        list[TruthFile] | None,
-        typer.Option(help="Ground truth: palette PNGs, one lossless video. Repeatable."),
+        list[str] | None,
+        typer.Option(
+            help="True masks: png, ffv1 (one lossless video), or png,ffv1. Default: png.",
+            metavar="FORMAT",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Make clips again that are there.")] = False,
 ) -> None:
-    """Draw clips of pictures that move over photographs, with their true masks."""
+    """Render clips of pictures that move over photographs, with their true masks.
+
+    Examples:
+      slotcli data sprites clips --objects emoji --photographs wallpapers
+    """
+    place = one_place(folder, out, "FOLDER")
     pixels = _size(size)
+    kinds = _mask_kinds(masks)
 
     console.phase("reading objects and photographs")
     from slotcli.data.sprites import Sprites
@@ -111,8 +225,7 @@ def sprites(
     data = Sprites(spec, pixels, held_out=held_out)
     tier = HELD_OUT_SPRITES if held_out else SPRITES
     wanted = [
-        SynthClip(tier, seed + i, frames, pixels, _mask_kinds(masks), assets=folders)
-        for i in range(clips)
+        SynthClip(tier, seed + i, frames, pixels, kinds, assets=folders) for i in range(clips)
     ]
 
     def render(clip: SynthClip) -> Clip:
@@ -121,12 +234,11 @@ def sprites(
     use = "validation" if held_out else None
     if held_out:
         console.warn("Held-out objects and photographs: do not train on these clips.")
-    _write(out, wanted, render, overwrite=overwrite, title=tier, use=use)
+    _write(place, wanted, render, overwrite=overwrite, title=tier, use=use)
 
 
-def _mask_kinds(masks: list[TruthFile] | None) -> "tuple[MaskKind, ...]":
-    chosen = dict.fromkeys(masks or [TruthFile.png])
-    return tuple("png" if file is TruthFile.png else "ffv1" for file in chosen)
+def _mask_kinds(masks: list[str] | None) -> "tuple[MaskKind, ...]":
+    return cast("tuple[MaskKind, ...]", tuple(chosen("--masks", masks, TRUTH_FILES) or ["png"]))
 
 
 def _write(
@@ -147,12 +259,12 @@ def _write(
     with console.progress(f"rendering clips of {title}", "clips") as meter:
         made = write_clips(out, wanted, overwrite=overwrite, render=render, progress=meter.update)
     if console.wants_json():
-        console.record({"folder": str(out), "clips": clips, "made": made, "reserved_for": use})
+        console.record({"folder": str(place), "clips": clips, "made": made, "reserved_for": use})
     else:
-        console.result(f"{out}: {made} clips made, {clips - made} were there already.")
+        console.result(f"{place}: {made} clips rendered, {clips - made} existed already.")
     console.note(
-        f"Train with --data {shlex.quote(str(out / VIDEOS))}, "
-        f"evaluate with --data {shlex.quote(str(out))}."
+        f"Train with --data {shlex.quote(str(place / VIDEOS))}, "
+        f"evaluate with --data {shlex.quote(str(place))}."
     )
 
 

@@ -1,4 +1,4 @@
-"""slotcli data index, check and convert: data sets in the formats they are published in."""
+"""slotcli data index, check and convert: data sets in their published formats."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.options import INPUT, OUTPUT, one_place
 from slotcli.errors import DataError, LossError, SlotcliError
 
 if TYPE_CHECKING:
@@ -13,18 +14,26 @@ if TYPE_CHECKING:
     from slotcli.runs.open_splits import OpenedSplit
     from slotcli.spec import SplitName
 
-DataFolder = Annotated[Path, typer.Argument(help="Folder of a data set, in any known format.")]
+DataFolder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of a data set, in any supported format.")
+]
 Kind = Annotated[
     Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"] | None,
-    typer.Option(help="What it is, if that is not to be recognised."),
+    typer.Option(help="Its format, if it is not recognised.", rich_help_panel=INPUT),
 ]
 Split = Annotated[
-    Literal["train", "validation", "test"] | None, typer.Option(help="Only this one.")
+    Literal["train", "validation", "test"] | None,
+    typer.Option(help="Only this split. Default: all.", rich_help_panel=INPUT),
 ]
 
 
 def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
-    """Say what a data set holds, and note where it is slow to find out, for the next time."""
+    """List the splits, clips and frames of a data set; save an index if that was slow.
+
+    Examples:
+      slotcli data index movi_e/128x128/1.0.0
+      slotcli data index footage
+    """
     from slotcli.runs.index_data import describe_split, write_index
 
     opened = _open(folder, kind, split)
@@ -65,6 +74,8 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
                 found.layout,
             ]
         )
+        if noted is not None:
+            console.note(f"Index saved: {noted}.")
     if not console.wants_json():
         columns = ["split", "clips", "frames", "size", "labels", "layout"]
         console.table(f"{folder}: {opened[0].kind}", columns, rows)
@@ -74,7 +85,11 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
 
 
 def check(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
-    """Decode all of a data set, and list what is broken; exit code 65 if anything is."""
+    """Decode a whole data set and name every broken clip; exit code 65 if there is one.
+
+    Examples:
+      slotcli data check CLEVRTex --split train
+    """
     from slotcli.runs.check import check_clips
 
     clips = 0
@@ -95,25 +110,54 @@ def check(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
     if broken:
         raise DataError(
             f"{folder}: {len(broken)} of {clips} clips are broken.",
-            "Fetch the files that are named above again.",
+            "Download the files named above again.",
         )
     if not console.wants_json():
-        console.result(f"{folder}: all of {clips} clips are sound.")
+        console.result(f"{folder}: all {clips} clips are sound.")
 
 
 def convert(
     folder: DataFolder,
-    out: Annotated[Path, typer.Argument(help="Folder for SPLIT/CLIP/000000.png and masks.")],
+    place: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUT", help="Folder for SPLIT/CLIP/000000.png and masks."),
+    ] = None,
     kind: Kind = None,
     split: Split = None,
-    to: Annotated[
-        Literal["frames"], typer.Option(help="Lossless folders of frames, the one format.")
-    ] = "frames",
     keep_going: Annotated[
-        bool, typer.Option(help="Leave broken clips out, list them, and exit with code 3.")
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Leave broken clips out, list them, and exit with code 3.",
+            rich_help_panel=INPUT,
+        ),
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The output folder, if not given as an argument.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    to: Annotated[
+        Literal["frames"],
+        typer.Option(
+            help="The output format: folders of PNG frames, lossless.", rich_help_panel=OUTPUT
+        ),
+    ] = "frames",
 ) -> None:
-    """Turn any data set into lossless folders of frames; the same command again goes on."""
+    """Convert a data set to folders of PNG frames and masks, without loss.
+
+    A stopped conversion resumes when you repeat its command.
+
+    Examples:
+      slotcli data convert movi_e movi_e-frames --split validation
+      slotcli data convert YouTube-VIS -o frames --keep-going
+    """
+    out = one_place(place, output, "OUT")
     from slotcli.runs.convert import convert_split
 
     opened = _open(folder, kind, split)
@@ -148,14 +192,14 @@ def convert(
             )
             if not console.wants_json():
                 console.result(
-                    f"{out / part.name}: {done.written} clips written, {done.there} were there."
+                    f"{out / part.name}: {done.written} clips written, {done.there} existed."
                 )
         _warn_of(found)
         broken |= {f"{part.name}/{name}": error for name, error in found.items()}
     if broken:
         raise LossError(
             f"{len(broken)} clips are broken and were left out.",
-            "Fetch the files that are named above again, and run the same command.",
+            "Download the files named above again, and repeat the command.",
         )
 
 
@@ -172,7 +216,7 @@ def _open(folder: Path, kind: "DataKind | None", split: "SplitName | None") -> "
 
 
 def _raise_first(opened: "list[OpenedSplit]") -> None:
-    """Ends with the reason why a split could not be opened, if there is one."""
+    """Raises the first split's error, if one could not be opened."""
     for part in opened:
         if part.error is not None:
             raise part.error

@@ -1,22 +1,30 @@
-"""slotcli decompose: videos to mask tracks, slots, overlay and report. The main job."""
+"""slotcli decompose: videos to mask tracks, slots, an overlay and a report."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.meters import Meter
 from slotcli.commands.options import (
+    COMPUTING,
+    INPUT,
+    MANY,
+    MASK_FILES,
+    MODEL,
+    OUTPUT,
+    PART,
     Device,
     Kernels,
-    MaskFile,
     Masks,
     Model,
+    Overwrite,
     Precision,
     Threads,
+    chosen,
 )
 from slotcli.errors import LossError, UsageError
 
@@ -31,70 +39,166 @@ if TYPE_CHECKING:
 def decompose(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Video files, folders, image folders, glob patterns; - for a pipe."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Videos, image folders, folders of them, quoted glob patterns; - for a pipe.",
+        ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="One result folder a clip goes here.")
-    ] = Path("slotcli-out"),
-    model: Model = "tiny-64",
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look below folders too.")
-    ] = False,
-    masks: Masks = None,
-    background: Annotated[
-        str, typer.Option(help="The slot with label 0: auto, none, or its number.")
-    ] = "auto",
-    fit: Annotated[
-        Literal["squeeze", "crop"],
-        typer.Option(help="Squeeze the frame to the model's shape, or crop its centre."),
-    ] = "squeeze",
-    start: Annotated[float, typer.Option(help="Begin at this second.", min=0)] = 0.0,
-    end: Annotated[float | None, typer.Option(help="Stop before this second.", min=0)] = None,
-    stride: Annotated[int, typer.Option(help="Use every so manieth frame.", min=1)] = 1,
-    max_frames: Annotated[
-        int | None, typer.Option(help="Stop after so many frames.", min=1)
-    ] = None,
-    reset: Annotated[
-        str, typer.Option(help="Find slots anew: never, at each cut (scene), or every:N frames.")
-    ] = "never",
-    overlay: Annotated[
-        bool, typer.Option(help="Draw overlay.mp4: the masks over the clip, to look at.")
-    ] = True,
-    overwrite: Annotated[bool, typer.Option(help="Replace results that exist.")] = False,
-    max_bad: Annotated[
-        float, typer.Option(help="Share of damaged frames above which a clip is degraded.")
-    ] = 0.02,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse clips of which anything was lost or repaired.")
+        bool,
+        typer.Option("--recursive", "-r", help="Search sub-folders too.", rich_help_panel=INPUT),
     ] = False,
     max_pixels: Annotated[
-        int, typer.Option(help="Refuse sources with more pixels in a frame.", min=1)
+        int,
+        typer.Option(
+            help="Refuse a source whose frames have more pixels.",
+            min=1,
+            metavar="N",
+            rich_help_panel=INPUT,
+        ),
     ] = 8192 * 8192,
-    chunk: Annotated[int, typer.Option(help="Frames on the model at once.", min=1)] = 16,
-    together: Annotated[
-        int | None,
-        typer.Option(help="Clips on the model at once: 8 on a GPU, 1 on a CPU.", min=1),
+    max_bad: Annotated[
+        float,
+        typer.Option(
+            help="Share of damaged frames above which a clip is degraded.",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            rich_help_panel=INPUT,
+        ),
+    ] = 0.02,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse a clip if any frame was lost or repaired.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    model: Model = "tiny-64",
+    fit: Annotated[
+        Literal["squeeze", "crop"],
+        typer.Option(
+            help="Squeeze frames to the model's aspect ratio, or crop their centre.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "squeeze",
+    reset: Annotated[
+        str,
+        typer.Option(
+            help="When slots start afresh: never, at every cut (scene), or every:N frames.",
+            metavar="RULE",
+            rich_help_panel=MODEL,
+        ),
+    ] = "never",
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for results: one sub-folder per clip.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("slotcli-out"),
+    overwrite: Overwrite = False,
+    masks: Masks = None,
+    background: Annotated[
+        str,
+        typer.Option(
+            help="The slot that becomes label 0, the background: auto, none, or its number.",
+            metavar="SLOT",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "auto",
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay/--no-overlay",
+            help="Write overlay.mp4, the clip with its masks in colour.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = True,
+    start: Annotated[
+        float,
+        typer.Option(help="Begin at this second.", min=0, metavar="SECONDS", rich_help_panel=PART),
+    ] = 0.0,
+    end: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop before this second.", min=0, metavar="SECONDS", rich_help_panel=PART
+        ),
     ] = None,
+    stride: Annotated[
+        int,
+        typer.Option(help="Use every N-th frame.", min=1, metavar="N", rich_help_panel=PART),
+    ] = 1,
+    max_frames: Annotated[
+        int | None,
+        typer.Option(help="Stop after N frames.", min=1, metavar="N", rich_help_panel=PART),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="List the clips with estimates of time and disk space; compute nothing.",
+            rich_help_panel=MANY,
+        ),
+    ] = False,
     shard: Annotated[
-        str | None, typer.Option(help="i/n: only every n-th clip, from the i-th on.")
+        str | None,
+        typer.Option(
+            help="Part I of N of the clips, for N machines: 1/4, 2/4, ...",
+            metavar="I/N",
+            rich_help_panel=MANY,
+        ),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="This process, or the workers of a Ray cluster.")
+        Literal["local", "ray"],
+        typer.Option(
+            help="Compute in this process, or on the workers of a Ray cluster.",
+            rich_help_panel=MANY,
+        ),
     ] = "local",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, and what it takes.")
-    ] = False,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the backbone. auto is fp32: bf16 moves masks' borders.")
-    ] = "auto",
-    kernels: Kernels = "auto",
+    together: Annotated[
+        int | None,
+        typer.Option(
+            help="Clips that the model encodes at once. Default: 8 on a GPU, 1 on a CPU.",
+            min=1,
+            metavar="N",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = None,
+    chunk: Annotated[
+        int,
+        typer.Option(
+            help="Frames of a clip that the model encodes at once.",
+            min=1,
+            metavar="N",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = 16,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Precision of the backbone. auto is fp32; bf16 moves mask borders slightly.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto",
+    kernels: Kernels = "auto",
 ) -> None:
-    """Find the objects of videos: mask tracks, slots, an overlay and a report for each clip.
+    """Find the objects in videos: mask tracks, slots, an overlay and a report per clip.
 
-    A run that was stopped goes on when the same command is given again. Several runs on one
-    output folder share the work: none begins a clip that another one is at.
+    A stopped run resumes when you repeat its command. Several runs can share one output folder:
+    each clip is computed by one of them.
+
+    Examples:
+      slotcli decompose samples/tier-a.mp4
+      slotcli decompose footage -r -o results --masks png,coco
+      slotcli decompose 'takes/*.mov' --start 10 --end 20 --dry-run
+      ffmpeg -i in.mxf -f matroska - | slotcli decompose -
     """
     console.phase("starting")
     from slotcli.runs.clip_encoder import Reset
@@ -109,11 +213,11 @@ def decompose(
         raise UsageError(f"--end {end} is not after --start {start}.", "Choose a later end.")
     if dry_run and SIGN in inputs:
         raise UsageError(
-            f"--dry-run {SIGN}: a pipe can be read but once.", "Leave it out, or save to a file."
+            f"--dry-run {SIGN}: a pipe can be read only once.",
+            "Save the clip to a file first, or leave out --dry-run.",
         )
-    formats: tuple[MaskFormat, ...] = tuple(
-        name.value for name in masks or [MaskFile.png] if name != MaskFile.none
-    )
+    wanted = chosen("--masks", masks, MASK_FILES) or ["png"]
+    formats = cast("tuple[MaskFormat, ...]", tuple(name for name in wanted if name != "none"))
     options = DecomposeOptions(
         masks=formats,
         overlay=overlay,
@@ -127,15 +231,15 @@ def decompose(
         max_pixels=max_pixels,
         overwrite=overwrite,
     )
-    chosen = setup.choose_device(device)
+    place = setup.choose_device(device)
     work = Work(
         model=model,
         options=options,
-        device=str(chosen),
+        device=str(place),
         threads=setup.set_threads(threads),
         kernels=kernels,
         halved=precision == "bf16",
-        together=together or (8 if chosen.type == "cuda" else 1),
+        together=together or (8 if place.type == "cuda" else 1),
     )
     console.phase("reading standard input" if SIGN in inputs else "looking for clips")
     with spooled(inputs, out) as sources:
@@ -197,13 +301,16 @@ class _Count:
 
 
 def _told(outcomes: "Iterator[Outcome]", count: _Count) -> "list[Outcome]":
-    """Says what became of each clip as soon as it is known."""
+    """Reports each clip's outcome as soon as it is known."""
+    from slotcli.runs.standard_input import name_standard_input
+
     known = []
     for outcome in outcomes:
         known.append(outcome)
         result, error = outcome.result, outcome.error
         count.end_one(outcome.clip)
         if error is not None and count.clips > 1:
+            name_standard_input(error, outcome.clip.source)
             console.error(error.what, error.advice)
         for warning in result.warnings if result else ():
             console.warn(f"{outcome.clip.source.name}: {warning}")
@@ -229,13 +336,13 @@ def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: 
         write_summary(out, outcomes, name)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["busy"]:
-        console.note(f"{counts['busy']} clips are left to the other runs that are at them.")
+        console.note(f"{counts['busy']} clips were left to other runs that are computing them.")
     _say_what_to_open(outcomes, out, shard, single=single)
     if counts["failed"] or counts["degraded"]:
         raise LossError(
             f"{counts['failed']} of {len(outcomes)} clips failed, {counts['degraded']} lost more "
             "than allowed.",
-            "What could be had is there; each clip's result.json says what was lost.",
+            "The rest is written; result.json and summary.csv list what was lost.",
         )
 
 
@@ -271,19 +378,29 @@ def _show_plan(work: "Work", clips: "list[PlannedClip]") -> None:
             str(one.clip.result),
             "?" if one.frames is None else str(one.frames),
             "?" if one.size is None else f"{one.size[1]} x {one.size[0]}",
-            "?" if one.seconds is None else f"{one.seconds:.0f} s",
+            "?" if one.seconds is None else _duration(one.seconds),
             "?" if one.bytes is None else f"{one.bytes / 2**20:.1f} MiB",
             one.remark,
         ]
         for one in found
     ]
-    columns = ["clip", "result", "frames", "size", "model's time", "disk", ""]
+    columns = ["clip", "result", "frames", "size", "time", "disk", ""]
     console.table("", columns, rows)
     seconds, size = (sum(one.seconds or 0 for one in found), sum(one.bytes or 0 for one in found))
+    spans = [one.span for one in found if one.span is not None]
+    low, high = (_duration(sum(part)) for part in zip(*spans, strict=True)) if spans else ("?", "?")
     console.result(
-        f"{len(clips)} clips: about {seconds / 60:.1f} min on the model, {size / 2**20:.0f} MiB; "
-        f"{free_for(clips) / 2**20:.0f} MiB are free. Estimates, from a trial on noise."
+        f"{len(clips)} clips: about {_duration(seconds)} on the model ({low} to {high}, as this "
+        f"machine was busy in a trial just now), {size / 2**20:.0f} MiB; "
+        f"{free_for(clips) / 2**20:.0f} MiB are free."
     )
+    console.result("Estimates. Decoding and writing run beside the model and can take longer.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _background(text: str) -> int | Literal["auto", "none"]:
@@ -293,5 +410,5 @@ def _background(text: str) -> int | Literal["auto", "none"]:
         return int(text)
     except ValueError:
         raise UsageError(
-            f"--background {text}: not a slot.", "Use auto, none, or a slot's number."
+            f"--background {text}: not a slot.", "Use auto, none, or a slot's number, from 0."
         ) from None

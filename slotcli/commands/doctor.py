@@ -1,4 +1,4 @@
-"""slotcli doctor: what would run here, on what, and whether it computes what it should."""
+"""slotcli doctor: versions, devices and models here, and a test of every operation."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Kernels, Threads
+from slotcli.commands.options import OUTPUT, Device, Kernels, Threads
 from slotcli.errors import SlotcliError, UnavailableError
 
 if TYPE_CHECKING:
@@ -18,13 +18,27 @@ SCHEMA = "slotcli.doctor/1"
 
 def doctor(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where results would go: its disk is looked at.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for results, whose disk is checked; nothing is written.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Path("slotcli-out"),
-    kernels: Kernels = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    kernels: Kernels = "auto",
 ) -> None:
-    """Show versions, device, disk and models, and test every operation against its reference."""
+    """Show versions, device, disk and models, and test every operation against its reference.
+
+    Exit code 69 means that a test failed.
+
+    Examples:
+      slotcli doctor
+      slotcli doctor --device cuda:1 --kernels triton
+    """
     console.phase("testing operations")
     from slotcli.kernels import dispatch
     from slotcli.kernels.self_test import self_test
@@ -53,7 +67,7 @@ def doctor(
         _show(facts)
     if failed := sorted({test.operation for test in tests if not test.passed}):
         raise UnavailableError(
-            f"{', '.join(failed)}: not what the reference computes, on {chosen}.",
+            f"{', '.join(failed)}: results on {chosen} differ from the reference.",
             "Use --kernels reference or --device cpu, and please report it with this output.",
         )
     if broken := [model["name"] for model in facts["models"] if model["problem"]]:
@@ -67,7 +81,10 @@ def _backend(
     from slotcli.kernels import dispatch
 
     if dispatch.takes_triton("doctor", device):
-        return "triton", f"Triton {triton} on {device}; plain torch for shapes it does not know"
+        return (
+            "triton",
+            f"Triton {triton} on {device}; plain torch for shapes that it does not support",
+        )
     if kernels == "reference":
         return "reference", "--kernels reference"
     reason = dispatch.without_triton(device)
@@ -76,7 +93,7 @@ def _backend(
 
 
 def _models() -> list[dict[str, Any]]:
-    """The models that came along, and of those with weights, whether they load."""
+    """The shipped models, and whether the weights of each load."""
     from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, model_folders
     from slotcli.spec import load_definition
 

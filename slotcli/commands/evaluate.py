@@ -1,4 +1,4 @@
-"""slotcli evaluate: a slot model's scores, and beside them those of understanding nothing."""
+"""slotcli evaluate: a slot model's scores beside those of trivial baselines."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.audit import audit_record, load_slot_model, show_audit
-from slotcli.commands.options import Device, Model, Threads
+from slotcli.commands.options import INPUT, OUTPUT, Device, Model, Overwrite, Threads
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -29,59 +29,113 @@ _SEGMENTATION = {
 _PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "mse": "MSE"}
 _NAMES = _SEGMENTATION | _PICTURES
 _METHOD = {
-    "per_video": "time folded into space: one score a clip, slots matched to objects once",
-    "per_frame": "every frame scored by itself, averaged over its clip, then over clips",
+    "per_video": "time folded into space: one score per clip, slots matched to objects once",
+    "per_frame": "each frame scored alone, averaged over its clip, then over clips",
     "interval": "95 %, expanded percentile bootstrap over clips",
     "mse": "squared error in [0, 1], summed over channels and pixels, averaged over frames",
-    "lpips": "version 0.1, on pictures clamped to [-1, 1]",
+    "lpips": "version 0.1, on images clamped to [-1, 1]",
 }
 FEW_CLIPS = 16
+SCORES = "Scores"
 
 
 def evaluate(
     model: Model,
     data: Annotated[
-        str, typer.Option(help="synth:TIER, or a folder of clips with true masks.")
+        str,
+        typer.Option(
+            help="synth:TIER (rendered scenes), or a folder of clips with true masks.",
+            metavar="DATA",
+            rich_help_panel=INPUT,
+        ),
     ] = "synth:C",
     split: Annotated[
         Literal["train", "validation", "test"] | None,
-        typer.Option(help="Of rendered scenes or a published data set; test by default."),
+        typer.Option(
+            help="Split of rendered scenes or of a published data set. Default: test.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     kind: Annotated[
         Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis"] | None,
-        typer.Option(help="Of the folder, where it cannot be told from what lies in it."),
+        typer.Option(help="Format of the folder, if it is not recognised.", rich_help_panel=INPUT),
     ] = None,
-    clips: Annotated[int, typer.Option(help="At most.", min=1)] = 64,
-    frames: Annotated[int, typer.Option(help="The first so many of each clip.", min=1)] = 24,
+    clips: Annotated[
+        int,
+        typer.Option(help="Maximum number of clips.", min=1, metavar="N", rich_help_panel=INPUT),
+    ] = 64,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Use the first N frames of each clip.", min=1, metavar="N", rich_help_panel=INPUT
+        ),
+    ] = 24,
     seed_offset: Annotated[
         int | None,
-        typer.Option(help="First seed of synth clips; the split's by default.", min=0),
+        typer.Option(
+            help="First seed of rendered clips. Default: the split's.",
+            min=0,
+            metavar="N",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     argmax: Annotated[
         Literal["after", "before"],
-        typer.Option(help="A pixel's slot is chosen after or before soft masks are upsampled."),
+        typer.Option(
+            help="Choose each pixel's slot after or before soft masks are upsampled.",
+            rich_help_panel=SCORES,
+        ),
     ] = "after",
     render: Annotated[
-        int, typer.Option(help="Clips of which some frames are drawn and compared.", min=0)
+        int,
+        typer.Option(
+            help="Clips to render and compare with the source (PSNR, SSIM, LPIPS, MSE).",
+            min=0,
+            metavar="N",
+            rich_help_panel=SCORES,
+        ),
     ] = 8,
     render_frames: Annotated[
-        int, typer.Option(help="Frames to draw of each such clip, but never its first.", min=1)
+        int,
+        typer.Option(
+            help="Frames to render of each of them, never the first.",
+            min=1,
+            metavar="N",
+            rich_help_panel=SCORES,
+        ),
     ] = 4,
     lpips: Annotated[
-        Literal["vgg", "alex", "squeeze", "off"], typer.Option(help="The network of LPIPS.")
+        Literal["vgg", "alex", "squeeze", "off"],
+        typer.Option(help="The network of LPIPS.", rich_help_panel=SCORES),
     ] = "vgg",
     lpips_weights: Annotated[
         Path | None,
-        typer.Option(help="torchvision's weights of that network; torch's cache by default."),
+        typer.Option(
+            help="torchvision's weights of that network. Default: torch's cache.",
+            metavar="FILE",
+            rich_help_panel=SCORES,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and clips.csv.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for evaluation.json and clips.csv.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace results that exist.")] = False,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Score a model against true masks, beside decompositions that understand nothing."""
+    """Score a model against true masks, beside trivial baselines: stripes, a grid, k-means.
+
+    Examples:
+      slotcli evaluate --model tiny-64 --data synth:A --clips 16 --frames 6
+      slotcli evaluate --model run --data DAVIS --split validation -o scores
+    """
     console.phase("loading the model")
     from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
@@ -186,12 +240,12 @@ def evaluate(
         )
         console.result("Per video, time folded into space:")
         _show(tables["segmentation"], _SEGMENTATION, 100)
-        console.result("Per frame, each scored by itself:")
+        console.result("Per frame, each scored alone:")
         _show(tables["segmentation_per_frame"], _SEGMENTATION, 100)
     if found.pictures and not console.wants_json():
         console.result(
-            f"Pictures of {len(found.pictures)} clips, at most {render_frames} frames each, drawn "
-            "from their slots."
+            f"Renderings of {len(found.pictures)} clips from their slots, at most {render_frames} "
+            "frames each."
         )
         console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
         _show(tables["pictures"], _PICTURES, 1)
@@ -221,12 +275,14 @@ def _open_lpips(
     except UnavailableError as missing:
         return None, f"{missing.what} {missing.advice}"
     if not distance.published:
-        console.warn(f"LPIPS ({trunk}): not torchvision's weights; compare with nobody's figures.")
+        console.warn(
+            f"LPIPS ({trunk}): not torchvision's weights; not comparable with published figures."
+        )
     return distance, ""
 
 
 def _reasons(found: "Evaluation", no_lpips: str) -> dict[str, str]:
-    """By score, why some clips have none."""
+    """By score, the reason why some clips have none."""
     from slotcli.evaluation.model_scores import undefined
 
     count, drawn = len(found.clips), len(found.pictures)
@@ -241,7 +297,7 @@ def _reasons(found: "Evaluation", no_lpips: str) -> dict[str, str]:
     if no_lpips:
         reasons["lpips"] = no_lpips
     if not drawn:
-        reasons["pictures"] = "none were drawn (--render 0)."
+        reasons["pictures"] = "none were rendered (--render 0)."
     if found.audit is None:
         reasons["audit"] = "it takes at least 2 clips."
     return reasons

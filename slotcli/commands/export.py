@@ -1,37 +1,62 @@
 """slotcli export: masks from a slot file, without a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.options import MaskFile, Masks
+from slotcli.commands.options import INPUT, MASK_FILES, OUTPUT, Masks, chosen
 from slotcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from slotcli.tracks.formats.all_formats import MaskFormat
 
 
 def export(
-    slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the mask files.")],
+    slots: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result folder of decompose, or a slot file.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the mask files.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
     masks: Masks = None,
     video: Annotated[
-        Path | None, typer.Option(help="The source of the slots, for --masks alpha.")
+        Path | None,
+        typer.Option(
+            help="The source clip, which --masks alpha needs.",
+            metavar="FILE",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
 ) -> None:
-    """Write the masks of a slot file: the same pixels that decompose wrote."""
+    """Write the masks of a result in other formats, without a model.
+
+    The pixels are those that decompose wrote.
+
+    Examples:
+      slotcli export slotcli-out/tier-a.mp4 -o masks --masks coco,mots
+      slotcli export slotcli-out/tier-a.mp4 -o cut --masks alpha --video samples/tier-a.mp4
+    """
     console.phase("reading the slots")
     from slotcli.runs.export import export_masks
     from slotcli.runs.reconstruct import find_slot_file
-    from slotcli.tracks.formats.all_formats import OF_PICTURES, PLACES, MaskFormat
+    from slotcli.tracks.formats.all_formats import OF_PICTURES
     from slotcli.tracks.slot_file import read_slot_file
 
-    formats: tuple[MaskFormat, ...] = tuple(
-        name.value for name in masks or [MaskFile.png] if name != MaskFile.none
-    )
+    wanted = chosen("--masks", masks, MASK_FILES) or ["png"]
+    formats = cast("tuple[MaskFormat, ...]", tuple(name for name in wanted if name != "none"))
     if not formats:
-        raise UsageError("--masks none leaves nothing to export.", "Choose a kind of mask file.")
+        raise UsageError("--masks none leaves nothing to export.", "Choose a mask format.")
     if video is not None and not OF_PICTURES.intersection(formats):
-        raise UsageError("--video is for --masks alpha alone.", "Add that, or leave it out.")
+        raise UsageError("--video is for --masks alpha only.", "Add that, or leave it out.")
     slot_file = read_slot_file(find_slot_file(slots))
     with console.progress("writing masks", "frames") as meter:
         export_masks(slot_file, out, formats, video, meter.update)

@@ -1,5 +1,6 @@
-"""slotcli info: what a file is, as far as slotcli can tell."""
+"""slotcli info: facts about a clip, a result, a slot file, a training run or a model."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,24 +8,99 @@ from typing import Annotated, Any
 import typer
 
 from slotcli.commands import console
-from slotcli.errors import DataError, printable
+from slotcli.errors import DataError, NoInputError, printable
 
 
 def info(
-    file: Annotated[
-        Path, typer.Argument(help="A video, a folder of images, a slot file or a model's weights.")
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="A video, an image folder, a result or a folder of results, a slot file, a "
+            "training run, or a model's name, folder or weights.",
+        ),
     ],
 ) -> None:
-    """Look at a video, a slot file (hashes are checked) or a model file."""
+    """Describe a video, a result, a slot file, a training run or a model.
+
+    Hashes of slot files and weights are checked.
+
+    Examples:
+      slotcli info samples/tier-a.mp4
+      slotcli info slotcli-out/tier-a.mp4
+      slotcli info tiny-64
+    """
     console.phase("reading")
-    facts = _safetensors(file) if file.suffix == ".safetensors" else _clip(file)
-    facts = {"file": printable(file), **facts}
+    facts = {"file": printable(what), **_facts(what)}
     console.record(facts)
     if not console.wants_json():
         for key, value in console.dotted(facts):
-            if value is not None:
-                shown = " x ".join(map(str, value)) if isinstance(value, tuple) else value
-                console.result(f"{key}: {shown}")
+            if value is not None and value != []:
+                console.result(f"{key}: {_shown(value)}")
+
+
+def _facts(what: str) -> dict[str, Any]:
+    from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+
+    path = Path(what)
+    if not os.path.exists(path):  # unlike Path.exists, for names of any length
+        shipped = {folder.name: folder for folder in model_folders()}
+        if what not in shipped:
+            raise NoInputError(
+                f"{printable(what)}: there is no such file, folder or shipped model.",
+                "Check the path; slotcli models list shows the models.",
+            )
+        path = shipped[what]
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix == ".toml" and path.is_file():
+        return _definition(path)
+    if not path.is_dir():
+        return _clip(path)
+
+    from slotcli.runs.folder_facts import folder_facts
+    from slotcli.training.log import LOG
+    from slotcli.training.run_facts import RUN
+
+    if not any((path / mark).is_file() for mark in (LOG, RUN)):
+        if (path / DEFINITION).is_file():
+            return _definition(path / DEFINITION)
+        if (path / WEIGHTS).is_file():
+            return _safetensors(path / WEIGHTS)
+    return folder_facts(path) or _clip(path)
+
+
+def _definition(path: Path) -> dict[str, Any]:
+    """A model's definition and, if there are weights beside it, those, which are checked."""
+    from slotcli.build import count_parameters
+    from slotcli.checkpoint import DEFINITION, WEIGHTS
+    from slotcli.spec import load_definition, spec_json
+
+    weights, card = path.with_name(WEIGHTS), path.with_name("README.md")
+    if path.name == DEFINITION and weights.is_file():
+        facts = _safetensors(weights)
+    else:
+        spec = load_definition(path)
+        facts = {
+            "kind": spec.kind,
+            "name": spec.name,
+            "size": spec.size,
+            "parameters": count_parameters(spec),
+            "spec": spec_json(spec),
+        }
+    files = {
+        "definition": printable(path),
+        "weights": printable(weights) if weights.is_file() else "none",
+        "card": printable(card) if card.is_file() else None,
+    }
+    spec_facts = facts.pop("spec", None)
+    return {**facts, **files, "spec": spec_facts}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " x ".join(map(str, value))
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _clip(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""slotcli models: what came along, what is in a definition, and weights from elsewhere."""
+"""slotcli models: the shipped models, and weights from elsewhere."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,16 +6,35 @@ from typing import Annotated
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.command_line import Command, Group
+from slotcli.commands.options import MODEL, OUTPUT, Overwrite
 from slotcli.errors import CannotCreateError
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, show, and import the authors' weights.")
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="List, show, import and pack models.",
+)
 
-Definition = Annotated[str, typer.Option(help="A model.toml, or the name of a model.")]
+Definition = Annotated[
+    str,
+    typer.Option(
+        help="The published definition: a model.toml, or its name (slotcli models list).",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", help="Model folder to write.", metavar="FOLDER", rich_help_panel=OUTPUT
+    ),
+]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models() -> None:
-    """List the models that came with this installation."""
+    """List the shipped models: kind, parameters, and whether they have weights."""
     from slotcli.build import count_parameters
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
     from slotcli.spec import load_definition
@@ -36,11 +55,15 @@ def list_models() -> None:
         console.table("", ["model", "kind", "parameters", "weights"], rows)
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show_model(
-    name: Annotated[str, typer.Argument(help="A model.toml, or the name of a model.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or model.toml.")],
 ) -> None:
-    """Show a definition with every default filled in, and where its card and weights are."""
+    """Show a definition with every default, and the paths of its card and weights.
+
+    Examples:
+      slotcli models show tiny-64
+    """
     from slotcli.build import count_parameters
     from slotcli.checkpoint import WEIGHTS, find_definition
     from slotcli.spec import load_definition, spec_json
@@ -62,14 +85,21 @@ def show_model(
         console.table("", ["key", "value"], rows)
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_model(
-    file: Annotated[Path, typer.Argument(help="The authors' .pth, .pt, .safetensors or .npz.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The authors' .pth, .pt, .safetensors or .npz."),
+    ],
     definition: Definition,
-    out: Annotated[Path, typer.Option(help="Folder for model.toml and weights.safetensors.")],
-    overwrite: Annotated[bool, typer.Option(help="Replace weights that are there.")] = False,
+    out: Out,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Import weights of the published models. Nothing in the file is executed."""
+    """Import the authors' weights of a published model; nothing in the file is executed.
+
+    Examples:
+      slotcli models import model.pth --definition slotdiffusion-movi-d -o slotdiffusion
+    """
     from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
     from slotcli.published import import_published, listed
     from slotcli.spec import load_definition
@@ -87,7 +117,7 @@ def import_model(
             )
         if own_definition.exists() and own_definition.read_bytes() != text:
             raise CannotCreateError(
-                f"{own_definition}: another definition is there already.",
+                f"{own_definition}: another definition exists already.",
                 "Choose another folder, or give --overwrite to replace it.",
             )
     tensors, report = import_published(file, spec)
@@ -110,20 +140,35 @@ def import_model(
         console.result(f"{weights}: {report.mapped} tensors of {file.name}.")
     if report.averaged:
         console.note(
-            f"{report.averaged} tensors are moving averages, with which the authors draw; "
+            f"{report.averaged} tensors are moving averages (EMA), which the authors sample with; "
             "their last trained values are left out."
         )
     if report.dropped:
         console.note(f"Left out, not needed here: {listed(report.dropped)}.")
 
 
-@app.command("pack")
+@app.command("pack", cls=Command)
 def pack_model(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or its weights file.")],
-    out: Annotated[Path, typer.Option(help="Model folder; its model.toml has to be there.")],
-    overwrite: Annotated[bool, typer.Option(help="Replace weights that are there.")] = False,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run, or its weights file.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Model folder, which holds the run's model.toml already.",
+            metavar="FOLDER",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    overwrite: Overwrite = False,
 ) -> None:
-    """Put a run's weights into a model folder, at half precision, to be shipped."""
+    """Copy a run's weights into a model folder at half precision, for shipping.
+
+    Examples:
+      slotcli models pack run -o models/mine
+    """
     from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, read_tensors, save_model
     from slotcli.errors import DataError
     from slotcli.spec import load_definition

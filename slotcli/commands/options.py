@@ -1,40 +1,105 @@
-"""Options that several commands have, said once."""
+"""Options that several commands have, declared once; the panels that help pages group them by."""
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import typer
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.", min=1)]
+from slotcli.errors import UsageError
+
+INPUT = "Input"
+MODEL = "Model"
+OUTPUT = "Output"
+PART = "Part of the clip"
+MANY = "Many clips"
+TRAINING = "Training"
+COMPUTING = "Computing"
+
+_DEVICES = "auto, cpu, cuda, or one GPU as cuda:1."
+_MODEL_HELP = "A model's name (slotcli models list), folder or weights file."
+
+Device = Annotated[str, typer.Option(help=_DEVICES, metavar="DEVICE", rich_help_panel=COMPUTING)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="CPU threads. Default: all cores.", min=1, metavar="N", rich_help_panel=COMPUTING
+    ),
+]
 Precision = Literal["auto", "fp32", "bf16"]
 Kernels = Annotated[
     Literal["auto", "reference", "triton"],
-    typer.Option(help="Fused kernels where they can run, never, or nothing else."),
+    typer.Option(
+        help="Fused Triton kernels where they can run (auto), never, or always.",
+        rich_help_panel=COMPUTING,
+    ),
 ]
-Model = Annotated[
-    str, typer.Option(help="A model's name, folder or weights file (slotcli models list).")
+Model = Annotated[str, typer.Option(help=_MODEL_HELP, metavar="MODEL", rich_help_panel=MODEL)]
+OptionalModel = Annotated[
+    str | None, typer.Option(help=_MODEL_HELP, metavar="MODEL", rich_help_panel=MODEL)
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value, over the definition. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a key of the definition, as train.steps=100. Repeatable.",
+        metavar="KEY=VALUE",
+        rich_help_panel=MODEL,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what exists at --out.", rich_help_panel=OUTPUT),
 ]
 
-
-class MaskFile(StrEnum):
-    """A list of choices has to be an enumeration: typer takes no list of literals."""
-
-    png = "png"
-    objects = "objects"
-    ffv1 = "ffv1"
-    ytvis = "ytvis"
-    coco = "coco"
-    mots = "mots"
-    npz = "npz"
-    alpha = "alpha"
-    none = "none"
-
+MaskFile = Literal["png", "objects", "ffv1", "ytvis", "coco", "mots", "npz", "alpha", "none"]
+MASK_FILES: tuple[MaskFile, ...] = get_args(MaskFile)
 
 Masks = Annotated[
-    list[MaskFile] | None,
-    typer.Option(help="Mask files; palette PNGs by default. Repeatable."),
+    list[str] | None,
+    typer.Option(
+        help=f"Mask files: {', '.join(MASK_FILES)}. Default: png. Repeatable, or a list as "
+        "png,coco.",
+        metavar="FORMAT",
+        rich_help_panel=OUTPUT,
+        autocompletion=lambda incomplete: [own for own in MASK_FILES if own.startswith(incomplete)],
+    ),
 ]
+
+
+def listed(texts: list[str] | None) -> list[str]:
+    """The parts of a repeatable option, each of which may be a list with commas."""
+    return [part.strip() for text in texts or [] for part in text.split(",")]
+
+
+def chosen(option: str, texts: list[str] | None, choices: tuple[str, ...]) -> list[str]:
+    """The values of a repeatable option, each once. Raises UsageError for any but `choices`."""
+    values = list(dict.fromkeys(listed(texts)))
+    for value in values:
+        if value not in choices:
+            raise UsageError(
+                f"{option} {value or ','.join(texts or [])}: no such choice.",
+                f"Choose from {', '.join(choices)}. Write several as {','.join(choices[:2])}.",
+            )
+    return values
+
+
+def numbers(option: str, texts: list[str] | None) -> list[int]:
+    """The whole numbers from 0 of a repeatable option. Raises UsageError for anything else."""
+    for part in listed(texts):
+        if not (part.isascii() and part.isdecimal()):
+            raise UsageError(
+                f"{option} {','.join(texts or [])}: {part or 'an empty part'} is not a number from "
+                "0.",
+                f"Write {option} 1, or several as {option} 1,2.",
+            )
+    return [int(part) for part in listed(texts)]
+
+
+def one_place(positional: Path | None, out: Path | None, metavar: str) -> Path:
+    """The output of a command that takes it as an argument or as --out. Raises UsageError."""
+    if (positional is None) == (out is None):
+        problem = "is missing" if out is None else "is given twice, as an argument and as --out"
+        raise UsageError(f"The output {problem}.", f"Name it once: {metavar}, or --out {metavar}.")
+    place = positional or out
+    assert place is not None
+    return place

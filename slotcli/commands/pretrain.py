@@ -1,4 +1,4 @@
-"""slotcli pretrain: a codec (VQ-VAE), before the slot model that uses it."""
+"""slotcli pretrain: a codec (VQ-VAE or dVAE), before the slot model that uses it."""
 
 from slotcli.commands.computing import CheckpointGradients, Compile, Computing, Precision
 from slotcli.commands.options import Device, Overrides, Threads
@@ -30,7 +30,14 @@ def pretrain(
     dry_run: DryRun = False,
     tensorboard: Tensorboard = False,
 ) -> None:
-    """Train a codec (VQ-VAE) that a slot model will stand on."""
+    """Train a codec (VQ-VAE or dVAE), which a slot model needs first.
+
+    A stopped run resumes when you repeat its command.
+
+    Examples:
+      slotcli pretrain --config vqvae-tiny-64 -o codec
+      slotcli pretrain --config vqvae-tiny-64 --data footage --set train.steps=500 -o codec
+    """
     run_training(
         "codec",
         config,

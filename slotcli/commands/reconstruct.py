@@ -1,4 +1,4 @@
-"""slotcli reconstruct: a clip drawn again from its slots."""
+"""slotcli reconstruct: a clip rendered from its slots."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,44 +6,108 @@ from typing import Annotated, Literal
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import Device, Kernels, Precision, Threads
+from slotcli.commands.options import (
+    COMPUTING,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Device,
+    Kernels,
+    Overwrite,
+    Precision,
+    Threads,
+    numbers,
+)
 from slotcli.errors import CannotCreateError, UsageError
 
 
 def reconstruct(
-    slots: Annotated[Path, typer.Argument(help="A slot file, or a result folder of decompose.")],
-    out: Annotated[
-        Path | None,
+    slots: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="A result folder of decompose, or a slot file.")
+    ],
+    keep: Annotated[
+        list[str] | None,
         typer.Option(
-            "--out", "-o", help="The MP4; reconstruction.mp4 beside the slots by default."
+            help="Render these slots only, as 1 or 1,2. Repeatable.",
+            metavar="SLOTS",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave these slots out, as 1 or 1,2. Repeatable.",
+            metavar="SLOTS",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model the slots came from, where it cannot be found.")
+        str | None,
+        typer.Option(
+            help="The model that made the slots, if it has moved.",
+            metavar="MODEL",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    keep: Annotated[
-        list[int] | None, typer.Option(help="Draw from this slot only. Repeatable.")
-    ] = None,
-    drop: Annotated[list[int] | None, typer.Option(help="Leave this slot out. Repeatable.")] = None,
     sampler: Annotated[
         Literal["singlestep", "multistep", "ddim"],
-        typer.Option(help="DPM-Solver++ of third or second order, or DDIM."),
+        typer.Option(
+            help="DPM-Solver++ of third (singlestep) or second order (multistep), or DDIM.",
+            rich_help_panel=MODEL,
+        ),
     ] = "singlestep",
-    evaluations: Annotated[int, typer.Option(help="Evaluations of the U-Net.", min=1)] = 20,
+    evaluations: Annotated[
+        int,
+        typer.Option(
+            help="Function evaluations of the U-Net per frame.",
+            min=1,
+            metavar="N",
+            rich_help_panel=MODEL,
+        ),
+    ] = 20,
     seed: Annotated[
-        int, typer.Option(help="Of the noise that every frame starts from.", min=0)
+        int,
+        typer.Option(
+            help="Seed of the initial noise, the same in every frame.",
+            min=0,
+            metavar="N",
+            rich_help_panel=MODEL,
+        ),
     ] = 0,
-    batch: Annotated[int, typer.Option(help="Frames drawn at once.", min=1)] = 16,
-    overwrite: Annotated[bool, typer.Option(help="Replace a video that exists.")] = False,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="Of what draws. auto is bf16 where the processor computes in it."),
-    ] = "auto",
-    kernels: Kernels = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The MP4 to write. Default: reconstruction.mp4 beside the slots.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    batch: Annotated[
+        int,
+        typer.Option(
+            help="Frames rendered at once.", min=1, metavar="N", rich_help_panel=COMPUTING
+        ),
+    ] = 16,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Precision of the decoder. auto is bf16 where the processor supports it.",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = "auto",
+    kernels: Kernels = "auto",
 ) -> None:
-    """Draw a clip again from its slots, at the source's size and timing."""
+    """Render a clip from its slots, at the source's size and timing.
+
+    Examples:
+      slotcli reconstruct slotcli-out/tier-a.mp4
+      slotcli reconstruct slotcli-out/tier-a.mp4 --drop 2,3 -o without.mp4
+    """
     console.phase("loading the model")
     from slotcli.checkpoint import load_model
     from slotcli.kernels.precision import computes_in_bf16, halve
@@ -58,6 +122,7 @@ def reconstruct(
 
     if keep and drop:
         raise UsageError("--keep and --drop exclude each other.", "Use one of them.")
+    kept_only, dropped = numbers("--keep", keep), numbers("--drop", drop)
     path = find_slot_file(slots)
     slot_file = read_slot_file(path)
     target = out or path.with_name("reconstruction.mp4")
@@ -66,10 +131,12 @@ def reconstruct(
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
     every = range(slot_file.slots.shape[1])
-    kept = tuple(slot for slot in every if slot not in drop) if drop else tuple(keep or ())
-    unknown = [slot for slot in drop or [] if slot not in every]
-    if unknown:
-        raise UsageError(f"slots {unknown} do not exist.", f"The file has slots 0 to {every[-1]}.")
+    kept = tuple(slot for slot in every if slot not in dropped) if dropped else tuple(kept_only)
+    if unknown := [str(slot) for slot in kept_only + dropped if slot not in every]:
+        raise UsageError(
+            f"--{'drop' if dropped else 'keep'} {','.join(unknown)}: there is no such slot.",
+            f"The file has slots 0 to {every[-1]}.",
+        )
     loaded = load_model(model or recorded_model(path, slot_file))
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
@@ -79,8 +146,8 @@ def reconstruct(
     if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
         halve(*network.decoder.networks)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
-    if drop and not kept:
-        raise UsageError("no slot is left to draw from.", "Drop fewer slots.")
+    if dropped and not kept:
+        raise UsageError("No slot is left to render.", "Drop fewer slots.")
     with console.progress("rendering frames", "frames") as meter:
         draw(slot_file, loaded, target, options, chosen, meter.update)
     if console.wants_json():

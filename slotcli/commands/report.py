@@ -1,4 +1,4 @@
-"""slotcli report: the page of a training run, or of a result, made anew."""
+"""slotcli report: the page of a training run or of a result, written again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,18 +6,30 @@ from typing import Annotated
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.options import INPUT
 from slotcli.errors import NoInputError, UsageError, printable
 
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A run of train or pretrain, or a result of decompose.")
+        Path,
+        typer.Argument(metavar="FOLDER", help="A run of train or pretrain, or a result folder."),
     ],
     video: Annotated[
-        Path | None, typer.Option(help="The source of a result, where it has moved.")
+        Path | None,
+        typer.Option(
+            help="The source clip of a result, if it has moved.",
+            metavar="FILE",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
 ) -> None:
-    """Write report.html: how a run went, or what a result shows, with its pictures."""
+    """Write report.html again: the curves of a training run, or the overlay of a result.
+
+    Examples:
+      slotcli report run
+      slotcli report slotcli-out/tier-a.mp4 --video samples/tier-a.mp4
+    """
     console.phase("drawing the report")
     from slotcli.runs.plan import RESULT, SLOT_FILE
     from slotcli.runs.result_report import write_result_report
@@ -29,7 +41,9 @@ def report(
             written = write_result_report(folder, video, meter.update)
     elif (folder / LOG).is_file():
         if video is not None:
-            raise UsageError("--video is for results of decompose.", "Leave it out.")
+            raise UsageError(
+                "--video is for results of decompose.", "Leave it out for a training run."
+            )
         written = write_run_report(folder)
     else:
         raise NoInputError(

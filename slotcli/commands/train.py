@@ -34,7 +34,15 @@ def train(
     tensorboard: Tensorboard = False,
     workers: Workers = 0,
 ) -> None:
-    """Train a slot model on a trained codec."""
+    """Train a slot model on a trained, frozen codec, or on pixels.
+
+    A stopped run resumes when you repeat its command.
+
+    Examples:
+      slotcli train --config tiny-64 --set train.codec=codec -o run
+      slotcli train --config tiny-64 --data footage -o run --dry-run
+      torchrun --nproc-per-node 2 -m slotcli train --config tiny-64 -o run
+    """
     run_training(
         "slot_model",
         config,

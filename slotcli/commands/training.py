@@ -1,4 +1,4 @@
-"""What `pretrain` and `train` share: their options, and a run from definition to weights."""
+"""Options that `pretrain` and `train` share, and a run from definition to weights."""
 
 import shlex
 import sys
@@ -12,6 +12,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.computing import Computing
+from slotcli.commands.options import INPUT, MODEL, OUTPUT, TRAINING
 from slotcli.errors import (
     ConfigError,
     NoInputError,
@@ -27,23 +28,62 @@ if TYPE_CHECKING:
     from slotcli.training.parallel import Peers
     from slotcli.types import ClipBatch
 
-Config = Annotated[str, typer.Option(help="A model.toml, or the name of a model that came along.")]
-RunFolder = Annotated[Path, typer.Option(help="Folder of the run: log, weights, state.")]
+Config = Annotated[
+    str,
+    typer.Option(
+        help="A model.toml, or the name of a shipped definition.",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder of the run: log, weights, states.",
+        metavar="FOLDER",
+        rich_help_panel=OUTPUT,
+    ),
+]
 DataFolder = Annotated[
     Path | None,
-    typer.Option(help="Videos or a published data set, in place of the definition's data."),
+    typer.Option(
+        help="Folder of videos or of a published data set, instead of the definition's data.",
+        metavar="FOLDER",
+        rich_help_panel=INPUT,
+    ),
 ]
 Init = Annotated[
-    str | None, typer.Option(help="Start from the weights of this model, not from random ones.")
+    str | None,
+    typer.Option(
+        help="Start from this model's weights instead of random ones.",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+    ),
 ]
 Resume = Annotated[
-    Literal["auto", "never"], typer.Option(help="Go on from the run's last complete state, or not.")
+    Literal["auto", "never"],
+    typer.Option(
+        help="Resume from the last saved state at --out (auto), or refuse to.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what it would take: weights, memory, steps, data.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print parameters, memory, steps and data; train nothing.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", help="Log for TensorBoard too (the extra log).")
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Log to TensorBoard too (pip install 'slotcli[log]').",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Workers = Annotated[
     int,
@@ -53,7 +93,11 @@ Workers = Annotated[
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="Train these one after another, as 0,1,2, and choose one without labels."),
+    typer.Option(
+        help="Train one run per seed, as 0,1,2, and choose the least degenerate without labels.",
+        metavar="SEEDS",
+        rich_help_panel=TRAINING,
+    ),
 ]
 _MUCH_WAITING = 0.1  # share of the time
 _WAITING = 1.0  # seconds without a step, after which one waits for its clips
@@ -61,7 +105,7 @@ _WAITING = 1.0  # seconds without a step, after which one waits for its clips
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says of a run beside its definition and its folder."""
+    """Options of a run besides its definition and its folder."""
 
     init: str | None
     resume: str
@@ -88,7 +132,7 @@ def run_training(
     from slotcli.spec import load_definition
     from slotcli.training.parallel import joined, local_device, world
 
-    if world()[0]:  # what there is to say, the first process says
+    if world()[0]:  # messages are rank 0's
         console.configure(verbose=False, quiet=True, json=False)
     definition = find_definition(config)
     if data is not None:
@@ -132,6 +176,12 @@ def _train(
         f"{spec.name}: {count_parameters(spec):,} parameters, {len(data)} clips, on {peers.device} "
         + (f"at {precision}, {peers.size} processes." if peers.size > 1 else f"at {precision}.")
     )
+    if (
+        options.init is not None
+        and options.resume == "auto"
+        and any((out / "state").glob("step-*"))
+    ):
+        console.warn(f"--init {options.init} is ignored: {out} resumes from its own last state.")
     console.keeps_finished(anew_with="--resume never" if options.resume == "never" else "")
     facts, ticked = "", 0.0
     with console.progress("opening the run") as meter:
@@ -190,7 +240,7 @@ def _train_seeds(
     options: RunOptions,
     peers: "Peers",
 ) -> None:
-    """One after the other; a seed that ends in numbers that are not finite ends alone."""
+    """Trains one run after another; a seed whose loss is not finite ends without the others."""
     from slotcli.training.learning_curves import MAX_DEGENERATION
     from slotcli.training.seeds import SeedRun, finished, seed_folder, write_choice
 
@@ -198,6 +248,8 @@ def _train_seeds(
     for spec in specs:
         seed = spec.train.seed
         done = finished(out, spec.train) if options.resume == "auto" else None
+        if done is not None and peers.first:
+            _tell_of_changes(out / seed_folder(seed), spec)
         peers.wait()
         if done is None:
             console.note(f"Seed {seed}:")
@@ -219,13 +271,26 @@ def _train_seeds(
         fails = run.degeneration is not None and run.degeneration >= MAX_DEGENERATION
         console.result(f"seed {run.seed}: degeneration {told}{' (fails the audit)' * fails}")
     if chosen is None:
-        console.warn("No seed's degeneration is known, so none is chosen: the log has why.")
+        console.warn("No seed's degeneration is known, so none is chosen; see each run's log.")
         return
     console.note(f"Chosen: seed {chosen.seed}, the least degenerate. Its weights are in {out}.")
 
 
+def _tell_of_changes(folder: Path, spec: "CodecModelSpec | SlotModelSpec") -> None:
+    """Warns where a finished run was trained with other settings than are given now."""
+    from slotcli.training.changed_settings import changed_settings, require_same_model
+
+    changes = changed_settings(folder, spec)
+    require_same_model(folder, changes)
+    if changes:
+        console.warn(
+            f"{folder} is finished, and was trained with other settings, which it keeps: "
+            f"{'; '.join(map(str, changes))}."
+        )
+
+
 def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers") -> None:
-    """Says what the run would be, and does nothing of it."""
+    """Prints what the run would take, and trains nothing."""
     from slotcli.training.forecast import forecast
 
     task, data, held_out = _task(spec, options, peers)
@@ -243,7 +308,7 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
 def _task(
     spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers"
 ) -> "tuple[Task, Dataset, int]":
-    """What is trained, not trained yet, the clips to learn from, and how many are held out."""
+    """The untrained task, the clips to learn from, and the number of held-out clips."""
     import torch
 
     from slotcli.build import build_codec, build_model
@@ -290,21 +355,21 @@ def _listed(seeds: str) -> list[int]:
         numbers = []
     if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise UsageError(
-            f"--seeds {seeds}: not a list of different numbers.", "Write e.g. --seeds 0,1,2."
+            f"--seeds {seeds}: not a list of different numbers from 0.", "Write --seeds 0,1,2."
         )
     return numbers
 
 
 def data_table(folder: Path) -> str:
-    """What a folder holds, as the table `train.data` of a definition."""
+    """A folder's content as the table `train.data` of a definition."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
     from slotcli.data.synth_files import VIDEOS
 
     kind = recognise(folder)
     if kind in PUBLIC_KINDS:
-        console.note(f"{folder}: the training split of {kind}.")
+        console.note(f"{folder}: training on the train split of {kind}.")
         return f'{{kind="{kind}", path={_toml_string(str(folder))}, split="train"}}'
-    # Of rendered scenes only the videos, or the pictures of their masks would be taken for clips.
+    # Only the videos of rendered scenes: mask images would be taken for clips.
     videos = folder / VIDEOS if kind == "synth" else folder
     return f'{{kind="folder", path={_toml_string(str(videos))}}}'
 
@@ -312,7 +377,7 @@ def data_table(folder: Path) -> str:
 def _clips(
     spec: "CodecModelSpec | SlotModelSpec", warn: Callable[[str], None]
 ) -> "tuple[Dataset, ClipBatch]":
-    """What to learn from, and what is held out."""
+    """The training data set, and the held-out clips."""
     from slotcli.data.datasets import open_dataset
     from slotcli.data.held_out import held_out_clips, validation_data
     from slotcli.types import ClipBatch
@@ -331,13 +396,13 @@ def _clips(
             validation_data(dataset, data, spec.size), data, spec.size, rendered=rendered
         )
     except NoInputError as error:
-        warn(f"{error.what} The log's figures are of training clips instead, without their labels.")
+        warn(f"{error.what} The log evaluates training clips instead, without their labels.")
         held_out = ClipBatch(held_out_clips(dataset, data, spec.size).frames)
     return dataset, held_out
 
 
 def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
-    """What there is to say of data before it is trained on: what of it cannot be read."""
+    """Warns of clips that cannot be read, before training on the others."""
     from slotcli.data.datasets import VideoFolder, remarks
 
     for remark in remarks(dataset):
@@ -346,9 +411,7 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
         for failed, error in dataset.unreadable.items():
             warn(f"left out: {failed}: {error.what}")
         if left := len(dataset.unreadable):
-            warn(
-                f"{left} of {left + len(dataset)} clips cannot be read. The others are trained on."
-            )
+            warn(f"{left} of {left + len(dataset)} clips cannot be read. Training uses the others.")
 
 
 def _toml_string(text: str) -> str:

@@ -1,7 +1,8 @@
-"""What a batch will take, before it is begun: frames, time and disk."""
+"""Frames, time and disk space that a batch will take, estimated before it begins."""
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -17,12 +18,18 @@ from slotcli.types import Size
 from slotcli.video.reader import probe
 
 _TIMING_BYTES = 25
-_TRIAL_FRAMES = 8
+# A busy machine slows some rounds tenfold: one alone says nothing.
+_MIN_ROUNDS = 5
+_MAX_ROUNDS = 25
+_TRIAL_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`frames` is None where the source does not tell, or cannot be read, as `remark` says."""
+    """`frames` is None where the source does not declare it or cannot be read, see `remark`.
+
+    `seconds` are the model's, with the fastest and slowest that the trial suggests in `span`.
+    """
 
     clip: PlannedClip
     frames: int | None
@@ -30,6 +37,7 @@ class Estimate:
     seconds: float | None
     bytes: int | None
     remark: str = ""
+    span: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -38,6 +46,7 @@ class Estimate:
             "frames": self.frames,
             "size": self.size and list(self.size),
             "model_seconds": self.seconds,
+            "model_seconds_range": self.span and list(self.span),
             "bytes": self.bytes,
             "remark": self.remark,
         }
@@ -45,9 +54,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of a frame: seconds on the model, and bytes of slots and attention."""
+    """Per frame: seconds on the model (median, fastest, slowest), bytes of slots and attention."""
 
     seconds: float
+    fastest: float
+    slowest: float
     bytes: int
 
 
@@ -57,11 +68,11 @@ def estimated(
     options: DecomposeOptions,
     device: torch.device,
 ) -> list[Estimate]:
-    """What each clip will take: the model's time, tried on noise here, and the bytes of its result.
+    """An estimate for each clip: the model's time, from a trial on noise, and its result's bytes.
 
-    Decoding and writing go on beside the model; where they are slower, so is all.
+    Decoding and writing run beside the model and are not in it; a run is as slow as the slowest.
     """
-    cost = _tried(loaded, device)
+    cost = _tried(loaded, device, options.chunk)
     slots = loaded.slot_model()[0].num_slots
     estimates = []
     for clip in clips:
@@ -72,10 +83,11 @@ def estimated(
             continue
         frames = expected_frames(source, options.selection)
         remark = "" if frames else "The file does not say how long it is."
-        seconds = frames and frames * cost.seconds
+        seconds = None if frames is None else frames * cost.seconds
+        span = None if frames is None else (frames * cost.fastest, frames * cost.slowest)
         written = bytes_per_frame(source.size, slots, options.masks, overlay=options.overlay)
         size = frames and frames * (cost.bytes + written)
-        estimates.append(Estimate(clip, frames, source.size, seconds, size, remark))
+        estimates.append(Estimate(clip, frames, source.size, seconds, size, remark, span))
     return estimates
 
 
@@ -84,14 +96,21 @@ def free_for(clips: list[PlannedClip]) -> int:
     return free_disk(clips[0].result.parent)
 
 
-def _tried(loaded: LoadedModel, device: torch.device) -> _Cost:
+def _tried(loaded: LoadedModel, device: torch.device, chunk: int) -> _Cost:
     spec, model = loaded.slot_model()
-    shape = (1, _TRIAL_FRAMES, 3, *spec.size)
+    shape = (1, chunk, 3, *spec.size)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
-    for _ in range(2):  # the first one warms up
+    rounds: list[float] = []
+    stored = 0
+    began = time.monotonic()
+    while len(rounds) <= _MIN_ROUNDS or (
+        len(rounds) < _MAX_ROUNDS and time.monotonic() - began < _TRIAL_SECONDS
+    ):
         started = time.monotonic()
         track = model.encode(frames)
-        shares = model.soft_masks(track)[0].half().cpu()
-        seconds = time.monotonic() - started
-    stored = shares.nbytes + track.slots.float().nbytes
-    return _Cost(seconds / _TRIAL_FRAMES, stored // _TRIAL_FRAMES + _TIMING_BYTES)
+        attention = model.soft_masks(track)[0].half().cpu()
+        rounds.append((time.monotonic() - started) / chunk)
+        stored = attention.nbytes + track.slots.float().nbytes
+    timed = rounds[1:]  # the first one warms up
+    per_frame = stored // chunk + _TIMING_BYTES
+    return _Cost(median(timed), min(timed), max(timed), per_frame)

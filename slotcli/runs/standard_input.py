@@ -1,4 +1,4 @@
-"""A clip that comes through standard input, as a file for as long as it is worked on."""
+"""A clip from standard input, kept as a file while it is computed."""
 
 import shutil
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slotcli.errors import UsageError
+from slotcli.errors import DataError, SlotcliError, UsageError, printable
 from slotcli.runs.work_folder import beside, locked, made_parents, work_folder
 from slotcli.tracks.writing import output_errors
 
@@ -19,8 +19,9 @@ def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
     """`inputs`, with the path of a file that holds all of standard input in the place of "-".
 
     A clip is read more than once, and its index may be at its end, which a pipe cannot give. The
-    file stands hidden in `out` and is gone at the end. Raises UsageError where nothing is piped in,
-    BusyError where another run does the same, and as `output_errors`.
+    file is hidden in `out` and removed at the end. Raises UsageError where nothing is piped in,
+    DataError where the pipe is empty, BusyError where another run does the same, and as
+    `output_errors`.
     """
     if SIGN not in inputs:
         yield inputs
@@ -36,4 +37,19 @@ def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
         path = folder / _NAME
         with output_errors(path), path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [str(path) if text == SIGN else text for text in inputs]
+        if not path.stat().st_size:
+            raise DataError(
+                "Standard input is empty.",
+                f"Check the command before the pipe, or use: slotcli decompose {SIGN} < FILE",
+            )
+        try:
+            yield [str(path) if text == SIGN else text for text in inputs]
+        except SlotcliError as error:
+            name_standard_input(error, path)
+            raise
+
+
+def name_standard_input(error: SlotcliError, source: Path) -> None:
+    """Writes "standard input" for the hidden file in the text of an error about `source`."""
+    if source.name == _NAME and source.parent.name == beside(Path(_NAME), "spool").name:
+        error.what = error.what.replace(printable(source), "standard input")

@@ -13,75 +13,76 @@ from slotcli.tracks.writing import output_errors, whole_file
 
 _WIDTH = 100
 
-# What a knob is for, by its path; in tables of a `kind`, the path without the tables around it.
+# Comments by the path of a key; in tables of a `kind`, the path without the tables around it.
 COMMENTS = {
-    "kind": "What is defined: a slot_model, or the codec that one is trained on.",
-    "name": "Yours to choose; results name the model by it.",
+    "kind": "slot_model, or codec, which a slot model is trained on.",
+    "name": "Free to choose; results name the model by it.",
     "size": "Height and width of the frames the model sees, in pixels; others are resized to it.",
-    "num_slots": "Into how many slots a frame is divided, the background's among them.",
-    "slot_dim": "Numbers a slot.",
-    "encoder": "Frames to slots.",
+    "num_slots": "Number of slots per frame, the background's included.",
+    "slot_dim": "Dimensions per slot.",
+    "encoder": "From frames to slots.",
     "encoder.backbone": "resnet18 is the paper's; compact_cnn, with channels, a small one; "
-    "efficientnet_lite0 a pyramid of so many channels over a network trained on ImageNet.",
-    "encoder.slot_bias": "Whether each slot has a learned number added to its attention logits.",
-    "encoder.iterations": "Rounds of slot attention a frame ...",
-    "encoder.first_iterations": "... and in a clip's first frame.",
-    "encoder.predictor": "From frame to frame: a transformer of so many layers; images need none.",
-    "decoder": "Slots to frames.",
+    "efficientnet_lite0, with channels, a pyramid over a network trained on ImageNet.",
+    "encoder.slot_bias": "Whether a learned number is added to each slot's attention logits.",
+    "encoder.iterations": "Iterations of slot attention per frame ...",
+    "encoder.first_iterations": "... and in the first frame of a clip.",
+    "encoder.predictor": "A transformer from each frame's slots to the next frame's; models for "
+    "images have none.",
+    "decoder": "From slots to frames.",
     "decoder.kind": "latent_diffusion, token_transformer, spatial_broadcast, or none: masks only.",
-    "decoder.channels": "Width of its widest-grid layers; the others' are multiples.",
-    "decoder.multipliers": "A level each, coarser by two: its width in channels.",
-    "decoder.res_blocks": "Residual blocks a level.",
+    "decoder.channels": "Channels at full resolution; the other levels have multiples of it.",
+    "decoder.multipliers": "Channel multiplier of each level; each level halves the resolution.",
+    "decoder.res_blocks": "Residual blocks per level.",
     "decoder.target": "What the U-Net predicts: eps (the paper), x0 or v.",
-    "decoder.positions": "Whether the U-Net is told its place in the picture (the paper's is not).",
-    "decoder.null_tokens": "Fixed vectors beside the slots, to look at where no slot fits.",
-    "decoder.latent_scale": "Times the codec's latents, to bring them to unit variance.",
-    "decoder.codec": "Has to be the one that train.codec defines.",
+    "decoder.positions": "Whether the U-Net has position embeddings (the paper's has none).",
+    "decoder.null_tokens": "Null tokens beside the slots, for positions where no slot fits.",
+    "decoder.latent_scale": "Factor on the codec's latents, to give them unit variance.",
+    "decoder.codec": "Has to equal the codec that train.codec defines.",
     "decoder.blocks": "Transformer blocks.",
-    "decoder.heads": "Heads of its attention.",
-    "codec": "Frames to latents and back; frozen while a slot model is trained on it.",
+    "decoder.heads": "Attention heads.",
+    "codec": "From frames to latents and back; frozen while a slot model is trained on it.",
     "codec.kind": "vqvae (for latent_diffusion) or dvae (for token_transformer).",
-    "codec.channels": "Width of its finest layers.",
-    "codec.multipliers": "A level each, coarser by two: its width in channels.",
-    "codec.res_blocks": "Residual blocks a level.",
-    "codec.latent_channels": "Numbers a latent.",
+    "codec.channels": "Channels at full resolution.",
+    "codec.multipliers": "Channel multiplier of each level; each level halves the resolution.",
+    "codec.res_blocks": "Residual blocks per level.",
+    "codec.latent_channels": "Channels of the latents.",
     "codec.num_codes": "Entries of the codebook.",
-    "train": "Any of these can be changed for one run: --set train.steps=100",
+    "train": "Each key can be changed for one run: --set train.steps=100",
     "train.codec": "The trained codec: a model's name, its folder or its weights file.",
-    "train.steps": "Updates of the weights.",
-    "train.batch_size": "Clips (of a codec: frames) a step.",
-    "train.accumulate": "Parts that a batch is taken in, one after the other, to save memory.",
-    "train.learning_rate": "Adam's largest; after the warm-up it falls along a cosine ...",
-    "train.decoder_learning_rate": "... the decoder's own ...",
-    "train.trunk_learning_rate": "... that of the ImageNet weights, 0 leaves them as they are ...",
-    "train.final_learning_rate": "... to this one.",
-    "train.warmup": "Share of the steps in which it rises from 0.",
-    "train.clip_norm": "Gradients are scaled down to this norm. Left out: never.",
-    "train.ema": "Decay of the average of the weights, which is what is saved and used; 0: none.",
-    "train.evaluate_every": "Steps between evaluations on held-out clips; state is saved then too.",
-    "train.patience": "Evaluations in a row without a better score that end a run, whose start is "
-    "then evaluated too; 0: it runs to its end.",
-    "train.keep_last": "Of the states saved, so many of the last ...",
-    "train.keep_every": "... and of every so manieth step are kept; 0: none of these.",
+    "train.steps": "Optimiser steps.",
+    "train.batch_size": "Clips (for a codec: frames) per step.",
+    "train.accumulate": "Gradient accumulation: parts per batch, to save memory.",
+    "train.learning_rate": "Adam's peak; after the warm-up it falls along a cosine ...",
+    "train.decoder_learning_rate": "... the decoder's peak learning rate ...",
+    "train.trunk_learning_rate": "... that of the ImageNet weights, 0 keeps them frozen ...",
+    "train.final_learning_rate": "... to this final learning rate.",
+    "train.warmup": "Share of the steps in which the learning rate rises from 0.",
+    "train.clip_norm": "Gradients are clipped to this norm. Left out: no clipping.",
+    "train.ema": "Decay of the moving average of the weights, which is saved and used; 0: none.",
+    "train.evaluate_every": "Steps between evaluations on held-out clips; each saves a state too.",
+    "train.patience": "Evaluations in a row without a better score after which the run ends; the "
+    "start is then evaluated too. 0: the run never ends early.",
+    "train.keep_last": "Saved states that are kept: the last N ...",
+    "train.keep_every": "... and those of every N-th step; 0: none of these.",
     "train.flip": "Whether clips are mirrored at random.",
-    "train.seed": "Of everything random. Degenerate runs happen: try several.",
-    "train.clip_length": "Frames of a window ...",
-    "train.clip_stride": "... and the distance between two, in frames of the clip.",
-    "train.timesteps": "How noise levels are drawn: uniform (the paper), or mid, fewer extremes.",
-    "train.mask_weight": "Of the loss on instance masks, which the data then has to have.",
-    "train.sizes": "Frame sizes that steps draw from, for a model without a decoder; [] is `size`.",
-    "train.coherence_weight": "Of a term that groups pixels; 0 in the published models.",
-    "train.coherence_of": "colour, or motion (and place, and some colour) before a still camera.",
-    "train.coherence_until": "Share of the steps over which that falls to 0. Left out: it stays.",
-    "train.contrast_weight": "Of a term that tells slots apart and keeps them over time.",
-    "train.next_frame": "Share of the steps that draw each next frame, from predicted slots.",
-    "train.freeze_encoder": "Whether only the decoder learns.",
-    "train.cache_latents": "Whether the codec's latents of frames are kept, up to 2 GiB of them.",
-    "train.perceptual_weight": "Of LPIPS in a VQ-VAE's loss, which needs VGG16's weights.",
-    "train.gradient_weight": "Of the difference of image gradients in a VQ-VAE's loss.",
-    "train.quantise_from": "Share of the steps before a VQ-VAE's latents are quantised.",
+    "train.seed": "Seed of weights, batches and noise. Degenerate runs happen: try several.",
+    "train.clip_length": "Frames per training window ...",
+    "train.clip_stride": "... and the distance between two of them, in frames of the clip.",
+    "train.timesteps": "How noise levels are sampled: uniform (the paper), or mid: fewer extremes.",
+    "train.mask_weight": "Weight of the loss on instance masks, which the data must then have.",
+    "train.sizes": "Frame sizes that steps draw from, for a model without a decoder; []: `size`.",
+    "train.coherence_weight": "Weight of the auxiliary grouping loss; 0 in the published models.",
+    "train.coherence_of": "What that loss groups pixels by: colour, or motion (for still cameras).",
+    "train.coherence_until": "Share of the steps over which that falls to 0. Left out: constant.",
+    "train.contrast_weight": "Weight of a contrastive loss: distinct slots that persist over time.",
+    "train.next_frame": "Share of the steps that decode the next frame, from predicted slots.",
+    "train.freeze_encoder": "Whether to train the decoder only.",
+    "train.cache_latents": "Whether to keep the codec's latents of frames in memory, up to 2 GiB.",
+    "train.perceptual_weight": "Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights.",
+    "train.gradient_weight": "Weight of the difference of image gradients in a VQ-VAE's loss.",
+    "train.quantise_from": "Share of the steps after which a VQ-VAE's latents are quantised.",
     "train.data": 'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
-    "ytvis, each with path and split. `--data DIR` of train takes its place.",
+    "ytvis, each with path and split. `train --data FOLDER` replaces it.",
 }
 
 
@@ -100,16 +101,19 @@ def definition_text(spec: CodecModelSpec | SlotModelSpec, *, commented: bool = F
     return "\n".join(lines) + "\n"
 
 
-def write_new_definition(path: Path, spec: CodecModelSpec | SlotModelSpec) -> None:
-    """Write a definition to start from, every knob with its remark, named after the file.
+def write_new_definition(
+    path: Path, spec: CodecModelSpec | SlotModelSpec, *, overwrite: bool = False
+) -> None:
+    """Write a definition to edit, each key with a comment, named after the file.
 
-    Raises CannotCreateError where something exists at `path`, and as `output_errors`.
+    Raises CannotCreateError where something exists at `path` unless a file may be overwritten, and
+    as `output_errors`.
     """
     own = spec.model_copy(update={"name": printable(path.stem)})
     with output_errors(path):
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not (overwrite and path.is_file()):
             raise CannotCreateError(
-                f"{printable(path)}: exists already.", "Choose another name, or remove it."
+                f"{printable(path)}: exists already.", "Choose another name, or give --overwrite."
             )
     with whole_file(path) as file:
         file.write(definition_text(own, commented=True).encode())

@@ -12,11 +12,12 @@ from torch.amp.grad_scaler import GradScaler
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.data.batches import Batches
-from slotcli.errors import CannotCreateError, Terminated, UsageError
+from slotcli.errors import CannotCreateError, ConfigError, NoInputError, Terminated, UsageError
 from slotcli.kernels.precision import TrainPrecision
 from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.writing import output_errors
+from slotcli.training.changed_settings import changed_settings, require_same_model
 from slotcli.training.checkpoints import Checkpoints, Notice, put_aside
 from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
 from slotcli.training.log import RunLog
@@ -111,8 +112,9 @@ def train(
     are scaled.
 
     Raises NumericError where a third return did not help, UsageError where the batch cannot be
-    divided, DataError where all states are damaged, CannotCreateError where `out` holds another
-    run and `resume` is off, and what `output_errors` raises.
+    divided or `out` holds a run of another model, DataError where all states are damaged,
+    CannotCreateError where `out` holds a run and `resume` is off, and what `output_errors` raises.
+    A changed setting of the training is a notice.
     """
     with stop_requests() as stop, task.batches:
         run = _Run(
@@ -172,6 +174,8 @@ class _Run:
             raise CannotCreateError(
                 f"{self._out}: holds a run already.", "Use --resume auto, or another --out."
             )
+        if not fresh:
+            self._tell_of_changes()
         damaged = self._checkpoints.load_newest(state, self._notice)
         if self._checkpoints.out_of_patience(self._options):
             raise UsageError(
@@ -250,11 +254,23 @@ class _Run:
             peers.require_replicas(state.module, state.step)
             self._go_on_from_here(damaged)
 
+    def _tell_of_changes(self) -> None:
+        try:
+            changes = changed_settings(self._out, self._spec)
+        except (ConfigError, NoInputError) as error:
+            self._notice(
+                f"Whether settings changed since the last start is not known: {error.what}"
+            )
+            return
+        require_same_model(self._out, changes)
+        if changes:
+            self._notice(f"Resuming with changed settings: {'; '.join(map(str, changes))}.")
+
     def _tell_of_another_precision(self) -> None:
         starts = read_starts(self._out) if self._state.step else []
         before = starts[-1].get("precision", "fp32") if starts else self._precision
         if before != self._precision:
-            self._notice(f"Going on at {self._precision}; so far the run was trained at {before}.")
+            self._notice(f"Resuming at {self._precision}; so far the run was trained at {before}.")
 
     def _go_on_from_here(self, damaged: list[Path]) -> None:
         if self._peers.first:

@@ -149,7 +149,7 @@ def test_what_is_written_is_better_and_otherwise_nothing_is(cli, tmp_path, paren
         return
     assert (code, gain, last["adapted"]) == (3, 0, False), err
     assert found(tmp_path) == before
-    assert "was left untouched" in err
+    assert "is unchanged" in err
     assert "Nothing was written" in err
 
 
@@ -259,7 +259,7 @@ def test_what_cannot_be_asked_is_two_lines_and_leaves_nothing(
         (2, {"--set": "num_slots=5"}, "only the training"),
         (78, {"--set": "train.stepz=5"}, "train.stepz"),
         (78, {"--learning-rate": 0}, "train.learning_rate"),
-        (2, {"--set": "train.patience=0"}, "not be judged"),
+        (2, {"--set": "train.patience=0"}, "not be evaluated"),
     ]
     for expected, changed, said in refused:
         folder, *options = (usual | changed).items()

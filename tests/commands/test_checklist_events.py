@@ -221,7 +221,7 @@ def test_20_a_clip_that_another_run_is_at_and_the_lock_of_a_dead_one(
     code, out, err = decompose(long_clip, "b.mp4")
     assert code == 0, err
     assert out.startswith("out/b.mp4: 2 frames")
-    assert "1 clips are left to the other runs that are at them." in err
+    assert "1 clips were left to other runs that are computing them." in err
     assert not (tmp_path / "out/long.mp4").exists()
     code, _, err = decompose(long_clip)
     assert code == 75
@@ -421,11 +421,11 @@ def test_27_pipes_that_bring_nothing_of_use(refused, piped, tmp_path, monkeypatc
     piped(b"")
     code, err = refused("decompose", "-")
     assert code == 65
-    assert "stdin is empty" in err
+    assert "Standard input is empty" in err
     piped(b"not a video at all\n" * 50)
     code, err = refused("decompose", "-")
     assert code == 65
-    assert "stdin is not a video" in err
+    assert "standard input is not a video" in err
     code, err = refused("decompose", "-", "--dry-run")
     assert code == 2
     os.mkfifo(tmp_path / "named.mp4")

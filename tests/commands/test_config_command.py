@@ -84,3 +84,49 @@ def test_init_never_replaces_a_file(cli, tmp_path):
 def test_init_as_json(cli):
     code, out, _ = cli("--json", "config", "init", "mine.toml")
     assert (code, json.loads(out)) == (0, {"path": "mine.toml", "like": "tiny-64"})
+
+
+@pytest.mark.parametrize(
+    ("override", "said", "meant"),
+    [
+        ("train.stepz=3", "there is no key train.stepz", "train.steps"),
+        ("trian.steps=3", "there is no key trian.steps", "train.steps"),
+        ("steps=3", "there is no key steps", "train.steps"),
+        ("batch=3", "there is no key batch", "train.batch_size"),
+        ("encoder.backbone.chanels=8", "no key encoder.backbone.chanels", "channels?"),
+        ("train.data={kind='folder', pat='x'}", "no key train.data.pat", "train.data.path"),
+        ("decoder.kind=token_transforme", "'token_transforme' is not one of", "token_transformer?"),
+        ("kind=slotmodel", "'slotmodel' is not one of", "slot_model?"),
+        ("decoder.kind=token_transformer", "decoder.codec.multipliers is a key of another", ""),
+        ("train.steps=many", "train.steps: has to be a valid integer", ""),
+        ("train.steps.x=1", "steps is a value, not a table", ""),
+        ("zzz=1", "there is no key zzz", ""),
+    ],
+)
+def test_a_wrong_override_is_named_with_the_key_that_was_meant(cli, override, said, meant):
+    code, out, err = cli("config", "show", "tiny-64", "--set", override)
+    assert (code, out) == (78, "")
+    assert err.startswith(f"error: --set {override}: ")
+    assert said in err
+    assert meant in err
+    assert "model.toml" not in err
+    assert ("id you mean" in err) == bool(meant)
+
+
+def test_a_wrong_key_of_a_file_names_the_file(cli, tmp_path):
+    cli("config", "init", "mine.toml")
+    text = (tmp_path / "mine.toml").read_text()
+    for wrong, right in (("num_slotz =", "num_slots ="), ("[trian]", "[train]")):
+        (tmp_path / "wrong.toml").write_text(text.replace(right, wrong))
+        code, _, err = cli("config", "validate", "wrong.toml")
+        assert code == 78
+        assert err.startswith("error: wrong.toml: there is no key ")
+        assert f"Did you mean {right.strip('[] =')}?" in err
+
+
+def test_init_replaces_a_file_if_it_may(cli, tmp_path):
+    (tmp_path / "mine.toml").write_text("mine")
+    assert cli("config", "init", "-o", "mine.toml", "--overwrite")[0] == 0
+    assert load_definition(tmp_path / "mine.toml").name == "mine"
+    (tmp_path / "folder.toml").mkdir()
+    assert cli("config", "init", "folder.toml", "--overwrite")[0] == 73

@@ -160,7 +160,7 @@ def test_a_killed_conversion_goes_on_where_it_ended(cli, folder, tmp_path, monke
     code, _, err = cli("data", "check", "out")
     assert (code, "00000001 is missing" in err) == (65, True)
     code, out, _ = cli("data", "convert", folder, "out", "--split", "train")
-    assert (code, "2 clips written, 1 were there" in out) == (0, True)
+    assert (code, "2 clips written, 1 existed" in out) == (0, True)
     assert tree(place / "00000000") == before
     assert {path.name for path in place.iterdir()} == {
         "00000000",
@@ -186,7 +186,7 @@ def test_a_broken_clip_ends_it_by_name_unless_it_is_to_keep_going(cli, folder, t
     assert [converted.name(index) for index in range(2)] == ["00000-000", "00001-000"]
     flip_bit(folder / TRAIN0, record.start + 9000)
     code, out, _ = cli("data", "convert", folder, "out")
-    assert (code, "1 clips written, 2 were there" in out) == (0, True)
+    assert (code, "1 clips written, 2 existed" in out) == (0, True)
     assert len(Movi(tmp_path / "out", "train", None)) == 3
 
 

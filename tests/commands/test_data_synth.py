@@ -33,7 +33,7 @@ SYNTH = [
 def test_masks_are_the_renderers_labels_in_both_kinds_and_the_video_is_timed(cli, ffmpeg, tmp_path):
     code, out, _ = cli(*SYNTH, "--clips", 2, "--seed", 7, "--masks", "png", "--masks", "ffv1")
     assert code == 0
-    assert "2 clips made" in out
+    assert "2 clips rendered" in out
     for seed in (7, 8):
         rendered = render_clip(seed, "A", 3, (32, 48))
         assert rendered.labels is not None
@@ -61,10 +61,10 @@ def test_finished_clips_are_kept_and_only_missing_ones_made(cli, tmp_path):
     first = tmp_path / "clips/videos/A-0.mp4"
     before = first.stat()
     code, out, _ = cli(*SYNTH, "--clips", 2)
-    assert (code, "1 clips made, 1 were there" in out) == (0, True)
+    assert (code, "1 clips rendered, 1 existed" in out) == (0, True)
     assert first.stat().st_ino == before.st_ino
     code, out, _ = cli(*SYNTH, "--clips", 1, "--masks", "ffv1")
-    assert (code, "1 clips made" in out) == (0, True)
+    assert (code, "1 clips rendered" in out) == (0, True)
     # What was there before is still there beside the new kind of mask.
     assert set(read_index(tmp_path / "clips")["A-0"].masks) == {"png", "ffv1"}
     assert (tmp_path / "clips/masks/A-0/00002.png").is_file()

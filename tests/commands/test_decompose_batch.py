@@ -150,7 +150,7 @@ def test_a_clip_that_another_run_is_at(decompose, tmp_path):
     code, out, err = decompose("a.mp4", "b.mp4")
     assert code == 0
     assert out.startswith("out/b.mp4: 2 frames")
-    assert "1 clips are left to the other runs" in err
+    assert "1 clips were left to other runs" in err
     done.set()
     other.join()
     assert decompose("a.mp4")[0] == 0

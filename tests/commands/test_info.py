@@ -3,9 +3,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slotcli.tracks.slot_file import SlotFile, write_slot_file
 from slotcli.tracks.transform import Transform
+from slotcli.training.run_facts import write_run_facts
 from slotcli.video.writer import VideoWriter
 
 
@@ -83,3 +85,73 @@ def test_what_cannot_be_read_is_an_error_with_its_code(cli, tmp_path, name, cont
     code, out, err = cli("info", name)
     assert (code, out) == (expected, ""), err
     assert name in err
+
+
+@pytest.fixture
+def results(cli, tmp_path, tiny_model):
+    for name, count in (("one", 2), ("two", 3)):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (24, 16), (9 * number, 0, 0)).save(
+                tmp_path / "clips" / name / f"{number}.png"
+            )
+    chosen = ["--model", tiny_model, "--device", "cpu", "--threads", 1, "--out", "results"]
+    assert cli("decompose", "clips", "-r", *chosen)[0] == 0
+    return tmp_path / "results"
+
+
+def test_results_are_described_and_not_their_pictures(cli, results):
+    code, out, _ = cli("info", "results/two")
+    assert code == 0
+    lines = out.splitlines()
+    assert {"kind: result", "status: ok", "frames: 3", "size: 16 x 24", "model: tiny-model"} <= set(
+        lines
+    )
+    assert any(line.startswith("files: ") and "masks/" in line for line in lines)
+    facts = json.loads(cli("--json", "info", "results")[1])
+    assert (facts["kind"], facts["results"], facts["frames"]) == ("results", 2, 5)
+    assert facts["status"] == {"ok": 2}
+    assert facts["folders"]["one"] == "ok, 2 frames"
+    # Clips and results below one folder.
+    facts = json.loads(cli("--json", "info", ".")[1])
+    assert (facts["kind"], facts["clips"], facts["results"]) == ("clips", 2, 2)
+    assert json.loads(cli("--json", "info", "clips/one")[1])["kind"] == "clip"
+
+
+def test_a_damaged_result_is_said(cli, results):
+    (results / "one/result.json").write_text("{")
+    code, out, err = cli("info", "results/one")
+    assert (code, out) == (65, "")
+    assert "result.json is damaged" in err
+    facts = json.loads(cli("--json", "info", "results")[1])
+    assert facts["status"] == {"damaged": 1, "ok": 1}
+
+
+def test_models_are_described_by_name_and_by_folder(cli, tiny_model, tmp_path):
+    code, out, _ = cli("info", "slotdiffusion-movi-d")
+    assert code == 0
+    assert {"kind: slot_model", "name: slotdiffusion-movi-d", "weights: none"} <= set(
+        out.splitlines()
+    )
+    facts = json.loads(cli("--json", "info", "tiny-64")[1])
+    assert facts["weights"].endswith("tiny-64/weights.safetensors")
+    assert len(facts["sha256"]) == 64
+    assert json.loads(cli("--json", "info", tiny_model)[1])["name"] == "tiny-model"
+    cli("config", "init", "mine.toml")
+    assert json.loads(cli("--json", "info", "mine.toml")[1])["name"] == "mine"
+    code, out, err = cli("info", "tiny-46")
+    assert (code, out) == (66, "")
+    assert "slotcli models list" in err
+
+
+def test_a_run_is_described(cli, tmp_path, tiny_codec_spec):
+    write_run_facts(tmp_path / "run", tiny_codec_spec, ["slotcli", "pretrain"], 0, "fp32")
+    facts = json.loads(cli("--json", "info", "run")[1])
+    assert (facts["kind"], facts["name"], facts["ended"]) == ("training run", "tiny-codec", False)
+    assert facts["last_logged_step"] is None
+    (tmp_path / "run/log.jsonl").write_text('{"step": 2, "loss": 0.5}\n')
+    code, out, _ = cli("info", "run")
+    assert code == 0
+    assert {"last_logged_step: 2", "last_row.loss: 0.5", "steps: 4", "starts: 1"} <= set(
+        out.splitlines()
+    )

@@ -57,10 +57,10 @@ def test_half_precision_and_recomputing_on_a_cpu(cli, given, tmp_path):
     assert not all(plain[name].equal(narrow[name]) for name in plain)
     assert loss_of(tmp_path / "bf16") == pytest.approx(loss_of(tmp_path / "plain"), rel=0.01)
     assert load_model(str(tmp_path / "bf16")).step == 4
-    # Going on at another precision is said, and done.
+    # Resuming at another precision is said, and done.
     code, _, err = cli(*given, "--out", "bf16", "--set", "train.steps=5")
     assert code == 0, err
-    assert "Going on at fp32; so far the run was trained at bf16." in err
+    assert "Resuming at fp32; so far the run was trained at bf16." in err
 
 
 def test_a_dry_run_counts_what_recomputed_blocks_keep(cli, given):

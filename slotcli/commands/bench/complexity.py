@@ -1,4 +1,4 @@
-"""slotcli bench complexity: the paper's Table 4 on the machine at hand."""
+"""slotcli bench complexity: the paper's Table 4, measured on this machine."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -6,8 +6,10 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
+    MEASUREMENT,
+    Batch,
+    ClipLength,
     Out,
-    Overwrite,
     finish,
     headline,
     prepare,
@@ -15,7 +17,7 @@ from slotcli.commands.bench.record import (
     say_written,
     spread,
 )
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, Overwrite, Threads
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
@@ -33,35 +35,66 @@ IMAGE_SYSTEMS = ("slot-attention-clevrtex", "slate-clevrtex", "slotdiffusion-cle
 def complexity(
     definitions: Annotated[
         list[str] | None,
-        typer.Argument(help="Names or model.toml files; SAVi, STEVE, SlotDiffusion by default."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Names or model.toml files. Default: SAVi, STEVE and SlotDiffusion.",
+        ),
     ] = None,
     images: Annotated[
-        bool, typer.Option(help="By default the systems for images in their place.")
+        bool,
+        typer.Option(
+            "--images",
+            help="Without MODEL, measure the systems for images instead.",
+            rich_help_panel=MEASUREMENT,
+        ),
     ] = False,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="Clips in a step; the definition's on a GPU, 1 on a CPU.", min=1),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Of each clip of a step; the definition's.", min=1)
-    ] = None,
-    draw: Annotated[int, typer.Option(help="Frames drawn at once.", min=1)] = 8,
-    repeats: Annotated[int, typer.Option(help="Timed runs, after one to warm up.", min=1)] = 5,
+    batch: Batch = None,
+    frames: ClipLength = None,
+    draw: Annotated[
+        int,
+        typer.Option(
+            help="Frames rendered at once.", min=1, metavar="N", rich_help_panel=MEASUREMENT
+        ),
+    ] = 8,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            help="Timed runs, after one to warm up.",
+            min=1,
+            metavar="N",
+            rich_help_panel=MEASUREMENT,
+        ),
+    ] = 5,
     quick: Annotated[
-        bool, typer.Option(help="One run of each, of one drawn frame: rough, for a first look.")
+        bool,
+        typer.Option(
+            "--quick",
+            help="One run each, with one rendered frame: rough, for a first look.",
+            rich_help_panel=MEASUREMENT,
+        ),
     ] = False,
     uncached: Annotated[
-        bool, typer.Option(help="Also STEVE without its cache, as published: minutes a frame.")
+        bool,
+        typer.Option(
+            "--uncached",
+            help="Measure STEVE without its cache too, as published: minutes per frame.",
+            rich_help_panel=MEASUREMENT,
+        ),
     ] = False,
     out: Out = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Parameters, operations, memory and time of training and drawing, as the paper's Table 4.
+    """Measure parameters, FLOPs, memory, training step and rendering time, as in Table 4.
 
-    Weights and frames are random: they do not change what is measured. A step is measured with
-    its frozen codec and Adam, at float32; 100 videos of 24 frames are extrapolated.
+    The table is the SlotDiffusion paper's. Weights and frames are random, which does not change
+    the figures. A training step includes the frozen codec and Adam, at float32; the time of 100
+    videos of 24 frames is extrapolated.
+
+    Examples:
+      slotcli bench complexity tiny-64 --quick
+      slotcli bench complexity -o table4.json
     """
     require_free(out, overwrite)
     console.phase("starting")
@@ -127,7 +160,7 @@ def _system(reference: str) -> "SlotModelSpec":
 
 
 def _how(device: "torch.device") -> dict[str, Any]:
-    """What of the environment only these figures depend on."""
+    """Facts of the environment that only these figures depend on."""
     import torch
 
     on_gpu = device.type == "cuda"
@@ -143,7 +176,7 @@ def _how(device: "torch.device") -> dict[str, Any]:
 def _show(
     environment: dict[str, Any], measured: "list[tuple[SlotModelSpec, Workload, Complexity]]"
 ) -> None:
-    """Systems side by side, as in the paper; then what the numbers were measured with."""
+    """Prints the systems side by side, as in the paper, then how they were measured."""
     from slotcli.runs.complexity import FRAMES_EACH, VIDEOS
 
     console.result(
@@ -155,7 +188,7 @@ def _show(
     console.table("", ["", *names], [[row, *(column[row] for column in columns)] for row in labels])
     console.result(
         "step: forward, backward and Adam, with the frozen codec; GFLOP: of one frame, 10^9 "
-        "operations of convolutions and matrix products; encode N, draw N: so many frames."
+        "operations of convolutions and matrix products; encode N, draw N: N frames."
     )
     console.result(f"Memory: {environment['memory_is']}.")
     console.result(

@@ -1,16 +1,16 @@
-"""slotcli bench kernels: each operation against its plain form and the machine's own limits."""
+"""slotcli bench kernels: each operation beside its eager baseline and the machine's limits."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
     COSTS,
+    MEASUREMENT,
     Compile,
     Out,
-    Overwrite,
+    Rounds,
     cost,
     finish,
     headline,
@@ -18,7 +18,7 @@ from slotcli.commands.bench.record import (
     require_free,
     say_written,
 )
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, Overwrite, Threads, chosen
 
 if TYPE_CHECKING:
     from slotcli.kernels.precision import Precision
@@ -30,32 +30,43 @@ SCHEMA = "slotcli.bench.kernels/1"
 _MS = 1e-3
 
 
-class Operation(StrEnum):
-    slot_read = "slot_read"
-    slot_cross_attention = "slot_cross_attention"
-    group_norm_act = "group_norm_act"
-    nearest_code = "nearest_code"
-    mask_argmax = "mask_argmax"
+Operation = Literal[
+    "slot_read", "slot_cross_attention", "group_norm_act", "nearest_code", "mask_argmax"
+]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
 def kernels(
     operations: Annotated[
-        list[Operation] | None, typer.Argument(help="Which to measure; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="OPERATION", help=f"Any of {', '.join(OPERATIONS)}. Default: all."),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds, in which every form runs.", min=1)] = 5,
-    quick: Annotated[bool, typer.Option(help="One call of each: rough, for a first look.")] = False,
+    rounds: Rounds = 5,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="One call of each: rough, for a first look.",
+            rich_help_panel=MEASUREMENT,
+        ),
+    ] = False,
     compile_: Compile = False,
     out: Out = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time the operations at the published models' sizes against plain PyTorch, in turn.
+    """Time each fused operation at the published models' sizes beside plain PyTorch.
 
-    The roof of a case is a copy of as many bytes as it has to read and write, timed beside it, or
-    its matrix products at the rate of a large one. Errors are relative to the plain form in
-    float64; of indices, the share that differs.
+    The roof of a case is a copy of as many bytes as it has to read and write, or its matrix
+    products at the rate of a large one, timed beside it. Errors are relative to the baseline in
+    float64; for indices, the share that differs.
+
+    Examples:
+      slotcli bench kernels slot_read --quick
+      slotcli bench kernels --device cuda -o kernels.json
     """
+    wanted_operations = chosen("OPERATION", operations, OPERATIONS)
     require_free(out, overwrite)
     console.phase("timing copies and products")
     from slotcli.runs.arms import DTYPES, arms_here
@@ -63,11 +74,11 @@ def kernels(
     from slotcli.runs.kernel_cases import cases
     from slotcli.runs.roofline import roofline
 
-    chosen, environment = prepare(device, threads)
-    arms, reasons = arms_here(chosen, compiled=compile_)
+    on, environment = prepare(device, threads)
+    arms, reasons = arms_here(on, compiled=compile_)
     rounds = 1 if quick else rounds
-    roof = roofline(chosen, rounds)
-    wanted = [case for case in cases(chosen) if not operations or case.operation in operations]
+    roof = roofline(on, rounds)
+    wanted = [case for case in cases(on) if case.operation in (wanted_operations or OPERATIONS)]
     rows: list[KernelRow] = []
     precisions: list[Precision] = [
         own for own in DTYPES if any(arm.precision == own for arm in arms)
@@ -77,7 +88,7 @@ def kernels(
             for precision in precisions:
                 forms: list[Form] = [arm.form for arm in arms if arm.precision == precision]
                 rows.append(
-                    bench_kernel(case, precision, forms, roof, chosen, rounds=rounds, quick=quick)
+                    bench_kernel(case, precision, forms, roof, on, rounds=rounds, quick=quick)
                 )
                 meter.update(len(rows), len(wanted) * len(precisions), case.operation)
     summary = {
@@ -117,7 +128,7 @@ def _show(
         for form, why in row.reasons.items():
             console.warn(f"{row.case.operation} {row.case.shape}, {form}: {why}")
     slower = sum(row.is_slower for row in rows)
-    console.result(f"{slower} of {len(rows)} are SLOWER than the plain form.")
+    console.result(f"{slower} of {len(rows)} are SLOWER than plain PyTorch.")
     if wrong := [row for row in rows if row.is_wrong]:
         console.warn(f"{len(wrong)} are WRONG: further from float64 than rounding explains.")
     console.result(f"Median (range). {COSTS}")

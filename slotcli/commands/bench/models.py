@@ -1,4 +1,4 @@
-"""slotcli bench decompose, reconstruct and train: whole models, ours against plain PyTorch."""
+"""slotcli bench decompose, reconstruct and train: whole models beside plain PyTorch."""
 
 from pathlib import Path
 from statistics import median
@@ -9,9 +9,13 @@ import typer
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
     COSTS,
+    MEASUREMENT,
+    Batch,
+    ClipLength,
     Compile,
     Out,
-    Overwrite,
+    Quick,
+    Rounds,
     cost,
     finish,
     headline,
@@ -20,20 +24,21 @@ from slotcli.commands.bench.record import (
     say_written,
     spread,
 )
-from slotcli.commands.options import Device, Threads
+from slotcli.commands.options import Device, OptionalModel, Overwrite, Threads
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
     from slotcli.runs.arms import Arm
     from slotcli.runs.model_bench import Comparison, Subject, Tell
 
-Model = Annotated[
-    str, typer.Argument(help="A model's name, folder or file; random weights if it has none.")
-]
-Rounds = Annotated[int, typer.Option(help="Rounds, in which every form runs.", min=1)]
-Quick = Annotated[bool, typer.Option(help="One round: rough, for a first look.")]
-
 _MODEL = "slotdiffusion-movi-d"
+Named = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help=f"The model, if not given as --model. Default: {_MODEL}.",
+    ),
+]
 _COLUMNS = ["", "cost, s", "clock, s", "frames/s", "x plain fp32", "x plain same"]
 _FIGURES = {
     "slots_error": "{:.0e}",
@@ -44,11 +49,22 @@ _FIGURES = {
 
 
 def decompose(
-    model: Model = _MODEL,
+    name: Named = None,
+    model: OptionalModel = None,
     clip: Annotated[
-        Path | None, typer.Option(help="A video file: time everything, from it to its result.")
+        Path | None,
+        typer.Option(
+            help="Time decompose end to end on this video file, not the model alone.",
+            metavar="FILE",
+            rich_help_panel=MEASUREMENT,
+        ),
     ] = None,
-    frames: Annotated[int, typer.Option(help="Of the clip of noise.", min=1)] = 24,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Frames of the clip of noise.", min=1, metavar="N", rich_help_panel=MEASUREMENT
+        ),
+    ] = 24,
     rounds: Rounds = 5,
     quick: Quick = False,
     compile_: Compile = False,
@@ -57,20 +73,25 @@ def decompose(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time encoding a clip, as decompose does it, and show what half precision changes.
+    """Time the encoding of a clip, and show what half precision changes.
 
-    With --clip: frames a second end to end, and how long decoding, the model and writing work.
+    With --clip: frames per second end to end, and the shares of decoding, model and writing.
+
+    Examples:
+      slotcli bench decompose tiny-64 --quick
+      slotcli bench decompose tiny-64 --clip samples/tier-a.mp4
     """
+    reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
     if clip is not None:
-        _from_file_to_result(clip, model, 1 if quick else rounds, out, device, threads)
+        _from_file_to_result(clip, reference, 1 if quick else rounds, out, device, threads)
         say_written(out)
         return
     from slotcli.runs.arms import arms_here
     from slotcli.runs.model_bench import bench_encode, open_subject
 
-    subject = open_subject(model)
+    subject = open_subject(reference)
     chosen, environment = prepare(device, threads)
     arms, reasons = arms_here(chosen, compiled=compile_)
     rounds = 1 if quick else rounds
@@ -79,6 +100,12 @@ def decompose(
         found = bench_encode(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
     _report("decompose", environment, subject, [found], reasons, out)
     say_written(out)
+
+
+def _reference(positional: str | None, model: str | None) -> str:
+    if positional is not None and model is not None:
+        raise UsageError("MODEL is given twice.", "Give it as an argument, or as --model.")
+    return positional or model or _MODEL
 
 
 def _from_file_to_result(
@@ -114,14 +141,23 @@ def _from_file_to_result(
     rows.append(["codec alone", spread(codec.median, codec.seconds, frames / 1e3), "-"])
     console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
     console.result(
-        f"{1 / whole.per_frame:.3g} frames/s; most of the time {found.bottleneck} was at work. "
-        "All of them work side by side."
+        f"{1 / whole.per_frame:.3g} frames/s; {found.bottleneck} was busy for most of the time. "
+        "All stages run side by side."
     )
 
 
 def reconstruct(
-    model: Model = _MODEL,
-    frames: Annotated[int, typer.Option(help="Of the clip that is drawn.", min=1)] = 8,
+    name: Named = None,
+    model: OptionalModel = None,
+    frames: Annotated[
+        int,
+        typer.Option(
+            help="Frames of the clip to render.",
+            min=1,
+            metavar="N",
+            rich_help_panel=MEASUREMENT,
+        ),
+    ] = 8,
     rounds: Rounds = 3,
     quick: Quick = False,
     compile_: Compile = False,
@@ -130,13 +166,20 @@ def reconstruct(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time the U-Net, and drawing frames by 20 evaluations of it; show how pictures differ."""
+    """Time the decoder: one U-Net evaluation, and frames rendered with 20 of them.
+
+    The images are compared with those of plain PyTorch.
+
+    Examples:
+      slotcli bench reconstruct tiny-64 --quick
+    """
+    reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
     from slotcli.runs.arms import arms_here
     from slotcli.runs.model_bench import bench_draw, open_subject
 
-    subject = open_subject(model)
+    subject = open_subject(reference)
     chosen, environment = prepare(device, threads)
     arms, reasons = arms_here(chosen, compiled=compile_)
     rounds = 1 if quick else rounds
@@ -149,14 +192,10 @@ def reconstruct(
 
 
 def train(
-    model: Model = _MODEL,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="Clips in a step; the definition's on a GPU, 1 on a CPU.", min=1),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Of each clip of a step; the definition's.", min=1)
-    ] = None,
+    name: Named = None,
+    model: OptionalModel = None,
+    batch: Batch = None,
+    frames: ClipLength = None,
     rounds: Rounds = 3,
     quick: Quick = False,
     compile_: Compile = False,
@@ -165,10 +204,15 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Time a whole training step, with the frozen codec and Adam, and show its memory.
+    """Time a training step with the frozen codec and Adam, and show its memory.
 
-    Also how near it comes to matrix products, and how long steps wait for the definition's data.
+    Also shown: its FLOP/s beside those of plain matrix products, and the time that steps wait for
+    data.
+
+    Examples:
+      slotcli bench train tiny-64 --quick
     """
+    reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
     from slotcli.runs.arms import arms_here
@@ -176,12 +220,12 @@ def train(
     from slotcli.runs.model_bench import open_subject
     from slotcli.runs.train_bench import TrainWork, bench_train
 
-    subject = open_subject(model)
+    subject = open_subject(reference)
     spec = subject.spec
     chosen, environment = prepare(device, threads)
     arms, reasons = arms_here(chosen, compiled=compile_)
     work = TrainWork(
-        reference=model,
+        reference=reference,
         device=str(chosen),
         threads=environment["threads"],
         arms=tuple(arms),
@@ -189,7 +233,7 @@ def train(
         clip_length=frames or spec.train.clip_length,
         rounds=1 if quick else rounds,
     )
-    console.note(f"{len(arms)} forms train in one process, then each in one of its own.")
+    console.note(f"{len(arms)} variants train in one process, then each in its own.")
     console.phase("timing training steps")
     found = bench_train(work)
     flops = count(spec, work.clip_length).step_flops * work.batch * work.clip_length

@@ -1,4 +1,4 @@
-"""What every measurement has: its options, the machine it was made on, its file."""
+"""Options, machine facts and the output file that all measurements share."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slotcli.commands import console, setup
+from slotcli.commands.options import OUTPUT
 from slotcli.errors import CannotCreateError
 
 if TYPE_CHECKING:
@@ -17,15 +18,60 @@ if TYPE_CHECKING:
 
     from slotcli.runs.timing import Timing
 
+MEASUREMENT = "Measurement"
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="A JSON file for everything measured.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="JSON file for everything measured.",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option(help="Replace a file that exists.")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Also torch.compile of the plain form: takes minutes.")
+    bool,
+    typer.Option(
+        "--compile",
+        help="Measure torch.compile of the baseline too, which takes minutes.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+Rounds = Annotated[
+    int,
+    typer.Option(
+        help="Rounds; each runs every variant once.",
+        min=1,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="One round: rough, for a first look.", rich_help_panel=MEASUREMENT
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        help="Clips per step. Default: the definition's on a GPU, 1 on a CPU.",
+        min=1,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+ClipLength = Annotated[
+    int | None,
+    typer.Option(
+        help="Frames per clip of a step. Default: the definition's.",
+        min=1,
+        metavar="N",
+        rich_help_panel=MEASUREMENT,
+    ),
 ]
 
-COSTS = "On a CPU costs are seconds of all threads together, on a GPU its own clock's."
+COSTS = "Costs are seconds of all threads together on a CPU, of the GPU's clock on a GPU."
 
 
 def require_free(out: Path | None, overwrite: bool) -> None:
@@ -35,7 +81,7 @@ def require_free(out: Path | None, overwrite: bool) -> None:
 
 
 def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, Any]]":
-    """Chooses device and threads, says what they are, and warns where the machine is at work."""
+    """Chooses and describes device and threads, and warns where the machine is busy."""
     import torch
 
     from slotcli.runs import machine
@@ -48,7 +94,7 @@ def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, 
     processor, versions = machine.cpu(), machine.versions()
     load = os.getloadavg()[0]
     if load > processor["cores"] / 2:
-        console.warn("This machine is at work already: times will be too long.")
+        console.warn("This machine is busy already: times will be too long.")
     return chosen, {
         "device": str(chosen),
         "device_name": torch.cuda.get_device_name(chosen) if on_gpu else processor["name"],
@@ -65,7 +111,7 @@ def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, 
 
 
 def finish(summary: dict[str, Any], out: Path | None) -> None:
-    """Writes the file and the record, where they are asked for."""
+    """Writes the JSON file and the --json record, if requested."""
     if out is not None:
         from slotcli.tracks.writing import output_errors, whole_file
 
@@ -83,7 +129,7 @@ def say_written(out: Path | None) -> None:
 
 
 def headline(environment: dict[str, Any]) -> str:
-    """Where it was measured."""
+    """The machine and torch version of a measurement."""
     return (
         f"On {environment['device_name']}, {environment['threads']} threads, torch "
         f"{environment['torch']}"
@@ -91,7 +137,7 @@ def headline(environment: dict[str, Any]) -> str:
 
 
 def cost(timing: "Timing | None", unit: float = 1.0) -> str:
-    """Median and range of what runs cost, in seconds over `unit`."""
+    """Median and range of the costs of runs, in seconds over `unit`."""
     return "-" if timing is None else spread(timing.cost, timing.costs, unit)
 
 
