@@ -22,15 +22,24 @@ def info(
     if not console.wants_json():
         for key, value in console.dotted(facts):
             if value is not None:
-                shown = " x ".join(map(str, value)) if isinstance(value, tuple) else value
-                console.result(f"{key}: {shown}")
+                console.result(f"{key}: {_shown(key, value)}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "start_seconds":
+        return f"{value:.2f}, in the file's own time; --start and --end count from there"
+    if isinstance(value, tuple):
+        return ("; " if key == "video_streams" else " x ").join(map(str, value))
+    return str(value)
 
 
 def _clip(path: Path) -> dict[str, Any]:
     from slotcli.video.reader import probe
 
-    source = asdict(probe(path))
-    del source["path"]
+    found = probe(path)
+    source = asdict(found)
+    del source["path"], source["start_pts"]
+    source["start_seconds"] = float(found.start_pts * found.time_base)
     plain = (int, float, str, bool, tuple, type(None))
     return {"kind": "clip"} | {
         key: value if isinstance(value, plain) else str(value) for key, value in source.items()

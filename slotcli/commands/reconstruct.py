@@ -81,7 +81,9 @@ def reconstruct(
     if drop and not kept:
         raise UsageError("no slot is left to draw from.", "Drop fewer slots.")
     with console.progress(target.name) as meter:
-        draw(slot_file, loaded, target, options, chosen, meter.update)
+        remarks = draw(slot_file, loaded, target, options, chosen, meter.update)
+    for remark in remarks:
+        console.warn(f"{target.name}: {remark}")
     if console.wants_json():
         console.record({"video": str(target), "frames": len(slot_file.pts)})
     else:
