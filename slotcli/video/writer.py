@@ -40,7 +40,7 @@ from slotcli.errors import (
 from slotcli.types import Size
 from slotcli.video.pixels import EXACT, resized
 
-MAX_TICKS = 2**31 - 1  # an MP4 sample's duration, and a time scale, in FFmpeg's muxer
+MAX_TICKS = 2**31 - 2  # an MP4 sample's duration: FFmpeg reads one more as 1
 MICROSECONDS = Fraction(1, 10**6)
 LONGEST_EXACT_SECONDS = 60  # of a frame: a time base too fine for it gives way to microseconds
 MAX_SIDE = 16384  # pixels of a frame in x264
