@@ -102,7 +102,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self.path = path
         self.size = size
         self._gray = codec == "ffv1-gray"
-        self._encoder = "ffv1" if self._gray else "libx264"
+        self._encoder: Literal["ffv1", "libx264"] = "ffv1" if self._gray else "libx264"
         self._coded_size = size if self._gray else _within(size, MAX_SIDE)
         self._ticks_in = time_base
         exact = time_base.denominator * LONGEST_EXACT_SECONDS <= MAX_TICKS
