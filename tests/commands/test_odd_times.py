@@ -28,7 +28,7 @@ def made(ffmpeg, tmp_path):
 
     def make(name, *arguments, source=source):
         command = [ffmpeg, "-v", "error", "-y", *source, *map(str, arguments), tmp_path / name]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=240)
         return tmp_path / name
 
     return make
@@ -75,11 +75,12 @@ def test_recordings_one_behind_another(made, told, tmp_path, offsets):
     shown = times(tmp_path / "out/j.ts/overlay.mp4")
     assert len(shown) == 10 * len(offsets)
     assert shown[0] == 0
-    assert shown[-1] < 10
     retimed = [warning for warning in found["warnings"] if warning.startswith("overlay.mp4")]
-    assert len(retimed) <= 1
-    if offsets == (100, 0) or offsets[:2] == (0, 80000):
+    if offsets == (80000, 0):  # across the clock's 26.5 h, which is less than MP4 can hold
+        assert retimed == []
+    else:
         assert "each is shown for 1 s" in retimed[0]
+        assert shown[10] == pytest.approx(1.9)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,11 @@ def test_backward_and_doubled_times(made, told, tmp_path):
     ("name", "rate", "options"),
     [
         ("a.h264", "10", []),
-        ("b.hevc", "24000/1001", ["-c:v", "libx265", "-x265-params", "log-level=0"]),
+        (
+            "b.hevc",
+            "24000/1001",
+            ["-c:v", "libx265", "-x265-params", "log-level=0:pools=none:frame-threads=1"],
+        ),
         ("c.m2v", "50", []),
         ("d.y4m", "10", []),
         ("e.ivf", "10", ["-c:v", "libvpx"]),
@@ -170,7 +175,7 @@ def test_a_declared_length_refuses_nothing(made, told, monkeypatch, tmp_path):
 def test_frames_that_are_not_in_the_file_do_not_count_for_the_disk(told, monkeypatch, tmp_path):
     whole = make_clip(tmp_path / "w.mp4", 600, movflags="+faststart").read_bytes()
     (tmp_path / "h.mp4").write_bytes(whole[: whole.index(b"mdat") + 9000])
-    monkeypatch.setattr("slotcli.runs.space.free_disk", lambda folder: 200_000)
+    monkeypatch.setattr("slotcli.runs.space.free_disk", lambda folder: 400_000)
     with av.open(str(tmp_path / "h.mp4")) as container:
         assert container.streams.video[0].frames == 600
     frames = len(times_there(tmp_path / "h.mp4"))
