@@ -36,7 +36,7 @@ def info(
     if not console.wants_json():
         for key, value in console.dotted(facts):
             if value is not None and value != []:
-                console.result(f"{key}: {_shown(value)}")
+                console.result(f"{key}: {_shown(key, value)}")
 
 
 def _facts(what: str) -> dict[str, Any]:
@@ -97,17 +97,21 @@ def _definition(path: Path) -> dict[str, Any]:
     return {**facts, **files, "spec": spec_facts}
 
 
-def _shown(value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
+    if key == "start_seconds":
+        return f"{value:.2f}, in the file's own time; --start and --end count from there"
     if isinstance(value, tuple):
-        return " x ".join(map(str, value))
+        return ("; " if key == "video_streams" else " x ").join(map(str, value))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _clip(path: Path) -> dict[str, Any]:
     from slotcli.video.reader import probe
 
-    source = asdict(probe(path))
-    del source["path"]
+    found = probe(path)
+    source = asdict(found)
+    del source["path"], source["start_pts"]
+    source["start_seconds"] = float(found.start_pts * found.time_base)
     plain = (int, float, str, bool, tuple, type(None))
     return {"kind": "clip"} | {
         key: value if isinstance(value, plain) else str(value) for key, value in source.items()

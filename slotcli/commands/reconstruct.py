@@ -149,7 +149,9 @@ def reconstruct(
     if dropped and not kept:
         raise UsageError("No slot is left to render.", "Drop fewer slots.")
     with console.progress("rendering frames", "frames") as meter:
-        draw(slot_file, loaded, target, options, chosen, meter.update)
+        remarks = draw(slot_file, loaded, target, options, chosen, meter.update)
+    for remark in remarks:
+        console.warn(f"{target.name}: {remark}")
     if console.wants_json():
         console.record({"video": str(target), "frames": len(slot_file.pts)})
     else:

@@ -33,7 +33,7 @@ SAMPLE_SEEDS = 3_000_000_000
 
 _RENDERED_TOGETHER = 16
 _STREAMED_TOGETHER = 32
-_WHOLE = 0.98  # of a video's declared duration
+_WHOLE = 0.98  # of the frames that a video declares
 
 PublicKind = Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
 _PUBLIC: dict[PublicKind, Callable[[Path, SplitName, Size | None], "Dataset"]] = {
@@ -278,6 +278,6 @@ def _chunks(path: Path, size: Size | None, *, refuse_damage: bool = False) -> It
         if refuse_damage and (lost or (coverage is not None and coverage < _WHOLE)):
             raise DataError(
                 f"{printable(path)} is damaged: {lost} frames or pieces of it are lost"
-                + ("." if coverage is None else f", and {coverage:.0%} of its time is there."),
+                + ("." if coverage is None else f", and {coverage:.0%} of its frames are there."),
                 "Fetch the file again.",
             )

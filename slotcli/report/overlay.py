@@ -85,9 +85,10 @@ def shrink(
 
 
 class OverlayWriter:
-    """overlay.mp4 at the source's timing and size, or smaller where a side exceeds 1280 pixels.
+    """overlay.mp4 at the source's size, or smaller where a side exceeds 1280 pixels.
 
-    An odd side grows by a pixel that repeats the last: browsers play 4:2:0, which has even sides.
+    Its timing is the source's, from the first frame on. An odd side grows by a pixel that repeats
+    the last: browsers play 4:2:0, which has even sides.
     """
 
     def __init__(self, path: Path, source_size: Size, time_base: Fraction, opacity: float) -> None:
@@ -97,13 +98,30 @@ class OverlayWriter:
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         even = (height + height % 2, width + width % 2)
         self._video = VideoWriter(path, even, time_base, codec="h264-quick")
+        self._begin: int | None = None  # of the source, in ticks
+        self._open = True
 
     def __enter__(self) -> "OverlayWriter":
         self._video.__enter__()
         return self
 
     def __exit__(self, *details: Any) -> None:
-        self._video.__exit__(*details)
+        if self._open:
+            self._open = False
+            self._video.__exit__(*details)
+
+    @property
+    def remarks(self) -> list[str]:
+        """How the overlay's frames or timing differ from the source's, in sentences."""
+        return self._video.remarks
+
+    def finish(self) -> None:
+        """Completes the file before the context is left. Raises: OutputError and its kin."""
+        self.__exit__(None, None, None)
+
+    def discard(self, error: Exception) -> None:
+        """Deletes the file because of `error`; nothing may be written to it any more."""
+        self.__exit__(type(error), error, error.__traceback__)
 
     def write(
         self,
@@ -117,4 +135,6 @@ class OverlayWriter:
         drawn = overlay_frame(small_frame, small_labels, self._opacity)
         if drawn.shape[:2] != self._video.size:
             drawn = np.pad(drawn, self._padding, mode="edge")
-        self._video.write(drawn, pts, duration)
+        if self._begin is None:
+            self._begin = pts
+        self._video.write(drawn, pts - self._begin, duration)

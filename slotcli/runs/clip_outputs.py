@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 from torch import Tensor
 
-from slotcli.errors import UsageError
+from slotcli.errors import UnavailableError, UsageError
 from slotcli.report.overlay import OverlayWriter
 from slotcli.report.strip import StripBuilder
 from slotcli.runs.describe import OVERLAY, STRIP
@@ -45,7 +45,9 @@ class ClipOutputs:
     """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
 
     The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager.
-    The videos of an `excerpt` begin at 0; all other times are the source's.
+    The overlay, and masks of an `excerpt` that are a video, begin at 0. Times in seconds count from
+    the source's first frame, and times in ticks are the source's. What is amiss with the overlay
+    stops nothing: `remarks` says what it is, complete once `finish` has returned.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class ClipOutputs:
         self._wanted_background: Background = background
         self._excerpt = excerpt
         self._wants_overlay = overlay
-        self._shift = 0
+        self._overlay: OverlayWriter | None = None
+        self.remarks: list[str] = []
         self._kept_sum = 0.0
         self._last_labels: np.ndarray | None = None
         self._files = ExitStack()
@@ -84,9 +87,7 @@ class ClipOutputs:
             self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
             self._drawing: Behind[_Drawn] | None = None
             if self._wants_overlay:
-                self._overlay = enter(
-                    OverlayWriter(folder / OVERLAY, source.size, source.time_base, OPACITY)
-                )
+                self._open_overlay()
                 self._drawing = enter(Behind(self._draw, _WAITING_FRAMES))
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
@@ -121,7 +122,6 @@ class ClipOutputs:
         if self.frames == 0:
             self.background = _settled(self._wanted_background, attention)
             self._statistics = TrackStatistics(self._num_slots, self.background)
-            self._shift = int(chunk.pts[0]) if self._excerpt else 0
         for index in range(len(chunk)):
             # Frame by frame: labels at full size of a whole chunk would be much memory.
             labels = labels_from_attention(
@@ -132,9 +132,9 @@ class ClipOutputs:
             for writer in self._masks:
                 writer.write(labels, pts, duration, frame)
             if self._drawing is not None:
-                self._drawing.put((frame, labels, pts - self._shift, duration))
+                self._drawing.put((frame, labels, pts, duration))
             self._strip.add(frame, labels)
-            seconds = float(pts * self._source.time_base)
+            seconds = self._source.seconds(pts)
             self._csv.write(
                 self._statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
             )
@@ -148,14 +148,50 @@ class ClipOutputs:
         """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
         if self._drawing is not None:
             self._drawing.finish()
+            self._finish_overlay()
         self._files.close()
         summaries = self._statistics.summary()
         write_tracks_json(self._folder / TRACKS, summaries, facts)
         self._strip.write(self._folder / STRIP)
         return summaries
 
+    @property
+    def has_overlay(self) -> bool:
+        """Whether overlay.mp4 is written: it is left out where its encoder refuses it."""
+        return self._overlay is not None
+
+    def _open_overlay(self) -> None:
+        source = self._source
+        try:
+            overlay = OverlayWriter(self._folder / OVERLAY, source.size, source.time_base, OPACITY)
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+            return
+        self._overlay = self._files.enter_context(overlay)
+
     def _draw(self, drawn: _Drawn) -> None:
-        self._overlay.write(*drawn)
+        if self._overlay is None:
+            return
+        try:
+            self._overlay.write(*drawn)
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+
+    def _finish_overlay(self) -> None:
+        if self._overlay is None:
+            return
+        self.remarks += [f"{OVERLAY}: {remark}" for remark in self._overlay.remarks]
+        try:
+            self._overlay.finish()
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+
+    def _leave_out_overlay(self, error: UnavailableError) -> None:
+        """A picture for people never stops the data."""
+        if self._overlay is not None:
+            self._overlay.discard(error)
+            self._overlay = None
+        self.remarks.append(f"{OVERLAY} was left out. {error.what}")
 
 
 def check_background(background: Background, num_slots: int) -> None:

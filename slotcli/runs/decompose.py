@@ -138,7 +138,10 @@ class ClipRun:
                 self._options.masks,
                 overlay=self._options.overlay,
             )
-            require_space(self.clip.result, written * (self.expected_frames or 0))
+            if self.source.indexed_frames is not None:
+                # What is only declared, or worked out of a duration, may be wrong by any factor.
+                counted = min(self.expected_frames or 0, self.source.indexed_frames)
+                require_space(self.clip.result, written * counted)
             self.transform = fit_transform(self.source.size, self._spec.size, self._options.fit)
             self.state = ClipState(self.transform, self._options.reset)
             self._work = enter(work_folder(self.clip.result, beside(self.clip.result, "part")))
@@ -192,11 +195,11 @@ class ClipRun:
         """Completes every file, result.json last, and puts the folder in its place."""
         self._behind.finish()
         damage = self._reader.damage
-        lost = damage.packet_errors + damage.corrupt_frames
-        share = lost / max(1, damage.decoded + damage.packet_errors)
+        lost = damage.packet_errors + damage.corrupt_frames + (damage.missing or 0)
+        share = lost / max(1, damage.decoded + damage.packet_errors + (damage.missing or 0))
         short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
         status = "degraded" if share > self._options.max_bad or short else "ok"
-        warnings = damage_warnings(damage, _MIN_COVERAGE)
+        warnings = damage_warnings(damage)
         if self._options.strict and (lost or short or damage.repaired):
             raise DataError(
                 f"{self.source.name}: {' '.join(warnings)}",
@@ -205,15 +208,16 @@ class ClipRun:
         if self._outputs.frames == 0:
             raise NoInputError(
                 f"{self.source.name}: no frame is in the stretch that was asked for.",
-                "Check --start and --end against the clip's duration.",
+                "Check --start and --end, which count from the first frame, against its duration.",
             )
         facts = {"source": source_facts(self.source), "frames": self._outputs.frames}
         summaries = self._outputs.finish(facts)
+        warnings += self._outputs.remarks
         metadata = self._metadata(summaries)
         self._journal.finish(self._work / SLOT_FILE, metadata)
         # As it is recorded, so that a page made again says the same.
         seconds = round(time.monotonic() - self._started, 3)
-        pictures = (OVERLAY, STRIP) if self._options.overlay else (STRIP,)
+        pictures = (OVERLAY, STRIP) if self._outputs.has_overlay else (STRIP,)
         page = report_page(metadata, summaries, warnings, seconds, pictures)
         write_report(self._work / PAGE, page)
         busy = {

@@ -67,7 +67,7 @@ def damage_counts(damage: Damage) -> dict[str, int]:
     }
 
 
-def damage_warnings(damage: Damage, min_coverage: float) -> list[str]:
+def damage_warnings(damage: Damage) -> list[str]:
     """What was lost or repaired, in sentences."""
     warnings = list(damage.notes)
     lost = damage.packet_errors + damage.corrupt_frames
@@ -83,8 +83,11 @@ def damage_warnings(damage: Damage, min_coverage: float) -> list[str]:
             f"{damage.format_changes} of {damage.decoded} frames have another size or pixel format "
             "than the first one."
         )
-    if damage.coverage is not None and damage.coverage < min_coverage:
-        warnings.append(f"Only {damage.coverage:.0%} of the declared duration was decoded.")
+    if damage.missing:
+        warnings.append(
+            f"{damage.missing} of {damage.decoded + damage.missing} frames that the file declares "
+            "are not in it."
+        )
     return warnings
 
 

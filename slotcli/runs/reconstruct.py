@@ -83,9 +83,10 @@ def reconstruct(
     options: ReconstructOptions,
     device: torch.device,
     progress: Callable[[int, int], None],
-) -> None:
+) -> list[str]:
     """Writes an MP4 of the source's size and timing, every frame drawn from one noise map.
 
+    Returns remarks on how its frames or timing had to differ from the source's, in sentences.
     Raises DataError where the slots are another model's, UsageError where `keep` names slots that
     do not exist, and what the writer raises.
     """
@@ -120,6 +121,7 @@ def reconstruct(
                 progress(min(start + options.batch, count), count)
         with output_errors(out):
             partial.replace(out)
+        return video.remarks
     except BaseException:
         with suppress(OSError):  # the error that led here is the one to report
             partial.unlink()

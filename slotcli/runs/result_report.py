@@ -13,7 +13,7 @@ from slotcli.runs.clip_outputs import OPACITY
 from slotcli.runs.describe import OVERLAY, PAGE, STRIP, report_page
 from slotcli.runs.export import opened_source, recorded_background, source_pictures
 from slotcli.runs.plan import RESULT, SLOT_FILE
-from slotcli.runs.reconstruct import is_excerpt, recorded_time_base
+from slotcli.runs.reconstruct import recorded_time_base
 from slotcli.runs.work_folder import locked, work_folder
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
@@ -70,7 +70,6 @@ def _draw(
 ) -> None:
     transform, background = slot_file.transform, recorded_background(slot_file)
     size, count = transform.source_size, len(slot_file.pts)
-    shift = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
     strip = StripBuilder(OPACITY)
     time_base = recorded_time_base(slot_file)
     with (
@@ -81,7 +80,7 @@ def _draw(
             attention = slot_file.attention[index : index + 1]
             labels = labels_from_attention(attention, transform, background)[0]
             pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
-            overlay.write(picture, labels, pts - shift, duration)
+            overlay.write(picture, labels, pts, duration)
             strip.add(picture, labels)
             progress(index + 1, count)
     strip.write(work / STRIP)

@@ -31,7 +31,7 @@ class TrackRow:
     """
 
     frame_index: int
-    time: float  # seconds
+    time: float  # seconds from the clip's first frame
     slot: int
     area: int  # pixels
     visible_fraction: float  # of all pixels of the frame
@@ -51,7 +51,7 @@ class SlotSummary:
     is_background: bool
     frames_present: int
     share_present: float  # of all frames
-    first_time: float | None  # seconds
+    first_time: float | None  # seconds from the clip's first frame
     last_time: float | None
     mean_area: float  # pixels
     mean_visible_fraction: float

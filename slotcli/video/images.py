@@ -58,7 +58,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         self, path: Path, *, max_pixels: int = MAX_PIXELS, rate: Fraction = DEFAULT_IMAGE_RATE
     ) -> None:
         self.path = path
-        self.damage = Damage()
+        self.damage = Damage(missing=0)
         self._max_pixels = max_pixels
         with access_errors(path):
             visible = [f for f in path.iterdir() if f.name[0] != "." and f.is_file()]
@@ -87,6 +87,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
             average_rate=rate,
             declared_seconds=float(len(self._files) / rate),
             declared_frames=len(self._files),
+            indexed_frames=len(self._files),
         )
 
     def __exit__(self, *_: object) -> None:
@@ -98,7 +99,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yields all images, `length` at a time (the last chunk may be shorter)."""
         clock = Clock(self.info.time_base, self.info.average_rate)
-        return chunked(self._pictures(), length, clock, self.damage, self.info.declared_seconds)
+        return chunked(self._pictures(), length, clock, self.damage)
 
     def _pictures(self) -> Iterator[Picture]:
         # Those before the first readable one were counted when the folder was opened.

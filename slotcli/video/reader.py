@@ -1,6 +1,5 @@
 """Reads video files, whole or damaged, as chunks of upright RGB frames with exact timing."""
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -12,13 +11,14 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 
 from slotcli.errors import DataError, printable
 from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FrameChunk, Size
+from slotcli.video.delivery import Delivery, clock_seconds
 from slotcli.video.images import ImageFolderReader
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
+from slotcli.video.side_data import display_matrix
 from slotcli.video.source import (
     MAX_PIXELS,
     Damage,
@@ -26,7 +26,13 @@ from slotcli.video.source import (
     access_errors,
     require_storage,
 )
-from slotcli.video.timing import Clock, Guess, Picture, chunked
+from slotcli.video.streams import (
+    alpha_decoder,
+    choice_remark,
+    chosen_stream,
+    described_streams,
+)
+from slotcli.video.timing import Clock, Guess, Picture, chunked, positive_fraction
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -54,6 +60,11 @@ DEMUX_PATIENCE = 8
 # FFmpeg counts rows as wide as it pads them, by up to 64 pixels; no codec has more than 16384 rows.
 ALIGNMENT_PIXELS = 64 * 16384
 MAX_ASPECT = 64  # of a pixel; beyond it the mark is damage, not a format
+
+# FFmpeg's names of formats that are a codec's own stream and nothing around it.
+RAW_STREAMS = frozenset(
+    ("h261", "h263", "h264", "hevc", "vvc", "evc", "obu", "m4v", "mpegvideo", "vc1", "dirac")
+)
 
 NO_DECODERS = {"codec_whitelist": "none"}  # what a file says of itself, without decoding any of it
 
@@ -94,7 +105,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         self.damage = Damage()
         self._max_pixels = max_pixels
         self._guess = Guess()
-        self._cut_off = 0  # frames that an edit list keeps for decoding only
+        self._listed: int | None = None  # frames to be shown that the container's index has
         self._resources = ExitStack()
         try:
             self._open()
@@ -111,7 +122,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yields all frames, `length` at a time (the last chunk may be shorter); works once."""
         clock = Clock(self.info.time_base, self.info.average_rate)
-        return chunked(self._pictures(), length, clock, self.damage, self.info.declared_seconds)
+        return chunked(self._pictures(), length, clock, self.damage)
 
     def _open(self) -> None:
         shown = printable(self.path)
@@ -127,18 +138,24 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             # Opening decodes frames already, to find out about streams: the limit is for that too.
             limit = {"max_pixels": str(self._max_pixels + ALIGNMENT_PIXELS)}
             self._container = self._resources.enter_context(_container(file, limit))
-            self._stream = _video_stream(self._container, self.path)
+            self._stream = chosen_stream(self._container, self.path)
             coded = self._stream.codec_context
             self._check_pixels((coded.height, coded.width))
             if not coded.width:  # unknown, or forgotten because it is beyond the limit
                 with FileIO(self.path) as again, _container(again, NO_DECODERS) as container:
-                    declared_only = _video_stream(container, self.path).codec_context
+                    declared_only = chosen_stream(container, self.path).codec_context
                     self._check_pixels((declared_only.height, declared_only.width))
+            other, remark = alpha_decoder(self._stream)
+            self._decoder = other or coded
             # Frames may grow later in the stream.
-            coded.options = {**coded.options, **limit}
+            self._decoder.options = {**self._decoder.options, **limit}
             # Threads over frames would be faster, but after an error at the end PyAV cannot reach
             # the frames still inside them, and concealed damage would differ from run to run.
-            coded.thread_type = "SLICE"
+            self._decoder.thread_type = "SLICE"
+            self._delivery = Delivery(self._container, self._stream)
+            for said in (choice_remark(self._container, self._stream), remark):
+                if said is not None:
+                    self.damage.note(said)
             declared = self._declared(size_in_bytes)
         except HOSTILE as error:
             raise DataError(f"{shown} is not a video that can be read.", ADVICE) from error
@@ -160,8 +177,9 @@ class ClipReader(AbstractContextManager["ClipReader"]):
     def _declared(self, size_in_bytes: int) -> SourceInfo:
         stream = self._stream
         coded = stream.codec_context
-        time_base = _fraction(stream.time_base) or Fraction(1, av.time_base)
+        time_base = positive_fraction(stream.time_base) or Fraction(1, av.time_base)
         size = (coded.height, coded.width)
+        indexed = self._indexed(size_in_bytes)
         return SourceInfo(
             path=self.path,
             name=printable(self.path.name),
@@ -172,12 +190,23 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             size=size,
             rotation=0,
             flipped=False,
-            sample_aspect=_fraction(stream.sample_aspect_ratio) or Fraction(1),
+            sample_aspect=positive_fraction(stream.sample_aspect_ratio) or Fraction(1),
             time_base=time_base,
-            average_rate=_fraction(stream.average_rate) or _fraction(stream.guessed_rate),
+            average_rate=self._average_rate(),
             declared_seconds=self._declared_seconds(time_base),
-            declared_frames=stream.frames or None,
+            declared_frames=self._listed or stream.frames or None,
+            indexed_frames=indexed,
+            video_streams=described_streams(self._container),
         )
+
+    def _average_rate(self) -> Fraction | None:
+        """Frames a second; a raw stream's are in its own headers, for it has no container."""
+        stream = self._stream
+        rates = [stream.average_rate, stream.guessed_rate]
+        if self._container.format.name in RAW_STREAMS:
+            # FFmpeg takes 25 frames a second for the average before it has read the headers.
+            rates = [stream.codec_context.framerate, stream.guessed_rate, stream.average_rate]
+        return next(filter(None, map(positive_fraction, rates)), None)
 
     def _declared_seconds(self, time_base: Fraction) -> float | None:
         """From the first frame on: the least of the declared durations.
@@ -196,10 +225,23 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         if self._container.duration:
             durations.append(self._container.duration / av.time_base)
         # Matroska keeps the duration of a stream in a tag.
-        tagged = _clock_time(self._stream.metadata.get("DURATION", ""))
+        tagged = clock_seconds(self._stream.metadata.get("DURATION", ""))
         if tagged:
             durations.append(tagged)
         return min((d - begin for d in durations if d > max(0, begin)), default=None)
+
+    def _indexed(self, size_in_bytes: int) -> int | None:
+        """How many frames to be shown are listed and lie within the file; None without a list."""
+        stream = self._stream
+        # The lists of other containers, and of fragments, have some of the frames.
+        if "mov" not in self._container.format.name or not stream.frames:
+            return None
+        listed = present = 0
+        for entry in stream.index_entries:
+            listed += not entry.is_discard
+            present += not entry.is_discard and entry.pos + entry.size <= size_in_bytes
+        self._listed = listed
+        return present
 
     def _describe(self, declared: SourceInfo, first: av.VideoFrame) -> None:
         coded_size = (first.height, first.width)
@@ -210,12 +252,13 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         self._square_size = _squared(coded_size, aspect)
         self._check_pixels(self._square_size)
         # Containers hold one matrix a stream; libav hands it on with every frame.
-        matrix = first.side_data.get("DISPLAYMATRIX")
+        matrix = display_matrix(first)
         if matrix is None:
             self._orientation = Orientation()
         else:
-            self._orientation = Orientation.from_display_matrix(bytes(matrix))
+            self._orientation = Orientation.from_display_matrix(matrix)
         self._format = (coded_size, first.format.name)
+        first_time = first.dts if first.pts is None else first.pts
         self.info = replace(
             declared,
             pixel_format=first.format.name,
@@ -224,6 +267,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             rotation=self._orientation.rotation,
             flipped=self._orientation.flipped,
             sample_aspect=aspect,
+            start_pts=Clock(declared.time_base, None).place(first_time)[0],
         )
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -231,12 +275,13 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         failures = 0
         while failures < DEMUX_PATIENCE:
             try:
-                for packet in self._container.demux(self._stream):
+                # All streams: how far the others reach tells whether the file is whole.
+                for packet in self._container.demux():
                     failures = 0
+                    self._delivery.add(packet)
                     # PyAV ends with an empty packet; AVI has them in mid-stream for dropped
                     # frames, where one would shut the decoder.
-                    if packet.size:
-                        self._cut_off += packet.is_discard
+                    if packet.size and packet.stream_index == self._stream.index:
                         yield from self._decode_packet(packet)
                 break
             except (FFmpegError, OSError) as error:
@@ -246,7 +291,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
 
     def _decode_packet(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
-            return self._stream.codec_context.decode(packet)
+            return self._decoder.decode(packet)
         except (FFmpegError, ValueError) as error:
             self._lost(error)
             return []
@@ -265,9 +310,10 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             raise DataError(
                 f"No frame of {printable(self.path)} has pixels that can be read.", ADVICE
             )
-        declared = (self.info.declared_frames or 0) - self._cut_off
-        # AVI counts those too that were dropped when it was recorded; its duration tells.
-        if self.damage.decoded < declared and self._container.format.name != "avi":
+        self.damage.missing = self._delivery.missing(self.info.average_rate)
+        # AVI counts those too that were dropped when it was recorded.
+        declared = 0 if self._container.format.name == "avi" else self.info.declared_frames or 0
+        if self.damage.decoded < declared:
             self.damage.note(f"{self.damage.decoded} of {declared} declared frames were decoded.")
 
     def _picture(self, frame: av.VideoFrame) -> Iterator[Picture]:
@@ -292,36 +338,9 @@ def _container(file: FileIO, options: dict[str, str]) -> InputContainer:
     return av.open(file, "r", options={**CONTAINER_OPTIONS, **options}, **TAG_OPTIONS)
 
 
-def _video_stream(container: InputContainer, path: Path) -> av.VideoStream:
-    for stream in container.streams.video:
-        # Cover art of music files poses as a video of one frame.
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise DataError(
-        f"{printable(path)} has no video stream.", "Give a video file, or a folder of images."
-    )
-
-
-def _fraction(rational: Any) -> Fraction | None:
-    """A positive rational of PyAV 18 (Fraction or None) or 19 (AVRational, zero if unknown)."""
-    if not rational or not rational.denominator or rational.numerator < 0:
-        return None
-    return Fraction(int(rational.numerator), int(rational.denominator))
-
-
 def _squared(coded: Size, aspect: Fraction) -> Size:
     """The (height, width) with square pixels that loses none: only ever grows."""
     height, width = coded
     if aspect >= 1:
         return height, max(1, round(width * aspect))
     return max(1, round(height / aspect)), width
-
-
-def _clock_time(text: str) -> float | None:
-    """Seconds of an "HH:MM:SS.nnnnnnnnn", None for anything else."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        total = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except (ValueError, OverflowError):
-        return None
-    return total if math.isfinite(total) else None

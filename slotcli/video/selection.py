@@ -1,4 +1,4 @@
-"""Which frames of a source are used: a stretch of time, every so manieth, at most so many."""
+"""Which frames of a source are used: a stretch of time, every N-th, at most so many."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from slotcli.types import FrameChunk
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames from `start` on and before `end`, in seconds of the source; every `stride`-th of them.
+    """Frames from `start` on and before `end`; every `stride`-th of them. All by default.
 
-    All frames by default.
+    Seconds count from the source's first frame, whatever the times in its file begin with.
     """
 
     start: float = 0.0
@@ -57,9 +57,11 @@ def _frames(
 ) -> Iterator[FrameChunk]:
     """The selected frames one by one, with their own durations."""
     in_stretch = used = 0
+    first: int | None = None
     for chunk in chunks:
         for index, pts in enumerate(chunk.pts.tolist()):
-            seconds = float(pts * time_base)
+            first = pts if first is None else first
+            seconds = float((pts - first) * time_base)
             if selection.end is not None and seconds >= selection.end:
                 return
             if seconds < selection.start:

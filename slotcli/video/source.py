@@ -35,6 +35,13 @@ class SourceInfo:
     average_rate: Fraction | None  # frames a second
     declared_seconds: float | None
     declared_frames: int | None
+    start_pts: int = 0  # of the first frame, in ticks: seconds count from it
+    indexed_frames: int | None = None  # that are in the file beyond doubt: it has a list of them
+    video_streams: tuple[str, ...] = ()  # all there are, in words
+
+    def seconds(self, pts: int) -> float:
+        """The time of a frame, counted from the clip's first one, whatever its file counts from."""
+        return float((pts - self.start_pts) * self.time_base)
 
 
 @dataclass
@@ -47,7 +54,14 @@ class Damage:
     timing_repaired: int = 0
     format_changes: int = 0  # frames whose size or pixel format is not the first frame's
     notes: list[str] = field(default_factory=list)
-    coverage: float | None = None  # decoded time over declared duration, at most 1
+    missing: int | None = None  # frames declared that are not in the file; None: none declared
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the declared frames that is in the file; None where none are declared."""
+        if self.missing is None:
+            return None
+        return self.decoded / max(1, self.decoded + self.missing)
 
     @property
     def repaired(self) -> int:

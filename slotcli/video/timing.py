@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -107,12 +108,18 @@ class Clock:
         return self._last + max(1, self.step // 2), True
 
 
+def positive_fraction(rational: Any) -> Fraction | None:
+    """A positive rational of PyAV 18 (Fraction or None) or 19 (AVRational, zero if unknown)."""
+    if not rational or not rational.denominator or rational.numerator < 0:
+        return None
+    return Fraction(int(rational.numerator), int(rational.denominator))
+
+
 def chunked(
     pictures: Iterator[Picture],
     length: int,
     clock: Clock,
     damage: Damage,
-    declared_seconds: float | None,
 ) -> Iterator[FrameChunk]:
     """Yields the pictures `length` at a time, placed by the clock and counted into `damage`.
 
@@ -121,10 +128,9 @@ def chunked(
     held: list[Picture] = []
     times: list[int] = []
     flags: list[int] = []
-    first = last_end = None
+    last_end = None
     for picture in pictures:
         pts, repaired = clock.place(picture.pts)
-        first = pts if first is None else first
         if len(held) == length:
             yield _packed(held, [*times, pts], flags, damage.decoded)
             held, times, flags = [], [], []
@@ -136,9 +142,6 @@ def chunked(
         damage.timing_repaired += repaired
         damage.corrupt_frames += bool(picture.flags & FLAG_CORRUPT)
         damage.format_changes += bool(picture.flags & FLAG_FORMAT_CHANGED)
-    if first is not None and last_end is not None and declared_seconds:
-        decoded_seconds = float((last_end - first) * clock.time_base)
-        damage.coverage = min(1.0, decoded_seconds / declared_seconds)
     if held and last_end is not None:
         yield _packed(held, [*times, last_end], flags, damage.decoded)
 

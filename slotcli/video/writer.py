@@ -3,7 +3,19 @@
 import os
 from collections import deque
 from contextlib import AbstractContextManager, suppress
-from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
+from errno import (
+    EACCES,
+    EDQUOT,
+    EEXIST,
+    EFBIG,
+    EIO,
+    EISDIR,
+    ENOENT,
+    ENOSPC,
+    ENOTDIR,
+    EPERM,
+    EROFS,
+)
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +38,12 @@ from slotcli.errors import (
     printable,
 )
 from slotcli.types import Size
-from slotcli.video.pixels import EXACT
+from slotcli.video.pixels import EXACT, resized
 
-MAX_TICKS = 2**31 - 1  # an MP4 sample's duration, and a time scale, in FFmpeg's muxer
+MAX_TICKS = 2**31 - 2  # an MP4 sample's duration: FFmpeg reads one more as 1
+MICROSECONDS = Fraction(1, 10**6)
+LONGEST_EXACT_SECONDS = 60  # of a frame: a time base too fine for it gives way to microseconds
+MAX_SIDE = 16384  # pixels of a frame in x264
 MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
 # PyAV would declare 24 frames a second, and FFmpeg drops frames to keep to what Matroska declares.
 # Two frames a nanosecond, Matroska's unit, round to a duration of 0, which readers take for none.
@@ -42,9 +57,24 @@ _X264 = {"crf": "18", "bf": "0", "threads": "1", "mbtree": "0"}
 ENCODER_OPTIONS = {
     "h264": {**_X264, "preset": "superfast"},
     "h264-quick": {**_X264, "preset": "ultrafast"},
-    # One slice: of four, the default, some would be empty in a video one pixel wide.
-    "ffv1-gray": {"level": "3", "slices": "1", "slicecrc": "1", "threads": "1"},
 }
+DISK_FAULTS = (ENOSPC, EDQUOT, EIO, EFBIG)
+
+
+def ffv1_options(size: Size) -> dict[str, str]:
+    """The encoder's options for gray frames of a (height, width), which bounds the slices it takes.
+
+    libavcodec/ffv1enc.c: beyond 352 x 288 at least 2 x 2 slices, none of them empty, each of less
+    than 2**27 / 9 pixels.
+    """
+    height, width = size
+    one = height <= 288 and width <= 352
+    if min(size) == 1 and not one:
+        return {"level": "1", "threads": "1"}  # which knows no slices, and no checksums of them
+    across = 1 if one else 2
+    while across < min(size) and -(-height // across) * -(-width // across) * 9 > 2**27:
+        across += 1
+    return {"level": "3", "slices": str(across**2), "slicecrc": "1", "threads": "1"}
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
@@ -52,12 +82,13 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     H.264 keeps every timestamp exactly: the file's time base is 1/denominator of `time_base`, and
     its colours are BT.709, limited range, 4:2:0 (4:4:4 for odd sizes). MP4 has no time before 0,
-    so a clip that starts earlier is moved as a whole to start at 0. Matroska rounds times to
-    milliseconds, kept strictly increasing, with the same move.
+    so a clip that starts earlier is moved as a whole to start at 0. What H.264 or MP4 cannot hold
+    is adapted, as `remarks` says. Matroska rounds times to milliseconds, kept strictly increasing,
+    with the same move.
 
-    Equal calls give equal bytes. Raises UnavailableError (no such encoder), AccessError,
-    CannotCreateError or OutputError (disk full, unwritable timing); leaving the context by any
-    exception deletes the file.
+    Equal calls give equal bytes. Raises UnavailableError (no such encoder, or it refuses),
+    AccessError, CannotCreateError or OutputError (disk full); leaving the context by any exception
+    deletes the file.
     """
 
     def __init__(
@@ -71,16 +102,19 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self.path = path
         self.size = size
         self._gray = codec == "ffv1-gray"
+        self._encoder: Literal["ffv1", "libx264"] = "ffv1" if self._gray else "libx264"
+        self._coded_size = size if self._gray else _within(size, MAX_SIDE)
         self._ticks_in = time_base
-        self._ticks_out = MILLISECONDS if self._gray else Fraction(1, time_base.denominator)
+        exact = time_base.denominator * LONGEST_EXACT_SECONDS <= MAX_TICKS
+        self._ticks_out = Fraction(1, time_base.denominator) if exact else MICROSECONDS
+        if self._gray:
+            self._ticks_out = MILLISECONDS
+        self._rounds = self._gray or not exact
+        self._closed_gaps = 0
+        self._closed_ticks = 0
         self._origin: int | None = None  # input ticks that become 0 of the output
         self._last: int | None = None  # output ticks of the last frame
         self._durations: deque[int] = deque()
-        if self._ticks_out.denominator > MAX_TICKS:
-            raise OutputError(
-                f"{printable(path)} cannot be timed in units of {time_base} s.",
-                "Convert the source to a common time base first.",
-            )
         try:
             self._open(codec)
         except (FFmpegError, OSError) as error:
@@ -101,6 +135,20 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             self._discard()
             raise
 
+    @property
+    def remarks(self) -> list[str]:
+        """How the video differs from what was written to it, in sentences."""
+        said = []
+        if self._coded_size != self.size:
+            height, width = self._coded_size
+            said.append(f"H.264 has no larger frames: it was scaled to {width} x {height} pixels.")
+        if self._closed_gaps:
+            said.append(
+                f"{self._closed_gaps} of its frames last longer than MP4 can hold: each is shown "
+                "for 1 s, and what follows comes so much earlier."
+            )
+        return said
+
     def write(
         self,
         frame: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"],
@@ -116,7 +164,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         if frame.shape != expected:
             raise ValueError(f"a frame of shape {frame.shape} in a video of {expected}")
         start, length = self._placed(pts, duration)
-        picture = self._coded(np.ascontiguousarray(frame))
+        picture = self._coded(frame)
         picture.pts = start
         picture.time_base = self._ticks_out
         self._durations.append(length)
@@ -126,7 +174,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             raise self._failure(error) from error
 
     def _open(self, codec: str) -> None:
-        name = "ffv1" if self._gray else "libx264"
+        name = self._encoder
         try:
             Codec(name, "w")
         except UnknownCodecError as error:
@@ -151,9 +199,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             options=options,
         )
         rate = UNDECLARED_RATE if self._gray else None
-        stream = self._container.add_stream(name, rate, options=ENCODER_OPTIONS[codec])
-        stream.height, stream.width = self.size
-        even = self.size[0] % 2 == 0 and self.size[1] % 2 == 0
+        settings = ffv1_options(self.size) if self._gray else ENCODER_OPTIONS[codec]
+        stream = self._container.add_stream(name, rate, options=settings)
+        stream.height, stream.width = self._coded_size
+        even = not any(side % 2 for side in self._coded_size)
         stream.pix_fmt = "gray" if self._gray else "yuv420p" if even else "yuv444p"
         stream.time_base = self._ticks_out
         coder = stream.codec_context
@@ -171,27 +220,33 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         if self._origin is None:
             self._origin = min(pts, 0)
         per_tick = self._ticks_in / self._ticks_out
-        start = round((pts - self._origin) * per_tick)
+        start = round((pts - self._origin) * per_tick) - self._closed_ticks
         length = max(1, round(duration * per_tick))
         if self._last is not None:
-            if self._gray:
+            if self._rounds:
                 start = max(start, self._last + 1)
             if start <= self._last:
                 raise ValueError(f"a frame at {pts} ticks after one at the same time or later")
-        gap = 0 if self._last is None else start - self._last
-        if max(length, gap) > MAX_TICKS:
-            raise OutputError(
-                f"A frame of {printable(self.path)} lasts too long to be written: {duration} "
-                f"ticks of {self._ticks_in} s.",
-                "Convert the source to a coarser time base first.",
-            )
+        if not self._gray:
+            start, length = self._within_mp4(start, length)
         self._last = start
         return start, length
 
+    def _within_mp4(self, start: int, length: int) -> tuple[int, int]:
+        """The frame's start and length in output ticks, moved up where the last one is too long."""
+        second = round(1 / self._ticks_out)
+        gap = 0 if self._last is None else start - self._last
+        if gap > MAX_TICKS:
+            self._closed_gaps += 1
+            self._closed_ticks += gap - second
+            start -= gap - second
+        return start, second if length > MAX_TICKS else length
+
     def _coded(self, frame: np.ndarray) -> av.VideoFrame:
         if self._gray:
-            return av.VideoFrame.from_ndarray(frame, "gray")
-        return av.VideoFrame.from_ndarray(frame, "rgb24").reformat(
+            return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "gray")
+        fitting = np.ascontiguousarray(resized(frame, self._coded_size))
+        return av.VideoFrame.from_ndarray(fitting, "rgb24").reformat(
             format=self._stream.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
@@ -227,12 +282,24 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         shown = printable(self.path)
         reason = getattr(error, "strerror", None) or str(error)
         number = getattr(error, "errno", None)
-        if number in (EACCES, EPERM):
+        if number in (EACCES, EPERM, EROFS):
             return AccessError(f"{shown} may not be written.", "Choose another place to write to.")
         if number in (EEXIST, EISDIR, ENOENT, ENOTDIR):
             return CannotCreateError(
                 f"{shown} cannot be created: {reason}.", "Check that its folder exists."
             )
-        return OutputError(
-            f"{shown} could not be written: {reason}.", "Check the free space and the disk."
+        if number in DISK_FAULTS or not isinstance(error, FFmpegError):
+            return OutputError(
+                f"{shown} could not be written: {reason}.", "Check the free space and the disk."
+            )
+        height, width = self._coded_size
+        return UnavailableError(
+            f"The {self._encoder} encoder refused {shown}, {width} x {height} pixels: {reason}.",
+            "Leave this file out, or scale the source down first.",
         )
+
+
+def _within(size: Size, limit: int) -> Size:
+    """The greatest (height, width) of the shape of `size` without a side beyond `limit`."""
+    scale = min(1.0, limit / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -166,8 +166,8 @@ def test_05_cut_off(kept, refused, tmp_path, name, how):
     assert 10 < result.frames < 30
     assert told["status"] == "degraded"
     assert told["coverage"] < 0.75
-    lost = f"Only {told['coverage']:.0%} of the declared duration was decoded."
-    assert told["warnings"][-1] == lost
+    lost = "frames that the file declares are not in it."
+    assert told["warnings"][-1].endswith(lost)
     code, err = refused(name, "--strict")
     assert code == 65
     assert lost in err

@@ -25,7 +25,6 @@ TIME_BASES = [
     Fraction(1001, 30000),
     Fraction(1, 12800),
     Fraction(1, 25),
-    Fraction(1, 10**9),
 ]
 
 
@@ -158,8 +157,6 @@ def test_wrong_calls(tmp_path):
             writer.write(frame, 5, 1)
         with pytest.raises(ValueError, match="shape"):
             writer.write(frame[:8], 6, 1)
-        with pytest.raises(OutputError, match="too long"):
-            writer.write(frame, 2**40, 1)
 
 
 def test_places_that_cannot_be_written(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_it_is_what_a_plain_loop_picks(gaps, first, start, end, stride, most, le
     inside = [
         i
         for i, time in enumerate(pts.tolist())
-        if time / 100 >= start and (end is None or time / 100 < end)
+        if (time - first) / 100 >= start and (end is None or (time - first) / 100 < end)
     ]
     wanted = inside[::stride][:most]
     selection = Selection(start, end, stride, most)

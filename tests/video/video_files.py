@@ -1,5 +1,6 @@
 """Makes the small video files that the tests of slotcli.video read."""
 
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -78,3 +79,16 @@ def set_display_matrix(path: Path, linear: tuple[int, int, int, int]) -> None:
     assert content[start] == 0, "version 0 of the box, whose layout this follows"
     content[start + 40 : start + 76] = matrix
     path.write_bytes(content)
+
+
+def moving(seconds: float, *, rate: str = "10", size: str = "96x64") -> list[str]:
+    """The arguments of ffmpeg for a source of moving shapes."""
+    source = f"testsrc2=s={size}:r={rate}:d={seconds}"
+    return ["-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"]
+
+
+def made(ffmpeg: str, path: Path, *arguments: object) -> Path:
+    """A file that ffmpeg makes of `arguments`."""
+    command = [ffmpeg, "-v", "error", "-y", *map(str, arguments), str(path)]
+    subprocess.run(command, check=True, timeout=120)
+    return path
