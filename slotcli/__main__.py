@@ -109,6 +109,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself
             console.error(*_UNFINISHED)
     except SlotcliError as error:
+        console.cause(error)
         console.error(error.what, error.advice)
         code = error.exit_code
     except typer.TyperException as error:

@@ -7,6 +7,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.options import Device, Threads
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _audit_model(
     )
     for remark in source.remarks:
         console.note(remark)
+    tell_passed_over(source.passed_over)
     with console.progress(f"reading {data}") as meter:
         pictures, left_out = unrelated_frames(
             source, clips=clips, frames=frames, size=spec.size, progress=meter.update

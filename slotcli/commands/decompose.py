@@ -1,7 +1,8 @@
 """slotcli decompose: videos to mask tracks, slots, overlay and report. The main job."""
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +18,8 @@ from slotcli.commands.options import (
     Precision,
     Threads,
 )
-from slotcli.errors import LossError, UsageError
+from slotcli.commands.passed_over import tell_passed_over
+from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +97,7 @@ def decompose(
     A run that was stopped goes on when the same command is given again. Several runs on one
     output folder share the work: none begins a clip that another one is at.
     """
+    from slotcli.runs.batch import Outcome
     from slotcli.runs.clip_encoder import Reset
     from slotcli.runs.plan import plan, sharded
     from slotcli.runs.request import DecomposeOptions
@@ -136,28 +139,49 @@ def decompose(
         together=together or (8 if chosen.type == "cuda" else 1),
     )
     with spooled(inputs, out) as sources:
-        clips = plan(sources, out, recursive=recursive)
-        single = len(clips) == 1
+        planned = plan(sources, out, recursive=recursive)
+        tell_passed_over(planned.passed_over)
+        clips = planned.clips
+        failed = [Outcome(clip, "failed", error=error) for clip, error in planned.failures]
+        single = len(clips) + len(failed) == 1
         if shard is not None:
             clips = sharded(clips, shard)
+            failed = failed if shard.startswith("1/") else []
         if dry_run:
-            _show_plan(work, clips)
-        else:
-            _finish(_run(work, clips, engine), out, shard, single=single)
+            _show_plan(work, clips, failed)
+            return
+        known: list[Outcome] = []
+        try:
+            _run(work, clips, engine, failed, known)
+        except BaseException:
+            if known and not single:
+                done = {outcome.clip for outcome in known}
+                left = [Outcome(clip, "unfinished") for clip in clips if clip not in done]
+                with suppress(SlotcliError):  # what ended the run is what has to be said
+                    _summarise([*known, *left], out, shard)
+            raise
+        _finish(known, out, shard, single=single)
 
 
 def _run(
-    work: "Work", clips: "list[PlannedClip]", engine: Literal["local", "ray"]
-) -> "list[Outcome]":
+    work: "Work",
+    clips: "list[PlannedClip]",
+    engine: Literal["local", "ray"],
+    failed: "list[Outcome]",
+    known: "list[Outcome]",
+) -> None:
+    """Adds each outcome to `known`, those that `failed` already first."""
+    count = len(clips) + len(failed)
     if engine == "ray":
         from slotcli.runs.ray_engine import run_on_ray
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
-        return _told(run_on_ray(work, clips), len(clips))
+        _tell(chain(failed, run_on_ray(work, clips)), count, known)
+        return
     loaded = work.load()
     console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
     with _meter(clips) as progress:
-        return _told(work.run(loaded, clips, progress), len(clips))
+        _tell(chain(failed, work.run(loaded, clips, progress)), count, known)
 
 
 @contextmanager
@@ -177,13 +201,13 @@ def _meter(clips: "list[PlannedClip]") -> "Iterator[Progress]":
         yield told
 
 
-def _told(outcomes: "Iterator[Outcome]", count: int) -> "list[Outcome]":
-    """Says what became of each clip as soon as it is known."""
-    known = []
+def _tell(outcomes: "Iterator[Outcome]", count: int, known: "list[Outcome]") -> None:
+    """Says what became of each clip as soon as it is known, and adds it to `known`."""
     for outcome in outcomes:
         known.append(outcome)
         result, error = outcome.result, outcome.error
         if error is not None and count > 1:
+            console.cause(error)
             console.error(error.what, error.advice)
         for warning in result.warnings if result else ():
             console.warn(f"{outcome.clip.source.name}: {warning}")
@@ -195,18 +219,14 @@ def _told(outcomes: "Iterator[Outcome]", count: int) -> "list[Outcome]":
             rate = result.frames / max(result.seconds, 1e-9)
             resumed = f", {result.resumed} of them from before" if result.resumed else ""
             console.result(f"{result.folder}: {result.frames} frames{resumed}, {rate:.1f} a second")
-    return known
 
 
 def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool) -> None:
     """The summary of a batch, and the exit code."""
-    from slotcli.runs.summary import write_summary
-
     if single and outcomes[0].error is not None:
         raise outcomes[0].error
-    if not single and out.is_dir():
-        name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
-        write_summary(out, outcomes, name)
+    if not single:
+        _summarise(outcomes, out, shard)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["busy"]:
         console.note(f"{counts['busy']} clips are left to the other runs that are at them.")
@@ -218,12 +238,25 @@ def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: 
         )
 
 
-def _show_plan(work: "Work", clips: "list[PlannedClip]") -> None:
+def _summarise(outcomes: "list[Outcome]", out: Path, shard: str | None) -> None:
+    from slotcli.runs.summary import write_summary
+
+    if out.is_dir():
+        name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
+        write_summary(out, outcomes, name)
+
+
+def _show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]") -> None:
     import torch
 
-    from slotcli.runs.estimate import estimated, free_for
+    from slotcli.runs.estimate import Estimate, estimated, free_for
 
     found = estimated(clips, work.load(), work.options, torch.device(work.device))
+    found += [
+        Estimate(outcome.clip, None, None, None, None, outcome.error.what)
+        for outcome in failed
+        if outcome.error is not None
+    ]
     for one in found:
         console.record(one.as_dict())
     if console.wants_json():

@@ -11,6 +11,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.computing import Computing
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import (
     ConfigError,
     NoInputError,
@@ -298,6 +299,8 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
     for remark in remarks(dataset):
         warn(remark)
     if isinstance(dataset, VideoFolder):
+        if warn is console.warn:  # one process of several speaks for all
+            tell_passed_over(dataset.passed_over)
         for failed, error in dataset.unreadable.items():
             warn(f"left out: {failed}: {error.what}")
         if left := len(dataset.unreadable):

@@ -55,9 +55,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     so a clip that starts earlier is moved as a whole to start at 0. Matroska rounds times to
     milliseconds, kept strictly increasing, with the same move.
 
-    Equal calls give equal bytes. Raises UnavailableError (no such encoder), AccessError,
-    CannotCreateError or OutputError (disk full, unwritable timing); leaving the context by any
-    exception deletes the file.
+    `mark` is written as the file's comment. Equal calls give equal bytes. Raises UnavailableError
+    (no such encoder), AccessError, CannotCreateError or OutputError (disk full, unwritable timing);
+    leaving the context by any exception deletes the file.
     """
 
     def __init__(
@@ -67,8 +67,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         time_base: Fraction,
         *,
         codec: Literal["h264", "h264-quick", "ffv1-gray"],
+        mark: str | None = None,
     ) -> None:
         self.path = path
+        self._mark = mark
         self.size = size
         self._gray = codec == "ffv1-gray"
         self._ticks_in = time_base
@@ -150,6 +152,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             format="matroska" if self._gray else "mp4",
             options=options,
         )
+        if self._mark is not None:
+            self._container.metadata["comment"] = self._mark
         rate = UNDECLARED_RATE if self._gray else None
         stream = self._container.add_stream(name, rate, options=ENCODER_OPTIONS[codec])
         stream.height, stream.width = self.size
