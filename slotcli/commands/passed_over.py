@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     from slotcli.video.folder_contents import PassedOver
 
 
-def tell_passed_over(passed_over: "Iterable[PassedOver]") -> None:
-    """Says nothing where nothing was passed over."""
+def tell_passed_over(passed_over: "Iterable[PassedOver]", *, recorded: bool = True) -> None:
+    """Says nothing where nothing was passed over; with `recorded` a JSON record says it too."""
     from slotcli.video.finding import counted
 
     listed = list(passed_over)
     if not listed:
         return
-    console.record(
-        {
-            "not_taken": dict(Counter(one.reason for one in listed)),
-            "paths": {printable(one.path): one.reason for one in listed},
-        }
-    )
+    if recorded:
+        console.record(
+            {
+                "not_taken": dict(Counter(one.reason for one in listed)),
+                "paths": {printable(one.path): one.reason for one in listed},
+            }
+        )
     if not console.wants_details():
         console.note(f"{counted(listed).rstrip('.')} (-v lists them).")
         return

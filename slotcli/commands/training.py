@@ -300,7 +300,7 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
         warn(remark)
     if isinstance(dataset, VideoFolder):
         if warn is console.warn:  # one process of several speaks for all
-            tell_passed_over(dataset.passed_over)
+            tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
         for failed, error in dataset.unreadable.items():
             warn(f"left out: {failed}: {error.what}")
         if left := len(dataset.unreadable):

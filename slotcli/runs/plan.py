@@ -127,7 +127,7 @@ class _Wanted:
     def _add_pattern(self, pattern: str) -> None:
         matches = list(map(Path, sorted(glob.glob(pattern, recursive=True))))
         known: dict[Path, FolderContents] = {}
-        before = len(self.clips)
+        before = len(self.clips), len(self.failures), len(self.passed_over)
         for match in matches:
             if (folder := _result_around(match)) is not None:
                 self.passed_over.append(PassedOver(match, OWN, f"in {folder}"))
@@ -147,8 +147,10 @@ class _Wanted:
                     self.clips.append((match, Path(match.name)))
                 else:
                     self.passed_over.append(why)
-        if len(self.clips) == before and not self.failures:
-            told = counted(self.passed_over)
+        passed_over = self.passed_over[before[2] :]
+        reasons = {one.reason for one in passed_over}
+        if (len(self.clips), len(self.failures)) == before[:2] and reasons != {OWN}:
+            told = counted(passed_over)
             raise NoInputError(
                 f"{pattern}: the pattern matches nothing that is a clip. {told}".rstrip(),
                 "Check the pattern.",

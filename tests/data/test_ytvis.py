@@ -241,3 +241,11 @@ def test_broken_masks_and_frames_are_named_at_access(root: Path) -> None:
     (folder / "a000000003" / "00000.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"a000000003/00000\.jpg could not be read"):
         data.clip(2, 0, 1)
+
+
+def test_the_official_test_set_alone_is_for_testing(root: Path) -> None:
+    (root / "valid").rename(root / "test")
+    assert recognise(root) == "ytvis"
+    assert YoutubeVis(root, "test", None).name(0) == "b000000002"
+    (root / "train").rename(root.parent / "away")
+    assert recognise(root) == "ytvis"
