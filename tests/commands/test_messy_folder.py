@@ -80,7 +80,7 @@ def test_all_commands_take_the_same_clips(cli, tiny_model, tmp_path, messy):
     assert code == 0, err
     assert f"{len(messy)} clips, on cpu" in err
     assert "in/._a.mp4: hidden" in err
-    assert "in/results: made by slotcli" in err
+    assert "in/results/a.mp4: made by slotcli" in err
 
 
 def test_a_result_of_another_content_is_not_done(cli, tiny_model, tmp_path):
@@ -120,7 +120,7 @@ def test_one_of_each_awkward_kind_beside_three_good_clips(cli, tiny_model, tmp_p
     cut = [ffmpeg, "-v", "error", "-y", "-ss", "1.55", "-t", "1.2", "-i", str(whole)]
     subprocess.run([*cut, "-c", "copy", str(folder / "cut.mp4")], check=True)
     for name in ("raw.h264", "b.m2ts", "c.mxf", "d.vob", "e.y4m", "f.gif"):
-        made(name)
+        made(name, source="testsrc2=s=96x64:r=25:d=0.3")
     made("ppm/%d.ppm")
     pages(folder / "stack.tif")
     (folder / "wide").mkdir()
