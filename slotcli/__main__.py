@@ -136,6 +136,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer makes this of Ctrl-C by itself
             console.interrupted()
     except SlotcliError as error:
+        console.cause(error)
         console.error(error.what, error.advice)
         code = error.exit_code
     except typer.TyperException as error:

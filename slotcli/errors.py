@@ -14,6 +14,7 @@ SlotcliError
 └── ConfigError        78    invalid model definition or override
 """
 
+import errno
 from pathlib import Path
 
 
@@ -80,6 +81,41 @@ def error_of(exit_code: int, what: str, advice: str) -> SlotcliError:
     """An error of another process, told by its exit code and its two lines."""
     kinds = {kind.exit_code: kind for kind in SlotcliError.__subclasses__()}
     return kinds.get(exit_code, SlotcliError)(what, advice)
+
+
+_OS_ERRORS: dict[int, type[SlotcliError]] = {
+    errno.EACCES: AccessError,
+    errno.EPERM: AccessError,
+}
+
+
+def clip_error(error: Exception, clip: Path | None = None) -> SlotcliError:
+    """What ended the work on one clip as the failure of that clip alone, whatever it was.
+
+    A SlotcliError is itself; exceptions of the system and of libraries get words, the name of the
+    clip if it is given, and an exit code: 1, that of a bug, where nobody foresaw them.
+    """
+    if isinstance(error, SlotcliError):
+        return error
+    found: SlotcliError
+    named = "" if clip is None else f"{printable(clip)}: "
+    if isinstance(error, MemoryError):
+        found = BusyError(
+            f"{named}there is not enough memory for this clip.",
+            "Close what else runs, or scale it down.",
+        )
+    elif type(error).__module__ == "builtins" and isinstance(error, OSError):
+        kind = _OS_ERRORS.get(error.errno or 0, OutputError)
+        place = printable(str(error.filename or "input/output"))
+        found = kind(f"{place}: {error.strerror or error}.", "Check the disk and the permissions.")
+    else:
+        text = " ".join(str(error).split())
+        found = SlotcliError(
+            named + printable(f"a bug: {type(error).__name__}: {text}"),
+            "Please report it with the output of the same command after: slotcli --verbose",
+        )
+    found.__cause__ = error
+    return found
 
 
 def printable(text: Path | str) -> str:

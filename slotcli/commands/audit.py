@@ -7,6 +7,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.options import INPUT, Device, OptionalModel, Threads
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _audit_model(
     )
     for remark in source.remarks:
         console.note(remark)
+    tell_passed_over(source.passed_over)
     with console.progress(
         f"{'rendering' if data.startswith(RENDERED) else 'reading'} clips", "clips"
     ) as meter:

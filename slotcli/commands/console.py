@@ -110,6 +110,16 @@ def bug(exception: Exception) -> None:
     )
 
 
+def wants_details() -> bool:
+    return _settings.verbose
+
+
+def cause(error: BaseException) -> None:
+    """The traceback of what an error was made of, where --verbose asks for it."""
+    if _settings.verbose and error.__cause__ is not None:
+        _stderr().print(Text("".join(traceback.format_exception(error.__cause__))))
+
+
 def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Nested tables as rows, each with its keys joined by dots, as --set takes them."""
     for key, value in values.items():

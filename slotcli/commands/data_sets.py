@@ -7,6 +7,7 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.options import INPUT, OUTPUT, one_place
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import DataError, LossError, SlotcliError
 
 if TYPE_CHECKING:
@@ -205,13 +206,16 @@ def convert(
 
 def _open(folder: Path, kind: "DataKind | None", split: "SplitName | None") -> "list[OpenedSplit]":
     console.phase("opening the data set")
-    from slotcli.data.datasets import remarks
+    from slotcli.data.datasets import VideoFolder, remarks
     from slotcli.data.recognise import recognise
     from slotcli.runs.open_splits import open_splits
 
     opened = open_splits(folder, kind or recognise(folder), split)
     for remark in dict.fromkeys(text for part in opened for text in remarks(part.dataset)):
         console.warn(remark)
+    for part in opened:
+        if isinstance(part.dataset, VideoFolder):
+            tell_passed_over(part.dataset.passed_over)
     return opened
 
 

@@ -1,7 +1,9 @@
 """slotcli decompose: videos to mask tracks, slots, an overlay and a report."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -26,7 +28,8 @@ from slotcli.commands.options import (
     Threads,
     chosen,
 )
-from slotcli.errors import LossError, UsageError
+from slotcli.commands.passed_over import tell_passed_over
+from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,6 +204,7 @@ def decompose(
       ffmpeg -i in.mxf -f matroska - | slotcli decompose -
     """
     console.phase("starting")
+    from slotcli.runs.batch import Outcome
     from slotcli.runs.clip_encoder import Reset
     from slotcli.runs.plan import plan, sharded
     from slotcli.runs.request import DecomposeOptions
@@ -244,34 +248,55 @@ def decompose(
     console.phase("reading standard input" if SIGN in inputs else "looking for clips")
     with spooled(inputs, out) as sources:
         console.phase("looking for clips")
-        clips = plan(sources, out, recursive=recursive)
-        single = len(clips) == 1
+        planned = plan(sources, out, recursive=recursive)
+        tell_passed_over(planned.passed_over)
+        clips = planned.clips
+        failed = [Outcome(clip, "failed", error=error) for clip, error in planned.failures]
+        single = len(clips) + len(failed) == 1
         if shard is not None:
             clips = sharded(clips, shard)
+            failed = failed if shard.startswith("1/") else []
         if dry_run:
-            _show_plan(work, clips)
-        else:
-            console.keeps_finished(anew_with="--overwrite" if overwrite else "")
-            _finish(_run(work, clips, engine), out, shard, single=single)
+            _show_plan(work, clips, failed)
+            return
+        console.keeps_finished(anew_with="--overwrite" if overwrite else "")
+        known: list[Outcome] = []
+        try:
+            _run(work, clips, engine, failed, known)
+        except BaseException:
+            if known and not single:
+                done = {outcome.clip for outcome in known}
+                left = [Outcome(clip, "unfinished") for clip in clips if clip not in done]
+                with suppress(SlotcliError):  # what ended the run is what has to be said
+                    _summarise([*known, *left], out, shard)
+            raise
+        _finish(known, out, shard, single=single)
 
 
 def _run(
-    work: "Work", clips: "list[PlannedClip]", engine: Literal["local", "ray"]
-) -> "list[Outcome]":
+    work: "Work",
+    clips: "list[PlannedClip]",
+    engine: Literal["local", "ray"],
+    failed: "list[Outcome]",
+    known: "list[Outcome]",
+) -> None:
+    """Adds each outcome to `known`, those that `failed` already first."""
+    count = len(clips) + len(failed)
     if engine == "ray":
         from slotcli.runs.ray_engine import run_on_ray
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
         with console.progress("waiting for the workers", "clips") as meter:
-            return _told(run_on_ray(work, clips), _Count(meter, len(clips)))
+            _tell(chain(failed, run_on_ray(work, clips)), _Count(meter, count), known)
+        return
     console.phase("loading the model")
     loaded = work.load()
     console.note(f"Model {loaded.spec.name}, step {loaded.step}, from {loaded.path}.")
-    single = len(clips) == 1
+    single = count == 1
     name, unit = (clips[0].source.name, "frames") if single else ("clips", "clips")
     with console.progress(f"decoding {name}", unit) as meter:
-        count = _Count(meter, len(clips))
-        return _told(work.run(loaded, clips, count.frames), count)
+        counted = _Count(meter, count)
+        _tell(chain(failed, work.run(loaded, clips, counted.frames)), counted, known)
 
 
 @dataclass
@@ -300,17 +325,17 @@ class _Count:
             console.end_progress()
 
 
-def _told(outcomes: "Iterator[Outcome]", count: _Count) -> "list[Outcome]":
-    """Reports each clip's outcome as soon as it is known."""
+def _tell(outcomes: "Iterator[Outcome]", count: _Count, known: "list[Outcome]") -> None:
+    """Reports each clip's outcome as soon as it is known, and adds it to `known`."""
     from slotcli.runs.standard_input import name_standard_input
 
-    known = []
     for outcome in outcomes:
         known.append(outcome)
         result, error = outcome.result, outcome.error
         count.end_one(outcome.clip)
         if error is not None and count.clips > 1:
             name_standard_input(error, outcome.clip.source)
+            console.cause(error)
             console.error(error.what, error.advice)
         for warning in result.warnings if result else ():
             console.warn(f"{outcome.clip.source.name}: {warning}")
@@ -322,18 +347,14 @@ def _told(outcomes: "Iterator[Outcome]", count: _Count) -> "list[Outcome]":
             rate = result.frames / max(result.seconds, 1e-9)
             resumed = f", {result.resumed} of them from before" if result.resumed else ""
             console.result(f"{result.folder}: {result.frames} frames{resumed}, {rate:.1f} a second")
-    return known
 
 
 def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool) -> None:
     """The summary of a batch, and the exit code."""
-    from slotcli.runs.summary import write_summary
-
     if single and outcomes[0].error is not None:
         raise outcomes[0].error
-    if not single and out.is_dir():
-        name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
-        write_summary(out, outcomes, name)
+    if not single:
+        _summarise(outcomes, out, shard)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["busy"]:
         console.note(f"{counts['busy']} clips were left to other runs that are computing them.")
@@ -361,13 +382,26 @@ def _say_what_to_open(
             console.note(f"Open {page}")
 
 
-def _show_plan(work: "Work", clips: "list[PlannedClip]") -> None:
+def _summarise(outcomes: "list[Outcome]", out: Path, shard: str | None) -> None:
+    from slotcli.runs.summary import write_summary
+
+    if out.is_dir():
+        name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
+        write_summary(out, outcomes, name)
+
+
+def _show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]") -> None:
     import torch
 
-    from slotcli.runs.estimate import estimated, free_for
+    from slotcli.runs.estimate import Estimate, estimated, free_for
 
     console.phase("timing the model")
     found = estimated(clips, work.load(), work.options, torch.device(work.device))
+    found += [
+        Estimate(outcome.clip, None, None, None, None, outcome.error.what)
+        for outcome in failed
+        if outcome.error is not None
+    ]
     for one in found:
         console.record(one.as_dict())
     if console.wants_json():

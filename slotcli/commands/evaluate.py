@@ -9,6 +9,7 @@ import typer
 from slotcli.commands import console, setup
 from slotcli.commands.audit import audit_record, load_slot_model, show_audit
 from slotcli.commands.options import INPUT, OUTPUT, Device, Model, Overwrite, Threads
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def evaluate(
     )
     for remark in source.remarks:
         console.note(remark)
+    tell_passed_over(source.passed_over)
     if not source.labelled:
         raise UsageError(
             f"--data {data}: these videos have no true masks to score against.",

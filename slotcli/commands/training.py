@@ -13,6 +13,7 @@ import typer
 from slotcli.commands import console, setup
 from slotcli.commands.computing import Computing
 from slotcli.commands.options import INPUT, MODEL, OUTPUT, TRAINING
+from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import (
     ConfigError,
     NoInputError,
@@ -408,6 +409,8 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
     for remark in remarks(dataset):
         warn(remark)
     if isinstance(dataset, VideoFolder):
+        if warn is console.warn:  # one process of several speaks for all
+            tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
         for failed, error in dataset.unreadable.items():
             warn(f"left out: {failed}: {error.what}")
         if left := len(dataset.unreadable):

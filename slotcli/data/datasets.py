@@ -18,12 +18,20 @@ from slotcli.data.scene_cache import KeptScenes, Scene
 from slotcli.data.scenes import Rendered, render_clips
 from slotcli.data.sprites import Sprites
 from slotcli.data.ytvis import YoutubeVis
-from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
+from slotcli.errors import (
+    ConfigError,
+    DataError,
+    NoInputError,
+    SlotcliError,
+    clip_error,
+    printable,
+)
 from slotcli.spec import DataSpec, FolderSpec, MixtureSpec, SplitName, SpritesSpec, SynthSpec
 from slotcli.types import Clip, Size
-from slotcli.video.images import IMAGE_SUFFIXES
+from slotcli.video.finding import counted, find_clips
+from slotcli.video.folder_contents import PassedOver
 from slotcli.video.pixels import resized
-from slotcli.video.reader import VIDEO_SUFFIXES, open_clip
+from slotcli.video.reader import open_clip
 
 # Seeds of rendered scenes, by use. Training stays below the first; nothing is ever trained on, or
 # selected by, a seed of TEST; the clips in samples/ are from SAMPLES.
@@ -160,8 +168,9 @@ class SynthDataset:
 class VideoFolder:
     """The videos under a folder; the latest decoded stay in memory.
 
-    Clips that cannot be decoded are left out and named in `unreadable`. To count a video's frames
-    it has to be decoded, unless the folder's index knows them (data.file_index).
+    Clips that cannot be decoded, whatever the reason, are left out and named in `unreadable`;
+    `passed_over` is what no clip is made of. To count a video's frames it has to be decoded, unless
+    the folder's index knows them (data.file_index).
     """
 
     labelled = False
@@ -170,23 +179,29 @@ class VideoFolder:
         if not folder.is_dir():
             raise NoInputError(f"{printable(folder)}: there is no such folder.", "Check --data.")
         self.size = size
-        self.unreadable: dict[Path, SlotcliError] = {}
         self.index = FileIndex(folder)
         self._folder = folder
         self._paths: list[Path] = []
         self._lengths: list[int] = []
         self._cache: ClipCache[int] = ClipCache()
-        for path in find_clips(folder):
+        found = find_clips(folder)
+        self.passed_over: list[PassedOver] = found.passed_over
+        self.unreadable: dict[Path, SlotcliError] = found.failures
+        for path in found.clips:
             try:
                 # A folder's time of change says nothing of the images in it.
                 parts = _count(path) if path.is_dir() else self.index.parts(path, _count)
-            except SlotcliError as error:
-                self.unreadable[path] = error
+            except Exception as error:
+                self.unreadable[path] = clip_error(error)
                 continue
             self._paths.append(path)
             self._lengths.append(sum(length for _, _, length in parts))
         if not self._paths:
-            raise NoInputError(f"{printable(folder)}: holds no readable video.", "Check --data.")
+            told = counted(self.passed_over)
+            raise NoInputError(
+                f"{printable(folder)}: holds no readable video. {told}".rstrip(),
+                "Check the folder; --verbose lists what was passed over.",
+            )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -252,13 +267,6 @@ def remarks(dataset: Dataset | None) -> list[str]:
     if isinstance(dataset, Mixture):
         return [remark for part in dataset.parts for remark in remarks(part)]
     return dataset.index.remarks if isinstance(dataset, VideoFolder) else []
-
-
-def find_clips(folder: Path) -> list[Path]:
-    """Every video file under a folder, and every folder of images in it, in a fixed order."""
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
-    images = {path.parent for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
-    return sorted([path for path in files if path.is_file()] + list(images))
 
 
 def _count(path: Path) -> list[Part]:

@@ -11,9 +11,11 @@ from slotcli.types import Clip, Size
 from slotcli.video.pixels import resized
 from slotcli.video.source import access_errors
 
-_FRAMES = Path("JPEGImages", "480p")
+_PICTURES = "JPEGImages"
+# Smallest first: papers score at 480p, and models see less than that.
+_RESOLUTIONS = ("480p", "1080p", "Full-Resolution")
 # Masks of every object stand before those of the objects that somebody chose to follow.
-_MASKS = (Path("Annotations_unsupervised", "480p"), Path("Annotations", "480p"))
+_MASKS = ("Annotations_unsupervised", "Annotations")
 _LISTS = {
     "train": ("2017/train.txt",),
     "validation": ("2017/val.txt",),
@@ -22,7 +24,9 @@ _LISTS = {
 
 
 class Davis:
-    """A split's sequences at 480p, squeezed to the size: area averages, masks to the nearest.
+    """A split's sequences, squeezed to the size: area averages, masks to the nearest.
+
+    Of several resolutions 480p is taken, else what is there: 1080p or Full-Resolution.
 
     Validation is DAVIS's val, test its test-dev, whose masks are not public: it has no labels. The
     masks are the unsupervised challenge's where these are there, else the semi-supervised one's.
@@ -33,14 +37,17 @@ class Davis:
     def __init__(self, folder: Path, split: SplitName, size: Size | None) -> None:
         self.size = size
         self.labelled = split != "test"
-        root = folder if (folder / _FRAMES).is_dir() else folder / "DAVIS"
-        if not (root / _FRAMES).is_dir():
+        found = find_davis(folder)
+        if found is None:
             raise NoInputError(
-                f"{printable(folder)} holds no DAVIS: there is no folder {_FRAMES} in it.",
+                f"{printable(folder)} holds no DAVIS: there is no folder {_PICTURES}/480p or "
+                f"{_PICTURES}/Full-Resolution in it.",
                 "Give the folder that has JPEGImages and ImageSets in it.",
             )
-        self._pictures = root / _FRAMES
-        self._masks = next((root / m for m in _MASKS if (root / m).is_dir()), root / _MASKS[0])
+        root, resolution = found
+        self._pictures = root / _PICTURES / resolution
+        masks = [root / name / resolution for name in _MASKS]
+        self._masks = next((place for place in masks if place.is_dir()), masks[0])
         self._sequences = _sequences(root, split)
         self._frames = [self._numbers(sequence) for sequence in self._sequences]
 
@@ -90,6 +97,15 @@ class Davis:
                         "Unpack DAVIS again; no frame is left out.",
                     )
         return every
+
+
+def find_davis(folder: Path) -> tuple[Path, str] | None:
+    """The folder of DAVIS that is, or is in, a folder, and the resolution to read there."""
+    for root in (folder, folder / "DAVIS"):
+        for resolution in _RESOLUTIONS:
+            if (root / _PICTURES / resolution).is_dir():
+                return root, resolution
+    return None
 
 
 def _sequences(root: Path, split: SplitName) -> list[str]:

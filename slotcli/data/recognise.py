@@ -6,11 +6,12 @@ from typing import Literal, get_args
 
 from slotcli.data.celeba import PARTITION, PICTURES
 from slotcli.data.datasets import PublicKind
+from slotcli.data.davis import find_davis
 from slotcli.data.movi import find_movi
 from slotcli.data.synth_files import INDEX, VIDEOS
+from slotcli.data.ytvis import PARTS
 from slotcli.errors import NoInputError, UsageError, printable
-from slotcli.video.images import IMAGE_SUFFIXES
-from slotcli.video.reader import VIDEO_SUFFIXES
+from slotcli.video.finding import counted, find_clips
 from slotcli.video.source import access_errors
 
 DataKind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
@@ -19,8 +20,8 @@ PUBLIC_KINDS: tuple[PublicKind, ...] = get_args(PublicKind)
 _SOUGHT = (
     "Looked for: movi_?-SPLIT.tfrecord-?????-of-?????, *-SPLIT-??????.tar and "
     "SPLIT/CLIP/000000.jpg (MOVi), CLEVRTEX_*.png (CLEVRTex), img_align_celeba (CelebA), "
-    "JPEGImages/480p (DAVIS), train/JPEGImages (YouTube-VIS), index.json (data synth), videos and "
-    "images."
+    "JPEGImages/480p or Full-Resolution (DAVIS), train/JPEGImages (YouTube-VIS), index.json (data "
+    "synth), videos and images."
 )
 
 
@@ -33,7 +34,8 @@ def recognise(folder: Path) -> DataKind:
         raise NoInputError(f"{printable(folder)}: there is no such folder.", "Check the path.")
     with access_errors(folder):
         kinds: list[DataKind] = [kind for kind, shows in _SIGNS.items() if shows(folder)]
-        if not kinds and _is_folder(folder):
+        found = None if kinds else find_clips(folder)
+        if found is not None and (found.clips or found.failures):
             kinds = ["folder"]
     if len(kinds) > 1:
         raise UsageError(
@@ -41,7 +43,12 @@ def recognise(folder: Path) -> DataKind:
             "Say which with --kind, or name a folder further down.",
         )
     if not kinds:
-        raise NoInputError(f"{printable(folder)} holds no data that is known here.", _SOUGHT)
+        told = "" if found is None else counted(found.passed_over)
+        raise NoInputError(
+            f"{printable(folder)} holds no data that is known here."
+            + (f" {told}." if told else ""),
+            _SOUGHT,
+        )
     return kinds[0]
 
 
@@ -69,16 +76,11 @@ def _is_celeba(folder: Path) -> bool:
 
 
 def _is_davis(folder: Path) -> bool:
-    return any((place / "JPEGImages" / "480p").is_dir() for place in (folder, folder / "DAVIS"))
+    return find_davis(folder) is not None
 
 
 def _is_ytvis(folder: Path) -> bool:
-    return any((folder / part / "JPEGImages").is_dir() for part in ("train", "valid"))
-
-
-def _is_folder(folder: Path) -> bool:
-    suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    return any(path.suffix.lower() in suffixes for path in folder.rglob("*"))
+    return any((folder / part / "JPEGImages").is_dir() for part in PARTS)
 
 
 _SIGNS: dict[DataKind, Callable[[Path], bool]] = {

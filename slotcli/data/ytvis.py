@@ -19,6 +19,7 @@ from slotcli.types import Clip, Size
 from slotcli.video.pixels import resized
 from slotcli.video.source import access_errors
 
+PARTS = ("train", "valid", "test")
 _HELD_OUT = 300
 # What reading JSON and taking it at its word can raise.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -44,7 +45,8 @@ class YoutubeVis:
 
     The masks of the official validation are not public. As in VideoSAUR, the last 300 videos of the
     official training set are for validation here (half of it where it has fewer than 600), the
-    others for training; the official validation is for testing. Labels are there if the JSON file
+    others for training; the official validation is for testing, the official test set where that is
+    not there. Labels are there if the JSON file
     has annotations.
 
     A clip's instances are 1, 2, ... in the order of their annotations' ids, through all its frames.
@@ -56,7 +58,10 @@ class YoutubeVis:
 
     def __init__(self, folder: Path, split: SplitName, size: Size | None) -> None:
         self.size = size
-        part = folder / ("valid" if split == "test" else "train")
+        names = PARTS[1:] if split == "test" else PARTS[:1]
+        part = next(
+            (folder / name for name in names if (folder / name).is_dir()), folder / names[0]
+        )
         if not part.is_dir():
             raise NoSplitError(
                 f"{printable(part)}: there is no such folder.",

@@ -11,15 +11,24 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from slotcli.data.clip_cache import window
-from slotcli.data.datasets import Dataset, VideoFolder, find_clips, open_public, remarks
+from slotcli.data.datasets import Dataset, VideoFolder, open_public, remarks
 from slotcli.data.recognise import DataKind, recognise
 from slotcli.data.scenes import TIERS, render_clip
 from slotcli.data.synth_files import read_index
-from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError, printable
+from slotcli.errors import (
+    DataError,
+    NoInputError,
+    SlotcliError,
+    UsageError,
+    clip_error,
+    printable,
+)
 from slotcli.evaluation.segmenter import at_size
 from slotcli.spec import SplitName
 from slotcli.tracks.masks import read_masks
 from slotcli.types import Clip, Size
+from slotcli.video.finding import counted, find_clips
+from slotcli.video.folder_contents import PassedOver
 from slotcli.video.reader import open_clip
 
 RENDERED = "synth:"
@@ -33,6 +42,7 @@ class ClipSource:
     labelled: bool
     load: Callable[[int], Clip]
     remarks: tuple[str, ...] = ()  # what a person should be told about it
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 class SynthFolder:
@@ -135,8 +145,8 @@ def unrelated_frames(
             break
         try:
             found = source.load(number).frames[:frames]
-        except SlotcliError as error:
-            left_out[name] = error
+        except Exception as error:
+            left_out[name] = clip_error(error)
             continue
         if len(found) < frames:
             left_out[name] = DataError(f"it has only {len(found)} frames.", "Ask for fewer frames.")
@@ -164,13 +174,19 @@ def _rendered(tier: str, clips: int, frames: int, size: Size, first_seed: int) -
 
 
 def _videos(folder: Path, frames: int) -> ClipSource:
-    paths = find_clips(folder)
+    found = find_clips(folder)
+    paths = found.clips
     if not paths:
-        raise NoInputError(f"{printable(folder)} has no videos in it.", "Check the path.")
+        told = counted(found.passed_over)
+        raise NoInputError(
+            f"{printable(folder)} has no videos in it. {told}".rstrip(), "Check the path."
+        )
     return ClipSource(
-        [printable(path.relative_to(folder)) for path in paths],
+        [printable(p.relative_to(folder) if p != folder else p.name) for p in paths],
         False,
         lambda number: Clip(_first_frames(paths[number], frames)),
+        tuple(error.what for error in found.failures.values()),
+        tuple(found.passed_over),
     )
 
 

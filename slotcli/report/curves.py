@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from slotcli.report.axis import Axis, axis_of, number
 from slotcli.tracks.writing import whole_file
+from slotcli.video.own_outputs import png_mark
 
 Points = list[tuple[int, float | int | None]]
 Place = tuple[float | int, float | int]
@@ -82,7 +83,7 @@ def write_curves(path: Path, curves: list[Curve]) -> None:
         place = (text.left * SCALE, text.top * SCALE)
         pen.text(place, text.text, text.colour, fonts[text.size], text.anchor)
     with whole_file(path) as file:
-        image.save(file, format="PNG")
+        image.save(file, format="PNG", pnginfo=png_mark())
 
 
 class _Panel:

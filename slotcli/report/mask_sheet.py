@@ -11,6 +11,7 @@ from slotcli.errors import printable
 from slotcli.report.overlay import fit, overlay_frame, shrink
 from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import Size
+from slotcli.video.own_outputs import png_mark
 
 MASKS = "masks"  # the folder of a run's sheets
 MAX_CLIPS = 6
@@ -42,7 +43,7 @@ def write_mask_sheet(
     with output_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        Image.fromarray(sheet).save(file, format="PNG")
+        Image.fromarray(sheet).save(file, format="PNG", pnginfo=png_mark())
 
 
 def sheet_name(step: int) -> str:

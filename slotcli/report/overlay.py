@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from slotcli.types import OUTSIDE, Size
+from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 MAX_SIDE = 1280  # for looking at; at 1920 it takes longer than all other files together
@@ -97,7 +98,7 @@ class OverlayWriter:
         height, width = self._size
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         even = (height + height % 2, width + width % 2)
-        self._video = VideoWriter(path, even, time_base, codec="h264-quick")
+        self._video = VideoWriter(path, even, time_base, codec="h264-quick", mark=MARK)
         self._begin: int | None = None  # of the source, in ticks
         self._open = True
 

@@ -9,6 +9,7 @@ from PIL import Image
 from slotcli.report.overlay import fit, overlay_frame, shrink
 from slotcli.tracks.writing import whole_file
 from slotcli.types import Size
+from slotcli.video.own_outputs import png_mark
 
 MAX_COLUMNS = 8
 THUMBNAIL: Size = (180, 240)
@@ -59,4 +60,4 @@ class StripBuilder:
             left = column * (width + GAP)
             strip[:, left : left + width] = self._kept[index]
         with whole_file(path) as file:
-            Image.fromarray(strip).save(file, format="PNG")
+            Image.fromarray(strip).save(file, format="PNG", pnginfo=png_mark())

@@ -1,24 +1,26 @@
 """Many clips, one result each: what is done is skipped, what fails does not stop the others."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from slotcli.checkpoint import LoadedModel
-from slotcli.errors import BusyError, SlotcliError, UsageError, error_of, printable
-from slotcli.runs.clip_encoder import ClipEncoder
+from slotcli.errors import BusyError, SlotcliError, UsageError, clip_error, error_of, printable
+from slotcli.runs.clip_encoder import ClipEncoder, EncodedChunk
 from slotcli.runs.decompose import ClipResult, ClipRun
 from slotcli.runs.plan import PlannedClip
-from slotcli.runs.request import DecomposeOptions, done_before, request_of
+from slotcli.runs.request import DecomposeOptions, Request, done_before, request_of
 from slotcli.runs.work_folder import clear_journal
 from slotcli.types import FrameChunk
 
 # done: by an earlier run, or by another one while this one was at work; busy: another one is at it.
-# degraded without a result: so found by an earlier run.
-Status = Literal["ok", "degraded", "done", "busy", "failed"]
+# degraded without a result: so found by an earlier run; unfinished: the run ended before.
+Status = Literal["ok", "degraded", "done", "busy", "failed", "unfinished"]
 Progress = Callable[[PlannedClip, int, int | None], None]
 
 
@@ -99,7 +101,9 @@ def run_clips(
                 yield outcome
     except BaseException as error:
         for run in running:
-            run.__exit__(type(error), error, error.__traceback__)
+            # Each tidies up, whatever the others' tidying up meets with.
+            with suppress(Exception):
+                run.__exit__(type(error), error, error.__traceback__)
         raise
 
 
@@ -108,8 +112,8 @@ def _begun(
 ) -> ClipRun | Outcome:
     try:
         request = request_of(clip, loaded, options)
-    except SlotcliError as error:
-        return Outcome(clip, "failed", error=error)
+    except Exception as error:
+        return Outcome(clip, "failed", error=clip_error(error, clip.source))
     if (done := _done(clip, request, options)) is not None:
         return done
     try:
@@ -118,12 +122,13 @@ def _begun(
         return Outcome(clip, "busy", error=error)
     except UsageError:
         raise
-    except SlotcliError as error:
+    except Exception as error:
         # Another run may have put its result there since.
-        return _done(clip, request, options) or Outcome(clip, "failed", error=error)
+        done = _done(clip, request, options)
+        return done or Outcome(clip, "failed", error=clip_error(error, clip.source))
 
 
-def _done(clip: PlannedClip, request: str, options: DecomposeOptions) -> Outcome | None:
+def _done(clip: PlannedClip, request: Request, options: DecomposeOptions) -> Outcome | None:
     status = None if options.overwrite else done_before(clip, request)
     if status is None:
         return None
@@ -145,30 +150,52 @@ def _one_round(
                 yield Outcome(run.clip, result.status, result=result)
             else:
                 chunks.append((run, chunk))
-        except SlotcliError as error:
+        except Exception as error:
             yield _failed(run, error)
     if not chunks:
         return
     started = time.monotonic()
-    try:
-        encoded = encoder.encode_together(
-            [run.state for run, _ in chunks], [chunk for _, chunk in chunks]
-        )
-    except BusyError as error:
-        for run, _ in chunks:
-            yield _failed(run, error)
-        return
+    encoded, failures = _encoded(encoder, chunks)
+    for run, error in failures:
+        yield _failed(run, error)
     seconds = (time.monotonic() - started) / len(chunks)
-    for (run, chunk), found in zip(chunks, encoded, strict=True):
+    for run, chunk, found in encoded:
         try:
             run.take(chunk, found, seconds)
-            progress(run.clip, run.frames, run.expected_frames)
-        except SlotcliError as error:
+        except Exception as error:
             yield _failed(run, error)
+        else:
+            progress(run.clip, run.frames, run.expected_frames)
 
 
-def _failed(run: ClipRun, error: SlotcliError) -> Outcome:
-    run.__exit__(type(error), error, error.__traceback__)
+def _encoded(
+    encoder: ClipEncoder, chunks: list[tuple[ClipRun, FrameChunk]]
+) -> tuple[list[tuple[ClipRun, FrameChunk, EncodedChunk]], list[tuple[ClipRun, Exception]]]:
+    """The chunks of all clips side by side; where that fails, each alone to find whose fault it is.
+
+    Beside them the clips that failed.
+    """
+    before = [copy.deepcopy(run.state) for run, _ in chunks] if len(chunks) > 1 else []
+    try:
+        found = encoder.encode_together(
+            [run.state for run, _ in chunks], [chunk for _, chunk in chunks]
+        )
+    except Exception as error:
+        if len(chunks) == 1 or isinstance(error, BusyError):
+            return [], [(run, error) for run, _ in chunks]
+        encoded, failures = [], []
+        for (run, chunk), state in zip(chunks, before, strict=True):
+            run.state = state
+            done, failed = _encoded(encoder, [(run, chunk)])
+            encoded, failures = encoded + done, failures + failed
+        return encoded, failures
+    return [(run, chunk, done) for (run, chunk), done in zip(chunks, found, strict=True)], []
+
+
+def _failed(run: ClipRun, error: Exception) -> Outcome:
+    # What goes wrong in tidying up is of less use than what went wrong before.
+    with suppress(Exception):
+        run.__exit__(type(error), error, error.__traceback__)
     if isinstance(error, UsageError):
         raise error
-    return Outcome(run.clip, "failed", error=error)
+    return Outcome(run.clip, "failed", error=clip_error(error, run.clip.source))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from slotcli.data.datasets import Dataset, VideoFolder, stream
 from slotcli.data.movi import Movi
-from slotcli.errors import SlotcliError, printable
+from slotcli.errors import SlotcliError, clip_error, printable
 from slotcli.types import Size
 
 
@@ -14,8 +14,8 @@ def check_clips(dataset: Dataset, progress: Callable[[int, int], None]) -> dict[
     for index in range(len(dataset)):
         try:
             check_clip(dataset, index)
-        except SlotcliError as error:
-            broken[dataset.name(index)] = error
+        except Exception as error:
+            broken[dataset.name(index)] = clip_error(error)
         progress(index + 1, len(dataset))
     return broken
 

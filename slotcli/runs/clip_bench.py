@@ -78,7 +78,7 @@ def bench_clip(
 
     def decompose() -> None:
         with tempfile.TemporaryDirectory() as out:
-            (clip,) = plan([str(path)], Path(out), recursive=False)
+            (clip,) = plan([str(path)], Path(out), recursive=False).clips
             results.append(_decomposed(clip, loaded, device))
         tell(f"{printable(path.name)} decomposed")
 

@@ -27,6 +27,7 @@ from slotcli.errors import (
     DataError,
     NoInputError,
     SlotcliError,
+    clip_error,
     printable,
 )
 from slotcli.runs.check import unreadable_clips
@@ -39,6 +40,8 @@ from slotcli.types import Clip
 
 _NOTED_EVERY = 64  # clips; of those done since, a run that was killed has the folders only
 _LOCK = ".slotcli.lock"
+# Of failures that are one clip's own: others, a full disk for one, would meet every clip.
+_OF_ONE_CLIP = (SlotcliError.exit_code, DataError.exit_code, NoInputError.exit_code)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,14 @@ def convert_split(
                 was_there = (place / clip_folder(number)).is_dir()
                 try:
                     clips[number] = _converted(dataset, number, place, clips[number])
-                except (DataError, NoInputError) as error:
-                    if not keep_going:
+                except Exception as error:
+                    failure = clip_error(error)
+                    if not keep_going or not isinstance(
+                        failure, DataError | NoInputError | BugError
+                    ):
                         raise
-                    broken[clips[number].name] = error
-                    clips[number] = ConvertedClip(name=clips[number].name, broken=error.what)
+                    broken[clips[number].name] = failure
+                    clips[number] = ConvertedClip(name=clips[number].name, broken=failure.what)
                 else:
                     written, there = written + (not was_there), there + was_there
                 if (number + 1) % _NOTED_EVERY == 0:

@@ -41,7 +41,7 @@ from slotcli.runs.describe import (
 )
 from slotcli.runs.pipeline import Ahead, Behind
 from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
-from slotcli.runs.request import DecomposeOptions
+from slotcli.runs.request import DecomposeOptions, Request, difference
 from slotcli.runs.space import bytes_per_frame, require_space
 from slotcli.runs.work_folder import (
     beside,
@@ -101,7 +101,7 @@ class ClipRun:
         loaded: LoadedModel,
         options: DecomposeOptions,
         device: torch.device,
-        request: str,
+        request: Request,
     ) -> None:
         self.clip = clip
         self._loaded = loaded
@@ -126,7 +126,7 @@ class ClipRun:
             enter(locked(self.clip.result))
             self._owns_journal = True
             recover(self.clip.result)
-            require_free(self.clip.result, self._options.overwrite)
+            self._require_free()
             with access_errors(self.clip.source):
                 reader = open_clip(self.clip.source, max_pixels=self._options.max_pixels)
             self._reader = enter(reader)
@@ -230,8 +230,13 @@ class ClipRun:
         result = {
             "schema": SCHEMA,
             "status": status,
-            "request": self._request,
-            "source": metadata["source"] | {"path": printable(self.source.path.resolve())},
+            "request": self._request.key,
+            "source": metadata["source"]
+            | {
+                "path": printable(self.source.path.resolve()),
+                "sha256": self._request.source.digest,
+                "state": self._request.source.state,
+            },
             "model": {
                 "name": self._spec.name,
                 "weights_sha256": self._loaded.sha256,
@@ -253,6 +258,15 @@ class ClipRun:
         put_in_place(self._work, self.clip.result)
         clear_journal(self.clip.result)
         return ClipResult(self.clip.result, status, frames, self._resumed, seconds, busy, warnings)
+
+    def _require_free(self) -> None:
+        try:
+            require_free(self.clip.result, self._options.overwrite)
+        except CannotCreateError as error:
+            if not (self.clip.result / RESULT).is_file():
+                raise
+            why = difference(self.clip, self._request)
+            raise CannotCreateError(f"{error.what.rstrip('.')}: {why}.", error.advice) from None
 
     def _open_outputs(self) -> ClipOutputs:
         return ClipOutputs(
@@ -282,7 +296,7 @@ class ClipRun:
 
     def _journal_key(self) -> str:
         """What the numbers in the journal depend on, to the last bit."""
-        return json.dumps([self._request, self._run_facts(), torch.get_num_threads()])
+        return json.dumps([self._request.key, self._run_facts(), torch.get_num_threads()])
 
     def _run_facts(self) -> dict[str, Any]:
         precision = precision_of(self._model.encoder.backbone)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from slotcli.checkpoint import LoadedModel
-from slotcli.errors import SlotcliError, printable
+from slotcli.errors import clip_error, printable
 from slotcli.runs.decompose import expected_frames
 from slotcli.runs.machine import free_disk
 from slotcli.runs.plan import PlannedClip
@@ -78,8 +78,8 @@ def estimated(
     for clip in clips:
         try:
             source = probe(clip.source, max_pixels=options.max_pixels)
-        except SlotcliError as error:
-            estimates.append(Estimate(clip, None, None, None, None, error.what))
+        except Exception as error:
+            estimates.append(Estimate(clip, None, None, None, None, clip_error(error).what))
             continue
         frames = expected_frames(source, options.selection)
         remark = "" if frames else "The file does not say how long it is."

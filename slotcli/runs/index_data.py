@@ -7,7 +7,7 @@ from pathlib import Path
 from slotcli.data.datasets import Dataset, VideoFolder, stream
 from slotcli.data.file_index import INDEX, FileIndex
 from slotcli.data.movi import Movi
-from slotcli.errors import SlotcliError
+from slotcli.errors import SlotcliError, clip_error
 from slotcli.runs.check import unreadable_clips
 from slotcli.tracks.writing import whole_file
 from slotcli.types import Size
@@ -35,8 +35,8 @@ def describe_split(dataset: Dataset, progress: Callable[[int, int], None]) -> Sp
             if size == (0, 0):
                 picture = next(stream(dataset, number)).frames
                 size = (picture.shape[2], picture.shape[3])
-        except SlotcliError as error:
-            broken[dataset.name(number)] = error
+        except Exception as error:
+            broken[dataset.name(number)] = clip_error(error)
         progress(number + 1, len(dataset))
     layout = dataset.place.layout if isinstance(dataset, Movi) else "files"
     return SplitFacts(layout, len(dataset), frames, size, dataset.labelled, broken)

@@ -2,16 +2,23 @@
 
 import glob
 import os
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from slotcli.errors import NoInputError, UsageError
-from slotcli.video.images import IMAGE_SUFFIXES
-from slotcli.video.reader import VIDEO_SUFFIXES
-
-SLOT_FILE = "clip.slots.safetensors"
-RESULT = "result.json"  # written last: it marks a result as complete
+from slotcli.errors import NoInputError, SlotcliError, UsageError, printable
+from slotcli.video.finding import TWICE, counted, find_clips
+from slotcli.video.folder_contents import (
+    HIDDEN,
+    NEITHER,
+    OWN,
+    FolderContents,
+    PassedOver,
+    contents,
+)
+from slotcli.video.own_outputs import RESULT as RESULT
+from slotcli.video.own_outputs import SLOT_FILE as SLOT_FILE
+from slotcli.video.own_outputs import is_result
+from slotcli.video.source import access_errors
 
 
 @dataclass(frozen=True)
@@ -22,42 +29,132 @@ class PlannedClip:
     result: Path
 
 
-def plan(inputs: list[str], out: Path, *, recursive: bool) -> list[PlannedClip]:
+@dataclass
+class Plan:
+    """`clips` in the order of the command line; what of it is not done, and why.
+
+    `failures` are inputs with nothing to read, which the other inputs do not suffer from.
+    """
+
+    clips: list[PlannedClip] = field(default_factory=list)
+    failures: list[tuple[PlannedClip, SlotcliError]] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+def plan(inputs: list[str], out: Path, *, recursive: bool) -> Plan:
     """The clips of files, folders, and patterns that the shell did not expand, in a fixed order.
 
-    A folder stands for the videos in it, below it too with `recursive`, or for one clip where it
-    holds images; its sub-folders are mirrored. One missing file among several is left for its own
-    run to fail on. Raises NoInputError where nothing is meant.
+    A folder stands for the clips that `find_clips` finds in it, below it too with `recursive`; its
+    sub-folders are mirrored. A file that is named is a clip whatever it is. Raises the first
+    failure where nothing is meant.
     """
-    found: list[tuple[Path, Path]] = []
+    wanted = _Wanted(recursive)
     for text in inputs:
+        try:
+            wanted.add(text)
+        except SlotcliError as error:
+            wanted.failures.append((Path(text), error))
+    if not wanted.clips:
+        if wanted.failures:
+            raise wanted.failures[0][1]
+        raise NoInputError(
+            f"Nothing that was named is a clip. {counted(wanted.passed_over)}",
+            "Name videos, or folders of videos or images.",
+        )
+    names: dict[Path, tuple[Path, Path]] = {}
+    for source, relative in wanted.clips:
+        first, _ = names.setdefault(source.resolve(), (source, relative))
+        if first is not source:
+            wanted.passed_over.append(PassedOver(source, TWICE, f"the same as {first}"))
+    unique = list(names.values())
+    failed = [(path, Path(path.name or path.resolve().name)) for path, _ in wanted.failures]
+    places = _places([relative for _, relative in (*unique, *failed)])
+    planned = [
+        PlannedClip(source, out / place)
+        for (source, _), place in zip((*unique, *failed), places, strict=True)
+    ]
+    errors = [error for _, error in wanted.failures]
+    return Plan(
+        planned[: len(unique)],
+        list(zip(planned[len(unique) :], errors, strict=True)),
+        wanted.passed_over,
+    )
+
+
+class _Wanted:
+    """What a command line asks for: sources with the names of their results."""
+
+    def __init__(self, recursive: bool) -> None:
+        self.clips: list[tuple[Path, Path]] = []
+        self.failures: list[tuple[Path, SlotcliError]] = []
+        self.passed_over: list[PassedOver] = []
+        self._recursive = recursive
+
+    def add(self, text: str) -> None:
+        """Adds what one argument means. Raises NoInputError where it means nothing, AccessError."""
         path = Path(text)
         # os.path's tests, unlike Path's, take a name too long to exist for one that does not.
         if os.path.isdir(path):
-            found += _in_folder(path, recursive)
-        elif os.path.exists(path) or not glob.has_magic(text):
-            if len(inputs) == 1 and not os.path.exists(path):
-                raise NoInputError(
-                    f"{text}: there is no such file.", "Check the path, and the right to read it."
-                )
-            found.append((path, Path(path.name)))
+            self._add_folder(path)
+        elif os.path.exists(path):
+            self.clips.append((path, Path(path.name)))
+        elif glob.has_magic(text):
+            self._add_pattern(text)
         else:
-            found_by_name = map(Path, sorted(glob.glob(text, recursive=True)))
-            matches = [match for match in found_by_name if not _in_result(match.resolve())]
-            if not matches:
-                raise NoInputError(f"{text}: the pattern matches nothing.", "Check the pattern.")
-            for match in matches:
-                found += (
-                    _in_folder(match, recursive) if match.is_dir() else [(match, Path(match.name))]
+            raise NoInputError(
+                f"{text}: there is no such file.", "Check the path, and the right to read it."
+            )
+
+    def _add_folder(self, folder: Path) -> None:
+        found = find_clips(folder, recursive=self._recursive)
+        self.passed_over += found.passed_over
+        self.failures += found.failures.items()
+        for path in found.clips:
+            name = path.relative_to(folder)
+            self.clips.append((path, name if name.parts else Path(folder.resolve().name)))
+        reasons = {one.reason for one in found.passed_over}
+        if OWN in reasons and reasons <= {OWN, HIDDEN, NEITHER}:
+            return  # results among the arguments are none of their failures
+        if not found.clips and not found.failures:
+            told = counted(found.passed_over)
+            advice = (
+                "Check the folder." if self._recursive else "Use --recursive to look below it too."
+            )
+            raise NoInputError(
+                f"{printable(folder)}: holds no video and no images. {told}".rstrip(), advice
+            )
+
+    def _add_pattern(self, pattern: str) -> None:
+        matches = list(map(Path, sorted(glob.glob(pattern, recursive=True))))
+        known: dict[Path, FolderContents] = {}
+        before = len(self.clips), len(self.failures), len(self.passed_over)
+        for match in matches:
+            if (folder := _result_around(match)) is not None:
+                self.passed_over.append(PassedOver(match, OWN, f"in {folder}"))
+            elif match.is_dir():
+                try:
+                    self._add_folder(match)
+                except SlotcliError as error:
+                    self.failures.append((match, error))
+            else:
+                if match.parent not in known:
+                    with access_errors(match.parent):
+                        known[match.parent] = contents(match.parent)
+                why = next(
+                    (one for one in known[match.parent].passed_over if one.path == match), None
                 )
-    names: dict[Path, tuple[Path, Path]] = {}
-    for source, relative in found:
-        names.setdefault(source.resolve(), (source, relative))
-    unique = list(names.values())
-    places = _places([relative for _, relative in unique])
-    return [
-        PlannedClip(source, out / place) for (source, _), place in zip(unique, places, strict=True)
-    ]
+                if why is None:
+                    self.clips.append((match, Path(match.name)))
+                else:
+                    self.passed_over.append(why)
+        passed_over = self.passed_over[before[2] :]
+        reasons = {one.reason for one in passed_over}
+        if (len(self.clips), len(self.failures)) == before[:2] and reasons != {OWN}:
+            told = counted(passed_over)
+            raise NoInputError(
+                f"{pattern}: the pattern matches nothing that is a clip. {told}".rstrip(),
+                "Check the pattern.",
+            )
 
 
 def sharded(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
@@ -74,31 +171,15 @@ def sharded(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
     return clips[i - 1 :: n]
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[tuple[Path, Path]]:
-    everything = [
-        path
-        for path in sorted(folder.rglob("*") if recursive else folder.iterdir())
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not _in_result(path, below=folder)
-    ]
-    videos = [
-        path for path in everything if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-    ]
-    clips = [(path, path.relative_to(folder)) for path in videos]
-    images = {path.parent for path in everything if path.suffix.lower() in IMAGE_SUFFIXES}
-    for holder in sorted(images):
-        name = holder.relative_to(folder)
-        clips.append((holder, name if name.parts else Path(folder.resolve().name)))
-    if not clips:
-        advice = "Check the folder." if recursive else "Use --recursive to look below it too."
-        raise NoInputError(f"{folder}: holds no video and no images.", advice)
-    return clips
-
-
-def _in_result(path: Path, below: Path | None = None) -> bool:
-    """Whether a path is, or is in, a result: full of videos and images that are no clips."""
-    folders = takewhile(lambda folder: folder != below, (path, *path.parents))
-    return any((folder / RESULT).is_file() and (folder / SLOT_FILE).is_file() for folder in folders)
+def _result_around(path: Path) -> Path | None:
+    """The result that a path is, or is in."""
+    for folder in (path, *path.parents) if path.is_dir() else path.parents:
+        try:
+            if is_result(folder, set(os.listdir(folder))):
+                return folder
+        except OSError:
+            continue
+    return None
 
 
 def _places(wanted: list[Path]) -> list[Path]:

@@ -23,6 +23,7 @@ from slotcli.runs.work_folder import work_path
 from slotcli.tracks.slot_file import SlotFile
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
+from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
@@ -105,7 +106,7 @@ def reconstruct(
     begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
     try:
         with VideoWriter(
-            partial, transform.source_size, recorded_time_base(slot_file), codec="h264"
+            partial, transform.source_size, recorded_time_base(slot_file), codec="h264", mark=MARK
         ) as video:
             for start in range(0, count, options.batch):
                 batch = torch.from_numpy(slots[start : start + options.batch]).to(device)

@@ -2,22 +2,17 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from slotcli.checkpoint import LoadedModel
-from slotcli.errors import printable
 from slotcli.runs.clip_encoder import Reset
 from slotcli.runs.clip_outputs import Background
 from slotcli.runs.plan import RESULT, PlannedClip
+from slotcli.runs.source_identity import SourceIdentity, source_identity
 from slotcli.tracks.formats.all_formats import MaskFormat
-from slotcli.video.images import IMAGE_SUFFIXES
 from slotcli.video.selection import Selection
-from slotcli.video.source import MAX_PIXELS, access_errors, require_storage
-
-_SAMPLED_BYTES = 1 << 20
+from slotcli.video.source import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -56,41 +51,55 @@ class DecomposeOptions:
         }
 
 
-def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> str:
-    """A hash of all that was asked for: the source's content, the weights, the options.
+@dataclass(frozen=True)
+class Request:
+    """What a result is asked for of: `key` is a hash of the source's content, weights, options."""
 
-    The content is judged by its size and its first and last MiB, of a folder by names and sizes.
-    Raises NoInputError and its kin.
+    key: str
+    source: SourceIdentity
+
+
+def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> Request:
+    """The request that a clip's result is to answer. Raises NoInputError and its kin.
+
+    All of the source is read, unless a result at the clip's place says that nothing was written to
+    it since.
     """
-    with access_errors(clip.source):
-        require_storage(clip.source)
-        source = _folder_digest(clip.source) if clip.source.is_dir() else _digest(clip.source)
-    asked = {"source": source, "weights": loaded.sha256, "options": options.as_dict()}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    source = source_identity(clip.source, _recorded_identity(clip))
+    asked = {"source": source.digest, "weights": loaded.sha256, "options": options.as_dict()}
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return Request(key, source)
 
 
-def done_before(clip: PlannedClip, request: str) -> Literal["ok", "degraded"] | None:
+def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
     """The status of a complete result of this very request at the clip's place, None if none is."""
+    recorded = _recorded(clip)
+    if recorded.get("request") != request.key:
+        return None
+    return "degraded" if recorded.get("status") == "degraded" else "ok"
+
+
+def difference(clip: PlannedClip, request: Request) -> str:
+    """In which way the result at a clip's place is not the one that is asked for."""
+    before = _recorded_identity(clip)
+    if before is not None and before.digest != request.source.digest:
+        return "its source has changed since"
+    return "it was made by other weights or with other options"
+
+
+def _recorded_identity(clip: PlannedClip) -> SourceIdentity | None:
+    source = _recorded(clip).get("source")
+    if not isinstance(source, dict):
+        return None
+    digest, state = source.get("sha256"), source.get("state")
+    if not isinstance(digest, str):
+        return None
+    return SourceIdentity(digest, state if isinstance(state, str) else None)
+
+
+def _recorded(clip: PlannedClip) -> dict[str, Any]:
     try:
         recorded = json.loads((clip.result / RESULT).read_bytes())
-        if recorded["request"] != request:
-            return None
-        return "degraded" if recorded["status"] == "degraded" else "ok"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        hasher = hashlib.sha256(str(size).encode())
-        for start in (0, max(0, size - _SAMPLED_BYTES)):
-            file.seek(start)
-            hasher.update(file.read(_SAMPLED_BYTES))
-    return hasher.hexdigest()
-
-
-def _folder_digest(folder: Path) -> str:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    listed = "".join(f"{printable(path.name)} {path.stat().st_size}\n" for path in images)
-    return hashlib.sha256(listed.encode()).hexdigest()
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}

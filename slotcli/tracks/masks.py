@@ -27,6 +27,7 @@ from slotcli.tracks.palette import davis_palette
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
 from slotcli.types import OUTSIDE, Size
+from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 MAX_SLOTS = OUTSIDE - 1
@@ -155,7 +156,7 @@ class Ffv1MaskWriter:
     def __init__(
         self, path: Path, size: Size, time_base: Fraction, *, excerpt: bool = False
     ) -> None:
-        self._video = VideoWriter(path, size, time_base, codec="ffv1-gray")
+        self._video = VideoWriter(path, size, time_base, codec="ffv1-gray", mark=MARK)
         self._shift: int | None = None if excerpt else 0
 
     def __enter__(self) -> "Ffv1MaskWriter":

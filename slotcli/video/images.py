@@ -1,29 +1,36 @@
-"""Reads a folder of images as a clip: the same interface as a video file's reader."""
+"""Reads a folder of images, or an image file of several pages, as a clip."""
 
-import re
 import struct
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
 from slotcli.errors import DataError, NoInputError, printable
-from slotcli.types import FLAG_FORMAT_CHANGED, FrameChunk, Size
-from slotcli.video.pixels import on_gray, resized
+from slotcli.types import FLAG_FORMAT_CHANGED, FrameChunk
+from slotcli.video.file_kinds import content_kind, starting_bytes
+from slotcli.video.folder_contents import contents
+from slotcli.video.image_pixels import (
+    FULL_DEPTH,
+    PILLOW_WARNINGS,
+    LoadedImage,
+    depth_of,
+    frame_pages,
+    has_pages,
+    load_file,
+    load_page,
+)
+from slotcli.video.pixels import resized
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
 from slotcli.video.timing import Clock, Picture, chunked
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
 DEFAULT_IMAGE_RATE = Fraction(12)  # images a second
-
-_WARNINGS = threading.Lock()  # catching them is the whole process', and each clip has a thread
+_TIMED_FORMATS = {"WEBP": Fraction(1, 1000), "AVIF": Fraction(1, 1000)}
+_MEASURED = 8  # images of 16 bits that tell how many of these are used
 
 # What Pillow raises on files that are not, or no longer, images.
 UNREADABLE = (
@@ -37,21 +44,38 @@ UNREADABLE = (
 )
 
 
-@dataclass(frozen=True)
-class LoadedImage:
-    """One image, upright."""
+def is_paged_image(path: Path) -> bool:
+    """Whether a file is an image that FFmpeg would not read whole, or not at its true brightness.
 
-    rgb: UInt8[np.ndarray, "h w 3"]
-    mode: str  # Pillow's name of its pixel format
-    coded_size: Size
+    TIFF, WebP and AVIF may have several pages, of which FFmpeg gives the first or none; PNGs of 16
+    bits may use fewer. False for what cannot be read.
+    """
+    try:
+        start = starting_bytes(path) if path.is_file() else b""  # a pipe might never give any
+    except OSError:
+        return False
+    if content_kind(start) != "image":
+        return False
+    if start.startswith(b"\x89PNG"):
+        return start[24:25] == b"\x10" and b"acTL" not in start
+    if start.startswith(b"\xff\xd8"):
+        try:
+            with PILLOW_WARNINGS, warnings.catch_warnings(), Image.open(path) as image:
+                warnings.simplefilter("ignore")
+                return image.format == "MPO"
+        except Exception:  # its reader will say what is wrong with it
+            return False
+    return not start.startswith(b"BM")
 
 
 class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
     """The images directly in a folder, in natural order (2 before 10), one a tick of 1/rate.
 
-    All are resized to the first readable one. Unreadable ones are skipped, counted in `damage`,
-    and leave a gap in time; so are those of more than `max_pixels` pixels. Raises NoInputError (no
-    folder, no images), AccessError (the folder may not be read) or DataError (no image can be).
+    An image file stands for its pages, timed as it says if it does. All are resized to the first
+    readable one. Unreadable ones are skipped, counted in `damage`, and leave a gap in time; so are
+    those of more than `max_pixels` pixels. Where 16-bit values leave the upper bits unused, they
+    are taken for values of fewer bits, as `damage` says. Raises NoInputError (no folder, no
+    images), AccessError (the folder may not be read) or DataError (no image can be).
     """
 
     def __init__(
@@ -60,60 +84,126 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         self.path = path
         self.damage = Damage(missing=0)
         self._max_pixels = max_pixels
-        with access_errors(path):
-            visible = [f for f in path.iterdir() if f.name[0] != "." and f.is_file()]
-            images = [f for f in visible if f.suffix.lower() in IMAGE_SUFFIXES]
-            self._files = sorted(images, key=_natural)
-            total = sum(f.stat().st_size for f in self._files)
-        if not self._files:
-            raise NoInputError(
-                f"{printable(path)} has no images in it.",
-                "Give a folder with PNG, JPEG, WebP, BMP or TIFF files, or a video file.",
-            )
-        self._index, first = self._first_readable()
-        self._format = (first.rgb.shape[:2], first.mode)
-        self.info = SourceInfo(
-            path=path,
-            name=printable(path.name or path.resolve().name),
-            bytes=total,
-            codec=self._files[self._index].suffix.lower().lstrip("."),
-            pixel_format=first.mode,
-            coded_size=first.coded_size,
-            size=first.rgb.shape[:2],
-            rotation=0,
-            flipped=False,
-            sample_aspect=Fraction(1),
-            time_base=1 / rate,
-            average_rate=rate,
-            declared_seconds=float(len(self._files) / rate),
-            declared_frames=len(self._files),
-            indexed_frames=len(self._files),
-        )
+        self._resources = ExitStack()
+        self._paged: Image.Image | None = None
+        self._depth = FULL_DEPTH
+        try:
+            self._open(rate)
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Nothing stays open between images."""
+        """Closes a file of several pages; nothing else stays open between images."""
+        self._resources.close()
 
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yields all images, `length` at a time (the last chunk may be shorter)."""
         clock = Clock(self.info.time_base, self.info.average_rate)
         return chunked(self._pictures(), length, clock, self.damage)
 
+    def _open(self, rate: Fraction) -> None:
+        # Pages are numbers of the one file's, files are paths.
+        self._items: list[Path] | list[int] = []
+        with access_errors(self.path):
+            if self.path.is_dir():
+                self._items = files = self._frames_of_folder()
+                total = sum(file.stat().st_size for file in files)
+            else:
+                self._items = self._pages_of_file()
+                total = self.path.stat().st_size
+        self._index, first = self._first_readable()
+        if first.values is not None:
+            self._measure_depth(first)
+        self._format = (first.size, first.mode)
+        timed = None
+        if self._paged is not None and len(self._items) > 1:
+            timed = _TIMED_FORMATS.get(self._paged.format or "")
+        item = self._items[self._index]
+        suffix = (item if isinstance(item, Path) else self.path).suffix
+        self.info = SourceInfo(
+            path=self.path,
+            name=printable(self.path.name or self.path.resolve().name),
+            bytes=total,
+            codec=suffix.lower().lstrip("."),
+            pixel_format=first.mode,
+            coded_size=first.coded_size,
+            size=first.size,
+            rotation=0,
+            flipped=False,
+            sample_aspect=Fraction(1),
+            time_base=timed or 1 / rate,
+            average_rate=None if timed else rate,
+            declared_seconds=None if timed else float(len(self._items) / rate),
+            declared_frames=len(self._items),
+            indexed_frames=len(self._items),
+        )
+
+    def _frames_of_folder(self) -> list[Path]:
+        found = contents(self.path)
+        if not found.frames:
+            raise NoInputError(
+                f"{printable(self.path)} has no images in it that make a clip.",
+                "Give a folder with PNG, JPEG, WebP, BMP, TIFF or other images, or a video file.",
+            )
+        for path in found.videos:
+            if content_kind(starting_bytes(path)) == "image":
+                self.damage.note(
+                    printable(f"{path.name} has several pages: it is a clip of its own, not here.")
+                )
+        return found.frames
+
+    def _pages_of_file(self) -> list[int]:
+        try:
+            with PILLOW_WARNINGS, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._paged = self._resources.enter_context(Image.open(self.path))
+                return list(frame_pages(self._paged)) if has_pages(self._paged) else [0]
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise self._unreadable(error) from error
+        except Exception as error:  # of a library on a damaged file
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> DataError:
+        reason = " ".join(str(error).split()).rstrip(".")
+        return DataError(
+            printable(f"{self.path} is not an image that can be read: {reason}."),
+            "Check that it opens elsewhere.",
+        )
+
     def _pictures(self) -> Iterator[Picture]:
         # Those before the first readable one were counted when the folder was opened.
-        for index, file in enumerate(self._files[self._index :], self._index):
-            image = self._load(file)
-            if image is None:
-                continue
-            changed = (image.rgb.shape[:2], image.mode) != self._format
-            flags = FLAG_FORMAT_CHANGED if changed else 0
-            yield Picture(resized(image.rgb, self.info.size), index, 1, flags)
+        passed = 0  # milliseconds, of pages that have times
+        for index, item in enumerate(self._items[self._index :], self._index):
+            image = self._load(item)
+            timed = self.info.average_rate is None
+            length = max(1, self._milliseconds()) if timed else 1
+            if image is not None:
+                changed = (image.size, image.mode) != self._format
+                flags = FLAG_FORMAT_CHANGED if changed else 0
+                rgb, bright = image.at_depth(self._depth)
+                if bright:
+                    self.damage.note(
+                        f"Values beyond {self._depth} bits were cut off, the first in "
+                        f"{self._name(item)}."
+                    )
+                pts = passed if timed else index
+                yield Picture(resized(rgb, self.info.size), pts, length, flags)
+            passed += length
+
+    def _milliseconds(self) -> int:
+        assert self._paged is not None
+        duration = self._paged.info.get("duration", 0)
+        return round(duration) if isinstance(duration, int | float) else 0
 
     def _first_readable(self) -> tuple[int, LoadedImage]:
-        for index, file in enumerate(self._files):
-            image = self._load(file)
+        for index, item in enumerate(self._items):
+            image = self._load(item)
             if image is not None:
                 return index, image
         raise DataError(
@@ -121,48 +211,57 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
             "Check that they open elsewhere.",
         )
 
-    def _load(self, file: Path) -> LoadedImage | None:
+    def _measure_depth(self, first: LoadedImage) -> None:
+        """How many of 16 bits images use, by some of them from all over the clip."""
+        assert first.values is not None
+        if first.bits < FULL_DEPTH:
+            self._depth = first.bits
+            return
+        brightest = int(first.values[..., :3].max())
+        places = np.linspace(self._index, len(self._items) - 1, _MEASURED).astype(int)
+        counted, self.damage = self.damage, Damage()  # reading them in turn counts what is lost
+        for place in sorted({*places.tolist()} - {self._index}):
+            image = self._load(self._items[place])
+            if image is not None and image.values is not None:
+                brightest = max(brightest, int(image.values[..., :3].max()))
+        self.damage = counted
+        self._depth = depth_of(brightest)
+        if self._depth < FULL_DEPTH:
+            self.damage.note(
+                f"Its 16-bit values reach {brightest} only: they were read as {self._depth}-bit "
+                "ones."
+            )
+
+    def _name(self, item: Path | int) -> str:
+        return printable(item.name if isinstance(item, Path) else f"page {item + 1}")
+
+    def _load(self, item: Path | int) -> LoadedImage | None:
         try:
-            with self._remarks(file), Image.open(file) as image:
-                if image.width * image.height > self._max_pixels:
-                    raise ValueError(f"more than the {self._max_pixels} pixels allowed")
-                coded_size = (image.height, image.width)
-                mode = image.mode
-                rgb, transparent = _to_rgb(ImageOps.exif_transpose(image))
-        except UNREADABLE as error:
+            with self._remarks(item):
+                if isinstance(item, Path):
+                    image = load_file(item, self._max_pixels)
+                else:
+                    assert self._paged is not None
+                    self._paged.seek(item)
+                    image = load_page(self._paged, self.path, self._max_pixels)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a decoder raises on a damaged file
             self.damage.packet_errors += 1
             reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-            self.damage.note(printable(f"{file.name} could not be read: {reason}."))
+            self.damage.note(printable(f"{self._name(item)} could not be read: {reason}."))
             return None
-        if transparent:
-            self.damage.note("Some images are transparent: mid-gray was laid behind them.")
-        return LoadedImage(rgb, mode, coded_size)
+        for remark in image.remarks:
+            self.damage.note(remark)
+        return image
 
     @contextmanager
-    def _remarks(self, file: Path) -> Iterator[None]:
+    def _remarks(self, item: Path | int) -> Iterator[None]:
         """What Pillow only warns of, a damaged orientation for one, is damage too."""
-        with _WARNINGS, warnings.catch_warnings(record=True) as remarks:
+        with PILLOW_WARNINGS, warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
             yield
         if remarks:
             first = " ".join(str(remarks[0].message).split()).rstrip(".")
-            self.damage.note(printable(f"{file.name} is damaged: {first}."))
-
-
-def _to_rgb(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-    if image.mode == "F":
-        raise ValueError("floating point images have no known range")
-    if image.mode.startswith("I"):
-        # Pillow clips 16-bit gray to 255 where it should scale.
-        gray = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=2), False
-    if image.has_transparency_data:
-        return on_gray(np.array(image.convert("RGBA")))
-    return np.array(image.convert("RGB")), False
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts numbers inside names by value: frame2 before frame10."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(p), p) if p[:1].isdecimal() and p.isascii() else (-1, p) for p in parts]
+            self.damage.note(printable(f"{self._name(item)} is damaged: {first}."))

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from slotcli.errors import DataError, printable
 from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FrameChunk, Size
 from slotcli.video.delivery import Delivery, clock_seconds
-from slotcli.video.images import ImageFolderReader
+from slotcli.video.images import ImageFolderReader, is_paged_image
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
 from slotcli.video.side_data import display_matrix
@@ -34,25 +34,6 @@ from slotcli.video.streams import (
 )
 from slotcli.video.timing import Clock, Guess, Picture, chunked, positive_fraction
 
-VIDEO_SUFFIXES = frozenset(
-    (
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".wmv",
-        ".flv",
-        ".ogv",
-        ".3gp",
-        ".gif",
-    )
-)
 # What PyAV lets through when a hostile file leaves it without a codec, stream or valid tag.
 HOSTILE = (FFmpegError, AttributeError, IndexError, UnicodeDecodeError, ValueError)
 # A demuxer that fails this often in a row without giving a packet will not recover.
@@ -80,8 +61,8 @@ ADVICE = "Check that it plays elsewhere; if it was copied or downloaded, do that
 
 
 def open_clip(path: Path, *, max_pixels: int = MAX_PIXELS) -> "ClipReader | ImageFolderReader":
-    """Opens a video file, or a folder of images as a clip; errors as in the reader chosen."""
-    if path.is_dir():
+    """Opens a video, or a folder of images or an image's pages; errors as in the reader chosen."""
+    if path.is_dir() or is_paged_image(path):
         return ImageFolderReader(path, max_pixels=max_pixels)
     return ClipReader(path, max_pixels=max_pixels)
 

@@ -86,9 +86,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     is adapted, as `remarks` says. Matroska rounds times to milliseconds, kept strictly increasing,
     with the same move.
 
-    Equal calls give equal bytes. Raises UnavailableError (no such encoder, or it refuses),
-    AccessError, CannotCreateError or OutputError (disk full); leaving the context by any exception
-    deletes the file.
+    `mark` is written as the file's comment. Equal calls give equal bytes. Raises UnavailableError
+    (no such encoder, or it refuses), AccessError, CannotCreateError or OutputError (disk full);
+    leaving the context by any exception deletes the file.
     """
 
     def __init__(
@@ -98,8 +98,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         time_base: Fraction,
         *,
         codec: Literal["h264", "h264-quick", "ffv1-gray"],
+        mark: str | None = None,
     ) -> None:
         self.path = path
+        self._mark = mark
         self.size = size
         self._gray = codec == "ffv1-gray"
         self._encoder: Literal["ffv1", "libx264"] = "ffv1" if self._gray else "libx264"
@@ -198,6 +200,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             format="matroska" if self._gray else "mp4",
             options=options,
         )
+        if self._mark is not None:
+            self._container.metadata["comment"] = self._mark
         rate = UNDECLARED_RATE if self._gray else None
         settings = ffv1_options(self.size) if self._gray else ENCODER_OPTIONS[codec]
         stream = self._container.add_stream(name, rate, options=settings)

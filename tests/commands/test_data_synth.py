@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotcli.data.datasets import TEST_SEEDS, find_clips
+from slotcli.data.datasets import TEST_SEEDS
 from slotcli.data.scenes import render_clip
 from slotcli.data.synth_files import VIDEOS, read_index, reserved_for
 from slotcli.errors import DataError
 from slotcli.tracks.masks import read_masks
+from slotcli.video.finding import find_clips
 from slotcli.video.reader import open_clip
 
 SYNTH = [
@@ -105,7 +106,7 @@ def test_held_out_seeds_are_allowed_and_said_to_be_held_out(cli, tmp_path):
 
 def test_the_folder_of_videos_holds_no_masks_to_train_on(cli, tmp_path):
     assert cli(*SYNTH, "--clips", 1, "--masks", "png", "--masks", "ffv1")[0] == 0
-    names = [path.name for path in find_clips(tmp_path / "clips" / VIDEOS)]
+    names = [path.name for path in find_clips(tmp_path / "clips" / VIDEOS).clips]
     assert names == ["A-0.mp4"]
 
 

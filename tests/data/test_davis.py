@@ -10,9 +10,11 @@ from torch.nn import functional
 
 from slotcli.data.datasets import Dataset
 from slotcli.data.davis import Davis
+from slotcli.data.recognise import recognise
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
 from slotcli.tracks.palette import davis_palette
+from slotcli.video.finding import find_clips
 
 SIZE = (48, 86)
 LENGTHS = {"bear": 5, "goat": 4, "swan": 3, "walk": 3}
@@ -103,6 +105,22 @@ def test_masks_of_the_unsupervised_challenge_come_first(root: Path) -> None:
     labels = Davis(root, "validation", None).clip(0, 0, 1).labels
     assert labels is not None
     np.testing.assert_array_equal(labels[0], ids("other", 0))
+
+
+@pytest.mark.parametrize("resolution", ["Full-Resolution", "1080p"])
+def test_other_resolutions_are_davis_too(root: Path, resolution: str) -> None:
+    small = Davis(root, "train", (24, 43)).clip(0, 0, 2)
+    for name in ("JPEGImages", "Annotations"):
+        (root / name / "480p").rename(root / name / resolution)
+    assert recognise(root) == recognise(root.parent) == "davis"
+    again = Davis(root, "train", (24, 43)).clip(0, 0, 2)
+    assert torch.equal(again.frames, small.frames)
+    assert again.labels is not None
+    assert small.labels is not None
+    assert torch.equal(again.labels, small.labels)
+    # Whoever asks for its pictures alone gets no masks among them.
+    names = [path.name for path in find_clips(root.parent).clips]
+    assert sorted(names) == sorted(LENGTHS)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from torch.nn import functional
 
 from slotcli.data.datasets import Dataset
+from slotcli.data.recognise import recognise
 from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
@@ -241,3 +242,11 @@ def test_broken_masks_and_frames_are_named_at_access(root: Path) -> None:
     (folder / "a000000003" / "00000.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"a000000003/00000\.jpg could not be read"):
         data.clip(2, 0, 1)
+
+
+def test_the_official_test_set_alone_is_for_testing(root: Path) -> None:
+    (root / "valid").rename(root / "test")
+    assert recognise(root) == "ytvis"
+    assert YoutubeVis(root, "test", None).name(0) == "b000000001"
+    (root / "train").rename(root / "away")
+    assert recognise(root) == "ytvis"

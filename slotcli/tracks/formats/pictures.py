@@ -11,6 +11,7 @@ from PIL import Image
 from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
 from slotcli.tracks.writing import output_errors
 from slotcli.types import Size
+from slotcli.video.own_outputs import png_mark
 
 
 class ObjectMaskWriter:
@@ -111,5 +112,7 @@ def _cut_out(
 
 def _png(rgba: UInt8[np.ndarray, "h w 4"]) -> bytes:
     file = BytesIO()
-    Image.fromarray(rgba).save(file, format="PNG", compress_level=PNG_COMPRESSION)
+    Image.fromarray(rgba).save(
+        file, format="PNG", compress_level=PNG_COMPRESSION, pnginfo=png_mark()
+    )
     return file.getvalue()

@@ -1,0 +1,33 @@
+"""Says which files no clip is made of, in one line, or one by one where --verbose asks for it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from slotcli.commands import console
+from slotcli.errors import printable
+
+if TYPE_CHECKING:
+    from slotcli.video.folder_contents import PassedOver
+
+
+def tell_passed_over(passed_over: "Iterable[PassedOver]", *, recorded: bool = True) -> None:
+    """Says nothing where nothing was passed over; with `recorded` a JSON record says it too."""
+    from slotcli.video.finding import counted
+
+    listed = list(passed_over)
+    if not listed:
+        return
+    if recorded:
+        console.record(
+            {
+                "not_taken": dict(Counter(one.reason for one in listed)),
+                "paths": {printable(one.path): one.reason for one in listed},
+            }
+        )
+    if not console.wants_details():
+        console.note(f"{counted(listed).rstrip('.')} (-v lists them).")
+        return
+    console.note(counted(listed))
+    for one in listed:
+        console.note(f"  {one.path}: {one.reason}" + (f" ({one.detail})" if one.detail else ""))

@@ -1,0 +1,244 @@
+"""What lies directly in a folder: videos, the images that make one clip, and what is neither."""
+
+import os
+import re
+import stat
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+from PIL import Image
+
+from slotcli.video.file_kinds import (
+    IMAGE_SUFFIXES,
+    PILLOW_SUFFIXES,
+    PREVIEW_SUFFIXES,
+    SOUND_SUFFIXES,
+    UNFINISHED_SUFFIXES,
+    VIDEO_SUFFIXES,
+    file_kind,
+)
+from slotcli.video.image_pixels import PILLOW_WARNINGS, has_pages
+from slotcli.video.own_outputs import is_mask_image, is_own_image, is_own_video, own_folder
+
+HIDDEN = "hidden"
+NEITHER = "not a video or an image"
+OWN = "made by slotcli"
+MASKS = "masks or annotations"
+POSTERS = "pictures beside videos"
+_JPEGS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
+_SYSTEM = frozenset(
+    (
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "__macosx",
+        "lost+found",
+        "thumbs.db",
+        "desktop.ini",
+    )
+)
+_ANNOTATIONS = re.compile(
+    r"(annotations?|masks?|labels?|segmentations?|segmentation(class|object)|scribbles|gt|"
+    r"ground_?truth|groundtruth|(optical_?)?flow|depth)([_\- ].*)?"
+)
+_PICTURES = re.compile(r"(jpegimages|images?|imgs?|frames|videos?|rgb|colou?r)([_\- ].*)?")
+_MASK_OF = re.compile(r"(.+?)[_\-.](mask|masks|seg|segmentation|label|labels|flat)")
+_PADDED = re.compile(r"\.[0-9]{3,}$")
+_PAGES = "pages"
+_NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file or folder that no clip is made of, and why; `detail` says more of this one."""
+
+    path: Path
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class FolderContents:
+    """`videos` are files that are clips, images of several pages among them; `frames` are one clip.
+
+    All are in the order of their names, frames in natural order (2 before 10).
+    """
+
+    videos: list[Path] = field(default_factory=list)
+    frames: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+def contents(folder: Path) -> FolderContents:
+    """What lies in a folder, links followed; nothing is decoded. Raises OSError."""
+    found = FolderContents()
+    names = set(os.listdir(folder))
+    own = own_folder(folder, names)
+    images: list[Path] = []
+    for name in sorted(names):
+        path = folder / name
+        why = _why_not_looked_at(path)
+        if why is None:
+            kind = _kind(path, found)
+            if kind == "video":
+                found.videos.append(path)
+            elif kind == "image":
+                images.append(path)
+        else:
+            found.passed_over.append(PassedOver(path, why))
+    if own is not None:
+        everything = (*found.videos, *images, *found.folders)
+        found.passed_over += [PassedOver(path, OWN, own) for path in everything]
+        found.videos, found.folders = [], []
+        return found
+    _sort_images(images, names, found)
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is that of something hidden or of a system's own."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def annotation_folders(folders: Iterable[Path]) -> dict[Path, str]:
+    """Of sibling folders those that hold the annotations of another one, with that one's name."""
+    siblings = list(folders)
+    pictures = next((f.name for f in siblings if _PICTURES.fullmatch(f.name.lower())), None)
+    if pictures is None:
+        return {}
+    return {f: pictures for f in siblings if _ANNOTATIONS.fullmatch(f.name.lower())}
+
+
+def sequence(images: Iterable[Path], videos: Iterable[Path] = ()) -> list[Path]:
+    """The most images whose names differ by a number alone; of one image there is no sequence.
+
+    Photos that a camera numbers together with `videos` (IMG_1.jpg, IMG_2.mov) are none either.
+    """
+    counted = {match[1] for path in videos if (match := _NUMBERED.fullmatch(path.stem))}
+    groups: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    for path in images:
+        match = _NUMBERED.fullmatch(path.stem)
+        if match is not None and match[1] not in counted:
+            groups[match[1], match[3], path.suffix.lower()].append(path)
+    longest = max(groups.values(), key=len, default=[])
+    return sorted(longest, key=natural) if len(longest) > 1 else []
+
+
+def _why_not_looked_at(path: Path) -> str | None:
+    if is_hidden(path.name):
+        return HIDDEN
+    suffix = path.suffix.lower()
+    if suffix in SOUND_SUFFIXES:
+        return "sound only"
+    if suffix in UNFINISHED_SUFFIXES:
+        return "unfinished downloads"
+    return "previews by a camera" if suffix in PREVIEW_SUFFIXES else None
+
+
+def _kind(path: Path, found: FolderContents) -> str | None:
+    """video or image; folders and what is neither are put where they belong."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        reason = "links to nothing" if path.is_symlink() else "not readable"
+        found.passed_over.append(PassedOver(path, reason, str(error.strerror)))
+        return None
+    if stat.S_ISDIR(mode):
+        found.folders.append(path)
+        return None
+    if not stat.S_ISREG(mode):
+        found.passed_over.append(PassedOver(path, "pipes or devices"))
+        return None
+    try:
+        kind = file_kind(path)
+        if kind == "video" and is_own_video(path):
+            found.passed_over.append(PassedOver(path, OWN, "an overlay, or masks"))
+            return None
+    except OSError:
+        return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None  # opening it will tell
+    known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    if kind is None or (
+        kind == "video" and path.suffix.lower() not in known and not _has_video(path)
+    ):
+        found.passed_over.append(PassedOver(path, NEITHER))
+        return None
+    return kind
+
+
+def _has_video(path: Path) -> bool:
+    try:
+        options = {"protocol_whitelist": "none"}
+        with FileIO(path) as file, av.open(file, "r", options=options) as opened:
+            return any(
+                not stream.disposition & Disposition.attached_pic for stream in opened.streams.video
+            )
+    except Exception:  # whatever a library says of a file that nobody called a video
+        return False
+
+
+def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> None:
+    single: list[Path] = []
+    paged: list[Path] = []
+    stems = {path.stem for path in images}
+    for path in images:
+        match = _MASK_OF.fullmatch(path.stem)
+        if match is not None and match[1] in stems:
+            found.passed_over.append(PassedOver(path, MASKS, f"of {match[1]}"))
+            continue
+        kind = _looked_into(path, names)
+        if kind is None:
+            single.append(path)
+        elif kind == _PAGES:
+            paged.append(path)
+        else:
+            found.passed_over.append(PassedOver(path, kind))
+    if found.videos:
+        posters = {path for path in single if _is_thumbnail(path, found.videos)}
+        frames = sequence((path for path in single if path not in posters), found.videos)
+        taken = set(frames if len(frames) > len(found.videos) else [])
+        found.passed_over += [PassedOver(p, POSTERS) for p in single if p not in taken]
+        single = [path for path in single if path in taken]
+    found.videos = sorted([*found.videos, *paged])
+    found.frames = sorted(single, key=natural)
+
+
+def _is_thumbnail(image: Path, videos: list[Path]) -> bool:
+    """Whether an image is called as a video is: clip.jpg, clip.mp4.jpg or clip.0.jpg."""
+    if _PADDED.search(image.stem):
+        return False  # clip.0001.png is a frame
+    return any(
+        image.stem in (video.stem, video.name) or image.name.startswith(f"{video.stem}.")
+        for video in videos
+    )
+
+
+def _looked_into(path: Path, names: set[str]) -> str | None:
+    """_PAGES where an image is a clip by itself, a reason to pass it over, None for a frame."""
+    suffix = path.suffix.lower()
+    if suffix in _JPEGS or (suffix and suffix not in PILLOW_SUFFIXES):
+        return None
+    try:
+        with PILLOW_WARNINGS, warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            if is_own_image(path, image, names):
+                return OWN
+            if is_mask_image(image):
+                return MASKS
+            return _PAGES if has_pages(image) else None
+    except Exception:  # it is a frame that cannot be read, which whoever reads it will say
+        return None
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts numbers inside names by value: frame2 before frame10."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(p), p) if p[:1].isdecimal() and p.isascii() else (-1, p) for p in parts]

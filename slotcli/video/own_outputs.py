@@ -1,0 +1,117 @@
+"""Tells slotcli's own output from footage, also where it was moved or renamed.
+
+Overlays, strips and masks are videos and images too: taken for clips, they would be decomposed
+again, and learned from.
+"""
+
+import json
+import re
+from io import FileIO
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+SLOT_FILE = "clip.slots.safetensors"
+RESULT = "result.json"  # written last: it marks a result as complete
+DEFAULT_OUT = "slotcli-out"
+
+# Stands in every picture and video that is drawn for people or shows masks, and nowhere else.
+MARK = "Made by slotcli: not footage"
+
+_RESULT_SCHEMA = "slotcli.result/"
+_OF_A_RESULT = frozenset((SLOT_FILE, "overlay.mp4", "strip.png", "report.html", "tracks.csv"))
+_OF_A_RUN = frozenset(("log.jsonl", "log.csv"))
+_OF_A_MODEL = frozenset(("model.toml", "weights.safetensors"))
+_OF_AN_EXPORT = frozenset(("objects", "alpha"))
+_SHEET = re.compile(r"step-[0-9]{8}\.png")
+_FRAME = re.compile(r"[0-9]{5}\.png")
+_LABEL = re.compile(r"[1-9][0-9]{0,2}")
+_MARK_BYTES = 1 << 16  # at either end of a video, where its tags stand
+_MAX_LABELS = 64  # more different values than that in a gray frame are shades, not labels
+# The first colours of DAVIS's and PASCAL VOC's palette, which every tool of the field writes.
+_PALETTE = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080")
+
+
+def own_folder(folder: Path, names: set[str]) -> str | None:
+    """What a folder that holds `names` is to slotcli; None where it is none of its own.
+
+    Raises OSError.
+    """
+    if folder.name == DEFAULT_OUT or is_result(folder, names):
+        return "results of slotcli"
+    if names >= _OF_A_RUN:
+        return "training runs of slotcli"
+    if names >= _OF_A_MODEL:
+        return "models of slotcli"
+    if folder.name in _OF_AN_EXPORT and names and all(map(_LABEL.fullmatch, names)):
+        labels = (path for path in folder.iterdir() if path.is_dir())
+        if all(_FRAME.fullmatch(path.name) for label in labels for path in label.iterdir()):
+            return "masks that slotcli exported"
+    return None
+
+
+def is_result(folder: Path, names: set[str]) -> bool:
+    """Whether a folder that holds `names` is a result, complete or with something taken out."""
+    if {RESULT, SLOT_FILE} <= names or len(names & _OF_A_RESULT) > 2:
+        return True
+    if RESULT not in names:
+        return False  # anybody may have a file of one such name
+    try:
+        with (folder / RESULT).open("rb") as file:
+            schema = json.loads(file.read(1 << 20)).get("schema")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+    return isinstance(schema, str) and schema.startswith(_RESULT_SCHEMA)
+
+
+def is_own_image(path: Path, image: Image.Image, beside: set[str]) -> bool:
+    """Whether an opened image was drawn by slotcli; `beside` are the names in its folder."""
+    if image.info.get("Comment") == MARK or _SHEET.fullmatch(path.name):
+        return True
+    return path.name == "curves.png" and bool(beside & _OF_A_RUN)
+
+
+def is_mask_image(image: Image.Image) -> bool:
+    """Whether an opened image holds labels: black and white, or in the palette of such masks."""
+    if image.mode == "1":
+        return image.format == "PNG"
+    if image.mode != "P" or image.palette is None:
+        return False
+    colours = bytes(image.palette.palette)[: len(_PALETTE)]
+    return len(colours) >= 6 and _PALETTE.startswith(colours)
+
+
+def is_own_video(path: Path) -> bool:
+    """Whether a video carries the mark, or is a gray one whose values are labels.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        start = file.read(_MARK_BYTES)
+        file.seek(max(0, file.seek(0, 2) - _MARK_BYTES))
+        if MARK.encode() in start or MARK.encode() in file.read():
+            return True
+    if b"FFV1" not in start:
+        return False
+    try:
+        options = {"protocol_whitelist": "none"}
+        with FileIO(path) as file, av.open(file, "r", options=options) as video:
+            if video.streams.video[0].format.name != "gray":
+                return False
+            values = [np.unique(frame.to_ndarray()) for frame in islice(video.decode(video=0), 2)]
+    except (FFmpegError, ValueError, IndexError, AttributeError):
+        return False
+    labels = np.concatenate([*values, np.zeros(0, np.uint8)])
+    return len(values) > 0 and bool(((labels < _MAX_LABELS) | (labels == 255)).all())
+
+
+def png_mark() -> PngInfo:
+    """The mark, for the writers of PNG files."""
+    info = PngInfo()
+    info.add_text("Comment", MARK)
+    return info
