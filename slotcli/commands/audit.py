@@ -62,7 +62,7 @@ def audit(
         raise UsageError(
             "Either a model or results are audited.", "Give --model, or else --results."
         )
-    setup.set_threads(threads)
+    setup.set_threads(threads, model)
     if model is not None:
         _audit_model(model, data or _DATA, split, kind, clips, frames, device)
     elif data or split or kind:

@@ -41,7 +41,7 @@ def decompose(
     ] = False,
     masks: Masks = None,
     background: Annotated[
-        str, typer.Option(help="The slot with label 0: auto, none, or its number.")
+        str, typer.Option(help="What gets ID 0: auto, none, or the ID of an object.")
     ] = "auto",
     fit: Annotated[
         Literal["squeeze", "crop"],
@@ -130,7 +130,7 @@ def decompose(
         model=model,
         options=options,
         device=str(chosen),
-        threads=setup.set_threads(threads),
+        threads=setup.set_threads(threads, model),
         kernels=kernels,
         halved=precision == "bf16",
         together=together or (8 if chosen.type == "cuda" else 1),
@@ -253,8 +253,8 @@ def _background(text: str) -> int | Literal["auto", "none"]:
     if text == "auto" or text == "none":
         return text
     try:
-        return int(text)
+        return int(text) - 1  # the slot of an ID
     except ValueError:
         raise UsageError(
-            f"--background {text}: not a slot.", "Use auto, none, or a slot's number."
+            f"--background {text}: not an ID.", "Use auto, none, or an object's ID: 1, 2, ..."
         ) from None

@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores by default.", min=1)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="CPU threads; by default all cores, or one for models of frames up to 64x64.", min=1
+    ),
+]
 Precision = Literal["auto", "fp32", "bf16"]
 Kernels = Annotated[
     Literal["auto", "reference", "triton"],

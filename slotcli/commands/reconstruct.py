@@ -22,9 +22,12 @@ def reconstruct(
         str | None, typer.Option(help="The model the slots came from, where it cannot be found.")
     ] = None,
     keep: Annotated[
-        list[int] | None, typer.Option(help="Draw from this slot only. Repeatable.")
+        list[int] | None,
+        typer.Option(help="Draw only the object of this ID. Repeatable."),
     ] = None,
-    drop: Annotated[list[int] | None, typer.Option(help="Leave this slot out. Repeatable.")] = None,
+    drop: Annotated[
+        list[int] | None, typer.Option(help="Leave out the object of this ID. Repeatable.")
+    ] = None,
     sampler: Annotated[
         Literal["singlestep", "multistep", "ddim"],
         typer.Option(help="DPM-Solver++ of third or second order, or DDIM."),
@@ -49,7 +52,9 @@ def reconstruct(
     from slotcli.runs.reconstruct import (
         ReconstructOptions,
         find_slot_file,
+        recorded_ids,
         recorded_model,
+        require_ids,
     )
     from slotcli.runs.reconstruct import reconstruct as draw
     from slotcli.tracks.slot_file import read_slot_file
@@ -64,22 +69,18 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    every = range(slot_file.slots.shape[1])
-    kept = tuple(slot for slot in every if slot not in drop) if drop else tuple(keep or ())
-    unknown = [slot for slot in drop or [] if slot not in every]
-    if unknown:
-        raise UsageError(f"slots {unknown} do not exist.", f"The file has slots 0 to {every[-1]}.")
+    require_ids(slot_file, [*(keep or ()), *(drop or ())])
+    kept = tuple(own for own in recorded_ids(slot_file) if own not in drop) if drop else keep
     loaded = load_model(model or recorded_model(path, slot_file))
     chosen = setup.choose_device(device)
-    setup.set_threads(threads)
+    setup.set_threads(threads, str(loaded.path))
     setup.set_kernels(kernels)
     _, network = loaded.slot_model()
     setup.place(network, chosen)
     if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
         halve(*network.decoder.networks)
-    options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
-    if drop and not kept:
-        raise UsageError("no slot is left to draw from.", "Drop fewer slots.")
+    drawn = None if kept is None else tuple(kept)
+    options = ReconstructOptions(sampler, evaluations, batch, seed, drawn)
     with console.progress(target.name) as meter:
         draw(slot_file, loaded, target, options, chosen, meter.update)
     if console.wants_json():
