@@ -29,7 +29,8 @@ from slotcli.commands import (
     train,
 )
 from slotcli.commands.command_line import Command, Group
-from slotcli.errors import SlotcliError, Terminated
+from slotcli.errors import NoInputError, SlotcliError, Terminated
+from slotcli.limits import exhaustion, guarded, wait_without_spinning
 
 EXIT_CODES = {
     0: "done",
@@ -98,6 +99,16 @@ def options(
     ),
 ) -> None:
     """Options of the program itself."""
+    _require_working_directory()
+
+
+def _require_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise NoInputError(
+            "The working directory does not exist any more.", "Change to another one (cd)."
+        ) from None
 
 
 INTERRUPTED = 130
@@ -123,6 +134,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Runs the program and exits with one of EXIT_CODES; a traceback only with --verbose."""
+    wait_without_spinning()
+    sys.exit(guarded(_exit_code, lambda error: console.error(error.what, error.advice)))
+
+
+def _exit_code() -> int:
+    """Runs the command line; the exit code, with what went wrong said."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's way to run in the background
             signal.signal(number, _stop)
@@ -154,13 +171,18 @@ def main() -> None:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         code = 0
-    except OSError as error:
-        console.error(f"{error.filename or 'input/output'}: {error.strerror}.", "Check the disk.")
-        code = _OS_EXIT.get(error.errno or 0, 74)
     except Exception as error:
-        console.bug(error)
-        code = 1
-    sys.exit(code or 0)
+        if (known := exhaustion(error)) is not None:
+            console.error(known.what, known.advice)
+            code = known.exit_code
+        elif isinstance(error, OSError):
+            what = f"{error.filename or 'input/output'}: {error.strerror}."
+            console.error(what, "Check the disk.")
+            code = _OS_EXIT.get(error.errno or 0, 74)
+        else:
+            console.bug(error)
+            code = 1
+    return code or 0
 
 
 if __name__ == "__main__":

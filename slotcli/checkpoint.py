@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,14 @@ from slotcli.errors import (
 )
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
+from slotcli.types import Size
 
 SCHEMA = "slotcli.model/1"
 WEIGHTS = "weights.safetensors"
 DEFINITION = "model.toml"
 DIGEST = "sha256"
+_ASSIGNED = re.compile(r"([^/'\"]*=)(/[^'\"]*)")  # key=/path, as options and --set take it
+_QUOTED = re.compile(r"(['\"])(/[^'\"]*)\1")  # within a table: {path = "/path"}
 MOST_SHOWN = 200  # characters of what a damaged file is quoted with
 
 
@@ -99,6 +103,22 @@ def find_weights(reference: str) -> Path:
             "Train it (slotcli pretrain, slotcli train) or import it (slotcli models import).",
         )
     return path
+
+
+def model_size(reference: str) -> Size:
+    """Height and width of a model's frames, from its weights' header alone.
+
+    Raises as `find_weights`, and DataError where the header is damaged.
+    """
+    path = find_weights(reference)
+    try:
+        with safe_open(path, framework="pt") as file:
+            size = json.loads((file.metadata() or {}).get("slotcli", "{}"))["spec"]["size"]
+        return int(size[0]), int(size[1])
+    except (SafetensorError, ValueError, LookupError, TypeError, OSError, RecursionError):
+        pass
+    load_model(reference)  # says what is wrong with it
+    raise DataError(f"{path}: its definition has no size.", "Fetch or train it again.")
 
 
 def load_model(reference: str) -> LoadedModel:
@@ -180,9 +200,48 @@ def save_model(
     step: int,
     provenance: dict[str, Any],
 ) -> None:
-    """Writes a model file beside `path`, then renames it. Raises as `write_tensors` does."""
-    metadata = {"schema": SCHEMA, "spec": spec_json(spec), "step": step, "provenance": provenance}
-    write_tensors(path, tensors, metadata)
+    """Writes a model file beside `path`, then renames it, without any path of this machine.
+
+    Raises as `write_tensors` does.
+    """
+    facts = {"spec": spec_json(spec), "step": step, "provenance": provenance}
+    write_tensors(path, tensors, {"schema": SCHEMA, **portable(facts)})
+
+
+def portable(value: Any) -> Any:
+    """JSON values with a name in place of each absolute path: files go to other machines."""
+    match value:
+        case dict():
+            return {key: portable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [portable(inner) for inner in value]
+        case str() if value.startswith("/"):
+            return _name_of(value)
+        case str() if (assigned := _ASSIGNED.fullmatch(value)) is not None:
+            return assigned[1] + _name_of(assigned[2])
+        case str():
+            return _QUOTED.sub(lambda found: found[1] + _name_of(found[2]) + found[1], value)
+    return value
+
+
+def codec_facts(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str | None] | None:
+    """Name and weights' hash of the codec that a model is trained on, None where it has none.
+
+    The hash is None where there are no such weights any more.
+    """
+    if not isinstance(spec, SlotModelSpec) or spec.train.codec is None:
+        return None
+    name = portable(spec.train.codec)
+    try:
+        return {"name": name, "weights_sha256": file_sha256(find_weights(spec.train.codec))}
+    except (NoInputError, UnavailableError):
+        return {"name": name, "weights_sha256": None}
+
+
+def _name_of(path: str) -> str:
+    """What a model or a folder is called: weights have their folder's name."""
+    place = Path(path)
+    return (place.parent.name if place.name == WEIGHTS else place.name) or "root"
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:

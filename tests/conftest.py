@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,10 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def held_out_scenes() -> Iterator[None]:
-    """Those that runs are judged on are rendered once: that takes longer than the runs' steps."""
+    """Those that runs are judged on are rendered once, and few: that takes longer than the steps.
+
+    64 of them, as in use, took two thirds of the time of every test that trains.
+    """
     known: dict[tuple[object, ...], ClipBatch] = {}
     render = held_out.render_clips
 
@@ -239,6 +243,7 @@ def held_out_scenes() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_out, "render_clips", once)
+        patch.setattr(held_out, "held_out_clips", partial(held_out.held_out_clips, clips=8))
         yield
 
 

@@ -88,7 +88,7 @@ def audit(
             "Audit either a model or results.", "Give --model, or --results, but not both."
         )
     console.phase("starting")
-    setup.set_threads(threads)
+    setup.set_threads(threads, model)
     if model is not None:
         _audit_model(model, data or _DATA, split, kind, clips, frames, device)
     elif data or split or kind:

@@ -109,7 +109,7 @@ def decompose(
     background: Annotated[
         str,
         typer.Option(
-            help="The slot that becomes label 0, the background: auto, none, or its number.",
+            help="The object that becomes the background, ID 0: auto, none, or its ID.",
             metavar="SLOT",
             rich_help_panel=OUTPUT,
         ),
@@ -240,7 +240,7 @@ def decompose(
         model=model,
         options=options,
         device=str(place),
-        threads=setup.set_threads(threads),
+        threads=setup.set_threads(threads, model),
         kernels=kernels,
         halved=precision == "bf16",
         together=together or (8 if place.type == "cuda" else 1),
@@ -441,8 +441,8 @@ def _background(text: str) -> int | Literal["auto", "none"]:
     if text == "auto" or text == "none":
         return text
     try:
-        return int(text)
+        return int(text) - 1  # the slot of an ID
     except ValueError:
         raise UsageError(
-            f"--background {text}: not a slot.", "Use auto, none, or a slot's number, from 0."
+            f"--background {text}: not an ID.", "Use auto, none, or an object's ID: 1, 2, ..."
         ) from None

@@ -149,7 +149,7 @@ def evaluate(
     if lpips == "off" and lpips_weights is not None:
         raise UsageError("--lpips off needs no weights.", "Leave out one of the two options.")
     chosen = setup.choose_device(device)
-    setup.set_threads(threads)
+    setup.set_threads(threads, model)
     loaded, spec, module = load_slot_model(model, chosen)
     found_kind = None if data.startswith(RENDERED) else kind or recognise(Path(data))
     whole = found_kind in ("synth", "folder")

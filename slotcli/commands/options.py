@@ -22,7 +22,10 @@ Device = Annotated[str, typer.Option(help=_DEVICES, metavar="DEVICE", rich_help_
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads. Default: all cores.", min=1, metavar="N", rich_help_panel=COMPUTING
+        help="CPU threads. Default: all cores; one for models of frames up to 64x64.",
+        min=1,
+        metavar="N",
+        rich_help_panel=COMPUTING,
     ),
 ]
 Precision = Literal["auto", "fp32", "bf16"]

@@ -28,16 +28,16 @@ def reconstruct(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Render these slots only, as 1 or 1,2. Repeatable.",
-            metavar="SLOTS",
+            help="Render only the objects with these IDs, as 1 or 1,2. Repeatable.",
+            metavar="IDS",
             rich_help_panel=INPUT,
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            help="Leave these slots out, as 1 or 1,2. Repeatable.",
-            metavar="SLOTS",
+            help="Leave out the objects with these IDs, as 1 or 1,2. Repeatable.",
+            metavar="IDS",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -114,7 +114,9 @@ def reconstruct(
     from slotcli.runs.reconstruct import (
         ReconstructOptions,
         find_slot_file,
+        recorded_ids,
         recorded_model,
+        require_ids,
     )
     from slotcli.runs.reconstruct import reconstruct as draw
     from slotcli.tracks.slot_file import read_slot_file
@@ -130,24 +132,21 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    every = range(slot_file.slots.shape[1])
-    kept = tuple(slot for slot in every if slot not in dropped) if dropped else tuple(kept_only)
-    if unknown := [str(slot) for slot in kept_only + dropped if slot not in every]:
-        raise UsageError(
-            f"--{'drop' if dropped else 'keep'} {','.join(unknown)}: there is no such slot.",
-            f"The file has slots 0 to {every[-1]}.",
-        )
+    require_ids(slot_file, [*kept_only, *dropped])
+    kept = tuple(kept_only) if keep else None
+    if drop:
+        kept = tuple(own for own in recorded_ids(slot_file) if own not in dropped)
+        if not kept:
+            raise UsageError("No object is left to render.", "Drop fewer objects.")
     loaded = load_model(model or recorded_model(path, slot_file))
     chosen = setup.choose_device(device)
-    setup.set_threads(threads)
+    setup.set_threads(threads, str(loaded.path))
     setup.set_kernels(kernels)
     _, network = loaded.slot_model()
     setup.place(network, chosen)
     if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
         halve(*network.decoder.networks)
-    options = ReconstructOptions(sampler, evaluations, batch, seed, kept or None)
-    if dropped and not kept:
-        raise UsageError("No slot is left to render.", "Drop fewer slots.")
+    options = ReconstructOptions(sampler, evaluations, batch, seed, kept)
     with console.progress("rendering frames", "frames") as meter:
         remarks = draw(slot_file, loaded, target, options, chosen, meter.update)
     for remark in remarks:

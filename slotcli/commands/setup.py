@@ -1,10 +1,10 @@
 """What several commands do before their work: choosing a device, threads and precision."""
 
-import os
 from typing import TYPE_CHECKING
 
 from slotcli.commands import console
 from slotcli.errors import UnavailableError, UsageError
+from slotcli.limits import threads_for
 
 if TYPE_CHECKING:
     import torch
@@ -56,10 +56,20 @@ def set_kernels(backend: "Backend") -> None:
     set_backend(backend)
 
 
-def set_threads(threads: int | None) -> int:
-    """CPU threads for torch; as many as the cores that this process may use by default."""
+def set_threads(threads: int | None, model: str | None = None) -> int:
+    """CPU threads for torch, by default as many as `threads_for` takes for the model's frames.
+
+    Without a `model` the work is large, as training is. Raises as `threads_for` and, where threads
+    are not asked for, as `model_size`.
+    """
+    if threads is None and model is not None:
+        from slotcli.checkpoint import model_size
+
+        height, width = model_size(model)
+        threads = threads_for(None, height * width)
+    else:
+        threads = threads_for(threads)
     import torch
 
-    threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return threads

@@ -198,7 +198,7 @@ def check_background(background: Background, num_slots: int) -> None:
     """Raises UsageError for a slot that does not exist."""
     if isinstance(background, int) and not 0 <= background < num_slots:
         raise UsageError(
-            f"--background {background}: the model has slots 0 to {num_slots - 1}.",
+            f"--background {background + 1}: the model's objects have IDs 1 to {num_slots}.",
             "Choose one of them, auto or none.",
         )
 

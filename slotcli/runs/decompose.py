@@ -318,7 +318,7 @@ class ClipRun:
             "statistics": {
                 "frames": self._outputs.frames,
                 "background": self._outputs.background,
-                "used_slots": [own.slot for own in summaries if own.frames_present],
+                "used_slots": [slot for slot, own in enumerate(summaries) if own.frames_present],
                 "kept_pixels": None if kept is None else round(kept, 6),
                 "corrupt_frames": self._reader.damage.corrupt_frames,
             },

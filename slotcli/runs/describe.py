@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from slotcli import __version__
-from slotcli.checkpoint import LoadedModel
+from slotcli.checkpoint import LoadedModel, portable
 from slotcli.errors import DataError
 from slotcli.report.page import Report
 from slotcli.spec import spec_json
@@ -25,7 +25,7 @@ def model_facts(loaded: LoadedModel) -> dict[str, Any]:
         "name": loaded.spec.name,
         "weights_sha256": loaded.sha256,
         "step": loaded.step,
-        "spec": spec_json(loaded.spec),
+        "spec": portable(spec_json(loaded.spec)),
     }
 
 
@@ -142,7 +142,7 @@ def _page(
         run=[
             ("Version", f"slotcli {run['version']}, torch {run['torch']}"),
             ("Device", run["device"]),
-            ("Background", "none" if slot is None else f"slot {slot}"),
+            ("Background", "none" if slot is None else f"ID 0 (slot {slot} of the slot file)"),
             ("Time", f"{seconds:.1f} s"),
         ],
         slots=summaries,

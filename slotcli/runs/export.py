@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from slotcli.errors import CannotCreateError, DataError, UsageError, printable
-from slotcli.runs.reconstruct import is_excerpt, recorded_time_base
+from slotcli.runs.reconstruct import is_excerpt, recorded_background, recorded_time_base
 from slotcli.runs.work_folder import work_folder
 from slotcli.tracks.formats.all_formats import (
     OF_PICTURES,
@@ -73,12 +72,6 @@ def export_masks(
         for place in places:
             with output_errors(place):
                 (work / place.name).replace(place)
-
-
-def recorded_background(slot_file: SlotFile) -> int | None:
-    """The slot that `decompose` took for the background."""
-    value: Any = slot_file.metadata["statistics"].get("background")
-    return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
 
 
 def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:

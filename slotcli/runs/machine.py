@@ -1,6 +1,5 @@
 """What this machine and this installation are, as far as results and speed depend on them."""
 
-import os
 import platform
 import shutil
 from importlib import metadata
@@ -11,6 +10,7 @@ import av
 import torch
 
 from slotcli import __version__
+from slotcli.limits import usable_cores
 
 # What the fast paths on a CPU need, as Linux spells it.
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
@@ -35,7 +35,7 @@ def cpu() -> dict[str, Any]:
     flags = set((_cpuinfo("flags") or "").split())
     return {
         "name": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "features": [feature for feature in CPU_FEATURES if feature in flags],
     }

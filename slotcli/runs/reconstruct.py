@@ -1,7 +1,7 @@
 """A slot file drawn again as a video."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +21,7 @@ from slotcli.model import denormalise
 from slotcli.runs.plan import RESULT, SLOT_FILE
 from slotcli.runs.work_folder import work_path
 from slotcli.tracks.slot_file import SlotFile
+from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
 from slotcli.video.own_outputs import MARK
@@ -31,7 +32,7 @@ _OUTSIDE_GRAY = 128
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """`keep` are the slots drawn from, None for all of them."""
+    """`keep` are the IDs of the objects drawn, None for all of them."""
 
     sampler: Sampler = "singlestep"
     evaluations: int = 20
@@ -72,6 +73,27 @@ def recorded_time_base(slot_file: SlotFile) -> Fraction:
     )
 
 
+def recorded_background(slot_file: SlotFile) -> int | None:
+    """The slot that `decompose` took for the background."""
+    value: object = slot_file.metadata["statistics"].get("background")
+    return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
+
+
+def recorded_ids(slot_file: SlotFile) -> list[int]:
+    """The ID of each slot, as masks and tracks have it."""
+    return object_ids(slot_file.slots.shape[1], recorded_background(slot_file))
+
+
+def require_ids(slot_file: SlotFile, asked: Iterable[int]) -> None:
+    """Raises UsageError for IDs that no object of the file has."""
+    ids = recorded_ids(slot_file)
+    if wrong := sorted(set(asked) - set(ids)):
+        known = ", ".join("0 (the background)" if own == 0 else str(own) for own in sorted(ids))
+        raise UsageError(
+            f"No object has the ID {', '.join(map(str, wrong))}.", f"The file has: {known}."
+        )
+
+
 def is_excerpt(slot_file: SlotFile) -> bool:
     """Whether the clip was used from a later second on, so that its videos begin at 0."""
     return bool(slot_file.metadata["sampling"].get("start"))
@@ -88,7 +110,7 @@ def reconstruct(
     """Writes an MP4 of the source's size and timing, every frame drawn from one noise map.
 
     Returns remarks on how its frames or timing had to differ from the source's, in sentences.
-    Raises DataError where the slots are another model's, UsageError where `keep` names slots that
+    Raises DataError where the slots are another model's, UsageError where `keep` names objects that
     do not exist, and what the writer raises.
     """
     _, model = loaded.slot_model()
@@ -141,14 +163,11 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
 def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> np.ndarray:
     if keep is None:
         return slot_file.slots
-    count = slot_file.slots.shape[1]
-    wrong = [slot for slot in keep if not 0 <= slot < count]
-    if wrong or not keep:
-        raise UsageError(
-            f"slots {sorted(wrong)} do not exist." if wrong else "no slot is left to draw from.",
-            f"The file has slots 0 to {count - 1}.",
-        )
-    return np.ascontiguousarray(slot_file.slots[:, sorted(set(keep))])
+    require_ids(slot_file, keep)
+    if not keep:
+        raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
+    kept = [slot for slot, own in enumerate(recorded_ids(slot_file)) if own in keep]
+    return np.ascontiguousarray(slot_file.slots[:, kept])
 
 
 def _placed(

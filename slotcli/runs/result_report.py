@@ -11,13 +11,13 @@ from slotcli.report.page import write_report
 from slotcli.report.strip import StripBuilder
 from slotcli.runs.clip_outputs import OPACITY
 from slotcli.runs.describe import OVERLAY, PAGE, STRIP, report_page
-from slotcli.runs.export import opened_source, recorded_background, source_pictures
+from slotcli.runs.export import opened_source, source_pictures
 from slotcli.runs.plan import RESULT, SLOT_FILE
-from slotcli.runs.reconstruct import recorded_time_base
+from slotcli.runs.reconstruct import recorded_background, recorded_time_base
 from slotcli.runs.work_folder import locked, work_folder
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
-from slotcli.tracks.statistics import TRACKS, read_tracks_json
+from slotcli.tracks.statistics import TRACKS, object_ids, read_tracks_json
 from slotcli.tracks.writing import output_errors
 
 _PICTURES = (OVERLAY, STRIP)
@@ -37,7 +37,8 @@ def write_result_report(
     slot_file = read_slot_file(folder / SLOT_FILE)
     told = _told(folder / RESULT)
     summaries = read_tracks_json(folder / TRACKS)
-    if [own.slot for own in summaries] != list(range(slot_file.slots.shape[1])):
+    ids = object_ids(slot_file.slots.shape[1], recorded_background(slot_file))
+    if [own.id for own in summaries] != ids:
         raise DataError(
             f"{printable(folder / TRACKS)} is of other slots.",
             "Make the result again: slotcli decompose.",

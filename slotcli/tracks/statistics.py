@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from slotcli.errors import DataError, printable
 from slotcli.tracks.writing import output_errors, whole_file
 
-SCHEMA = "slotcli.tracks/1"
+SCHEMA = "slotcli.tracks/2"  # of 1, objects were told by their slot, counted from 0
 TRACKS = "tracks.json"
 NUM_LABELS = 256
 BAND = 64  # rows whose colours are summed at a time
@@ -25,14 +25,15 @@ BAND = 64  # rows whose colours are summed at a time
 
 @dataclass(frozen=True)
 class TrackRow:
-    """One slot in one frame; an absent slot has area 0 and neither centroid nor box.
+    """One object in one frame; an absent one has area 0 and neither centroid nor box.
 
+    Its `id` is its label in the masks: 0 of the background, else that of its slot (`object_ids`).
     Pixels are counted from 0 at the upper left of the source; the box is half open: x0 <= x < x1.
     """
 
     frame_index: int
     time: float  # seconds from the clip's first frame
-    slot: int
+    id: int
     area: int  # pixels
     visible_fraction: float  # of all pixels of the frame
     centroid_x: float | None
@@ -45,9 +46,12 @@ class TrackRow:
 
 @dataclass(frozen=True)
 class SlotSummary:
-    """One slot over a whole clip; means are over the frames (colour: the pixels) it appears in."""
+    """One slot over a whole clip; means are over the frames (colour: the pixels) it appears in.
 
-    slot: int
+    Its `id` is its label in the masks, as in `TrackRow`.
+    """
+
+    id: int
     is_background: bool
     frames_present: int
     share_present: float  # of all frames
@@ -59,6 +63,11 @@ class SlotSummary:
         float  # pixels the centroid travelled between neighbouring frames that both show it
     )
     mean_colour: tuple[int, int, int] | None  # RGB
+
+
+def object_ids(num_slots: int, background: int | None) -> list[int]:
+    """The id of each slot, its label in the masks: slot + 1, and 0 of the background's slot."""
+    return [0 if slot == background else slot + 1 for slot in range(num_slots)]
 
 
 class TrackStatistics:
@@ -113,7 +122,7 @@ class TrackStatistics:
             TrackRow(
                 frame_index,
                 time,
-                slot,
+                int(self._labels[slot]),
                 int(area[slot]),
                 float(fraction[slot]),
                 *(centroid[slot].tolist() if present[slot] else (None, None)),
@@ -131,7 +140,7 @@ class TrackStatistics:
         area = int(self._area[slot])
         red, green, blue = (int(value) for value in np.rint(self._colour[slot] / max(area, 1)))
         return SlotSummary(
-            slot=slot,
+            id=int(self._labels[slot]),
             is_background=slot == self._background,
             frames_present=frames,
             share_present=frames / max(self._num_frames, 1),
@@ -183,9 +192,16 @@ def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str,
 
 
 def read_tracks_json(path: Path) -> list[SlotSummary]:
-    """The summaries that `write_tracks_json` wrote. Raises DataError where they are not there."""
+    """The summaries that `write_tracks_json` wrote. Raises DataError where they are not there.
+
+    Files of schema 1 are read too: their slots get the ids that their masks have.
+    """
     try:
         slots = json.loads(path.read_bytes())["slots"]
+        for own in slots:
+            if "slot" in own:
+                slot = own.pop("slot")
+                own["id"] = 0 if own["is_background"] else slot + 1
         return TypeAdapter(list[SlotSummary]).validate_python(slots)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(

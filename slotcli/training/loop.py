@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from slotcli import __version__
-from slotcli.checkpoint import WEIGHTS, save_model
+from slotcli.checkpoint import WEIGHTS, codec_facts, save_model
 from slotcli.data.batches import Batches
 from slotcli.errors import CannotCreateError, ConfigError, NoInputError, Terminated, UsageError
 from slotcli.kernels.precision import TrainPrecision
@@ -152,6 +152,7 @@ class _Run:
             "torch": torch.__version__,
             "command": command,
             "precision": precision,
+            "codec": codec_facts(spec),
         }
         self._parts = peers.parts(self._options.batch_size, self._options.accumulate)
         module = task.module.train()

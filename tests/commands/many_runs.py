@@ -1,7 +1,8 @@
 """Runs slotcli in children of a process that has loaded it once, so that many runs are quick.
 
-Reads a list of jobs as JSON from stdin, prints what became of them. A job is a list of runs that
-are at work at the same time; a run has its arguments, and the seconds after which it is killed.
+Reads lists of jobs as JSON from stdin, one a line, prints what became of each job. A job is a list
+of runs that are at work at the same time; a run has its arguments, and the seconds after which it
+is killed.
 """
 
 import json
@@ -17,9 +18,10 @@ def main() -> None:
     from slotcli.runs.clip_encoder import ClipEncoder
 
     one_turn = ClipEncoder._one_turn
+    turns = ""
 
     def counted(self, states, frames):
-        with open(os.environ["TURNS"], "ab", buffering=0) as log:
+        with open(turns, "ab", buffering=0) as log:
             log.write(b"x" * frames.shape[0] * frames.shape[1])
         return one_turn(self, states, frames)
 
@@ -30,6 +32,8 @@ def main() -> None:
         if pid:
             return pid
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        nonlocal turns
+        turns = run.get("turns", os.devnull)
         os.environ |= run.get("environment", {})
         log = os.open(run["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
@@ -45,7 +49,7 @@ def main() -> None:
             sys.stderr.flush()
             os._exit(code)
 
-    for job in json.load(sys.stdin):
+    for job in (job for line in sys.stdin for job in json.loads(line)):
         pids = [start(run) for run in job]
         begun = time.monotonic()
         for pid, run in zip(pids, job, strict=True):

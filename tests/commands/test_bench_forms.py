@@ -80,10 +80,12 @@ def test_decompose_says_what_half_precision_changes(cli, tiny_model, tmp_path, m
     assert "compiled fp32" in err
 
 
-def test_reconstruct_shows_pictures_beside_times(run_cli, tiny_model):
-    ran = run_cli("--json", "bench", "reconstruct", tiny_model, *ON, "--quick", "--frames", 1)
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+def test_reconstruct_shows_pictures_beside_times(cli, tiny_model):
+    code, out, err = cli(
+        "--json", "bench", "reconstruct", tiny_model, *ON, "--quick", "--frames", 1
+    )
+    assert code == 0, err
+    found = json.loads(out)
     assert found["schema"] == "slotcli.bench.reconstruct/1"
     assert [work["name"] for work in found["work"]] == ["U-Net forward, 8 frames", "draw 1 frame"]
     assert found["work"][1]["arms"]["ours fp32"]["psnr_db"] > 20

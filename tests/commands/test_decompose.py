@@ -132,13 +132,14 @@ def test_tracks_measure_the_masks(result, slot_file):
     assert len(rows) == COUNT * 4
     labels = mask_files(result / "masks")
     background = slot_file.metadata["statistics"]["background"]
+    ids = [0 if slot == background else slot + 1 for slot in range(4)]
     for row in rows:
-        slot = int(row["slot"])
-        mask = labels[int(row["frame_index"])] == (0 if slot == background else slot + 1)
+        mask = labels[int(row["frame_index"])] == int(row["id"])
         assert int(row["area"]) == mask.sum()
     told = json.loads((result / "tracks.json").read_text())
     assert told["frames"] == COUNT
-    assert [slot["slot"] for slot in told["slots"]] == [0, 1, 2, 3]
+    assert [slot["id"] for slot in told["slots"]] == ids
+    assert [int(row["id"]) for row in rows[:4]] == ids
 
 
 def test_pages_for_people_are_there(result):
@@ -191,7 +192,7 @@ def test_squeeze_covers_every_pixel(result):
     assert mask_files(result / "masks").max() <= 4
 
 
-@pytest.mark.parametrize(("background", "label"), [("none", None), ("2", 2)])
+@pytest.mark.parametrize(("background", "label"), [("none", None), ("3", 2)])
 def test_background_is_the_slot_asked_for(folder, slot_file, tiny_model, background, label):
     result = _decompose(folder, tiny_model, f"ground-{background}", "--background", background)
     file = read_slot_file(result / SLOTS)

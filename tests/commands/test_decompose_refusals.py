@@ -85,11 +85,12 @@ def test_wrong_command_lines(refused, decompose, tmp_path):
     assert decompose("a.mp4", "--fit", "stretch")[0] == 2
     assert decompose("a.mp4", "--masks", "gif")[0] == 2
     assert decompose("a.mp4", "--background", "sky")[0] == 2
-    assert decompose("a.mp4", "--background", 4)[0] == 2
+    assert decompose("a.mp4", "--background", 0)[0] == 2
+    assert decompose("a.mp4", "--background", 5)[0] == 2
     assert decompose("a.mp4", "--device", "toaster")[0] == 2
     make_clip(tmp_path / "b.mp4", 1)
     # What is wrong for every clip is said once.
-    assert decompose("a.mp4", "b.mp4", "--background", 4)[0] == 2
+    assert decompose("a.mp4", "b.mp4", "--background", 5)[0] == 2
 
 
 def test_wrong_keys_of_a_definition(refused, tmp_path):

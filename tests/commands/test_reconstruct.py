@@ -16,6 +16,7 @@ from made_clips import (
 
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, load_model, read_tensors, save_model
+from slotcli.runs.reconstruct import recorded_ids
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.video.writer import VideoWriter
 
@@ -97,12 +98,16 @@ def test_same_command_gives_the_same_bytes(draw):
     assert draw().read_bytes() == draw().read_bytes()
 
 
-def test_slots_kept_and_dropped(draw):
+def test_slots_kept_and_dropped(draw, folder):
     whole = draw().read_bytes()
-    assert draw(*["--keep", "3", "--keep", "0", "--keep", "1", "--keep", "2"]).read_bytes() == whole
-    dropped = draw("--drop", 1).read_bytes()
+    slot_file = read_slot_file(folder / ".out/clip.mp4" / SLOTS)
+    ids = recorded_ids(slot_file)
+    every = [option for own in reversed(ids) for option in ("--keep", own)]
+    assert draw(*every).read_bytes() == whole
+    dropped = draw("--drop", ids[1]).read_bytes()
     assert dropped != whole
-    assert draw(*["--keep", "0", "--keep", "2", "--keep", "3"]).read_bytes() == dropped
+    rest = [option for own in ids if own != ids[1] for option in ("--keep", own)]
+    assert draw(*rest).read_bytes() == dropped
 
 
 def test_batches_make_no_difference(drawn_exactly):
@@ -215,10 +220,14 @@ def test_sections_that_are_no_tables(refused, folder, tmp_path, wrong):
 def test_wrong_command_lines(refused, folder):
     result = folder / ".out/clip.mp4"
     given = [result, "-o", "x.mp4"]
-    assert refused(*given, "--keep", 4)[0] == 2
+    ids = recorded_ids(read_slot_file(result / SLOTS))
+    assert refused(*given, "--keep", 5)[0] == 2
+    code, err = refused(*given, "--keep", 0 if 0 not in ids else 1 + ids.index(0))
+    assert code == 2
+    assert str(max(ids)) in err
     assert refused(*given, "--drop", 9)[0] == 2
     assert refused(*given, "--keep", 1, "--drop", 2)[0] == 2
-    assert refused(*given, *["--drop", "0", "--drop", "1", "--drop", "2", "--drop", "3"])[0] == 2
+    assert refused(*given, *(option for own in ids for option in ("--drop", own)))[0] == 2
     assert refused(*given, "--sampler", "guess")[0] == 2
     assert refused(*given, "--batch", 0)[0] == 2
 

@@ -90,6 +90,8 @@ def test_a_source_that_moved(cli, result, results):
         ("tracks.json", b"{", 65),
         ("tracks.json", b'{"slots": []}', 65),
         ("tracks.json", b'{"slots": [{"slot": "0"}]}', 65),
+        ("tracks.json", b'{"slots": [{"id": "0"}]}', 65),
+        ("tracks.json", b'{"slots": [7]}', 65),
         ("result.json", b"[]", 65),
         ("result.json", b'{"source": {"path": 7}, "warnings": [], "seconds": 1}', 65),
         ("clip.slots.safetensors", b"none", 65),

@@ -1,4 +1,4 @@
-"""Five hundred mutants of every kind of input: each is read, or refused in one sentence.
+"""Two hundred mutants of every kind of input: each is read, or refused in one sentence.
 
 SLOTCLI_FUZZ=50000 makes it that many of each. Of a kind in several formats each has its share.
 """
@@ -12,7 +12,7 @@ from hostile_inputs import make_all
 from hostile_process import Readers
 from hostile_readers import READERS
 
-COUNT = int(os.environ.get("SLOTCLI_FUZZ", "500"))
+COUNT = int(os.environ.get("SLOTCLI_FUZZ", "200"))
 FORMATS = [name for name in READERS if name.startswith("published")]
 
 

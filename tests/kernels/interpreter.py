@@ -1,8 +1,10 @@
-"""Starts the interpreted tests in a process of their own."""
+"""Has the interpreted tests run in children of a process of their own."""
 
+import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,26 +22,35 @@ def run_interpreted(tests: list[str], package: Path = ROOT) -> "subprocess.Compl
 
     Skips the test at hand where Triton's interpreter and NumPy are known not to go together.
     """
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider"),
-            *("-W", _DEPRECATED),
-            *("-c", str(ROOT / "pyproject.toml"), "--confcutdir", str(TESTS)),
-            *("-p", "jaxtyping._pytest_plugin"),
-            *(str(TESTS / test) for test in tests),
-        ],
-        cwd=package,  # python -m looks there first
+    arguments = [
+        *("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", _DEPRECATED),
+        *("-c", str(ROOT / "pyproject.toml"), "--confcutdir", str(TESTS)),
+        *("-p", "jaxtyping._pytest_plugin"),
+        *(str(TESTS / test) for test in tests),
+    ]
+    process = _process()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps({"arguments": arguments, "package": str(package)}) + "\n")
+    process.stdin.flush()
+    told = json.loads(process.stdout.readline())
+    if _REFUSED in told["said"]:
+        pytest.skip("this Triton's interpreter needs NumPy before 2.4")
+    return subprocess.CompletedProcess(arguments, told["code"], told["said"], "")
+
+
+@cache
+def _process() -> "subprocess.Popen[str]":
+    """Loading torch and Triton takes longer than most of the tests; ends with its input."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("interpreted_runs.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ
         | {
             "TRITON_INTERPRET": "1",
             "OMP_NUM_THREADS": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # loading them takes longer than most tests
         },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
     )
-    if _REFUSED in run.stdout:
-        pytest.skip("this Triton's interpreter needs NumPy before 2.4")
-    return run

@@ -126,7 +126,7 @@ def test_keys_of_metadata_are_sorted_whatever_their_order(tmp_path):
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_every_mutant_loads_equal_or_is_refused(tmp_path, data):

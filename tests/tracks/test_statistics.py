@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from slotcli.errors import OutputError
-from slotcli.tracks.statistics import TracksCsv, TrackStatistics, write_tracks_json
+from slotcli.tracks.statistics import (
+    TracksCsv,
+    TrackStatistics,
+    read_tracks_json,
+    write_tracks_json,
+)
 
 NUM_SLOTS = 5
 BACKGROUND = 2
+IDS = [1, 2, 0, 4, 5]
 
 
 def clip() -> tuple[np.ndarray, np.ndarray]:
@@ -26,24 +32,20 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
     return labels, frames
 
 
-def label_of(slot: int) -> int:
-    return 0 if slot == BACKGROUND else slot + 1
-
-
 def test_rows_and_summary_against_a_naive_loop():
     labels, frames = clip()
     statistics = TrackStatistics(NUM_SLOTS, BACKGROUND)
-    seen: dict[int, list] = {slot: [] for slot in range(NUM_SLOTS)}
+    seen: dict[int, list] = {own: [] for own in IDS}
     for index in range(len(labels)):
         rows = statistics.add(labels[index], frames[index], 0.5 * index, 10 + index)
-        assert [row.slot for row in rows] == list(range(NUM_SLOTS))
+        assert [row.id for row in rows] == IDS
         for row in rows:
             assert (row.frame_index, row.time) == (10 + index, 0.5 * index)
             pixels = [
                 (x, y)
                 for y in range(labels.shape[1])
                 for x in range(labels.shape[2])
-                if labels[index, y, x] == label_of(row.slot)
+                if labels[index, y, x] == row.id
             ]
             assert row.area == len(pixels)
             assert row.visible_fraction == pytest.approx(len(pixels) / labels[index].size)
@@ -58,12 +60,12 @@ def test_rows_and_summary_against_a_naive_loop():
                 xs.max() + 1,
                 ys.max() + 1,
             )
-            seen[row.slot].append((index, (xs.mean(), ys.mean()), len(pixels)))
+            seen[row.id].append((index, (xs.mean(), ys.mean()), len(pixels)))
     for summary in statistics.summary():
-        history = seen[summary.slot]
+        history = seen[summary.id]
         assert summary.frames_present == len(history)
         assert summary.share_present == len(history) / len(labels)
-        assert summary.is_background == (summary.slot == BACKGROUND)
+        assert summary.is_background == (summary.id == 0)
         if not history:
             assert (summary.first_time, summary.mean_area, summary.mean_colour) == (None, 0, None)
             continue
@@ -76,7 +78,7 @@ def test_rows_and_summary_against_a_naive_loop():
             np.hypot(*np.subtract(b[1], a[1])) for a, b in pairwise(history) if b[0] == a[0] + 1
         ]
         assert summary.path_length == pytest.approx(sum(steps))
-        colour = frames[labels == label_of(summary.slot)].mean(axis=0)
+        colour = frames[labels == summary.id].mean(axis=0)
         assert summary.mean_colour == pytest.approx(colour, abs=0.5)
     assert [len(history) for history in seen.values()] == [4, 4, 4, 0, 2]
 
@@ -107,10 +109,23 @@ def test_csv_and_json(tmp_path):
 
     write_tracks_json(tmp_path / "tracks.json", statistics.summary(), {"num_frames": 4})
     tracks = json.loads((tmp_path / "tracks.json").read_text())
-    assert tracks["schema"] == "slotcli.tracks/1"
+    assert tracks["schema"] == "slotcli.tracks/2"
     assert tracks["num_frames"] == 4
-    assert [slot["slot"] for slot in tracks["slots"]] == list(range(NUM_SLOTS))
+    assert [slot["id"] for slot in tracks["slots"]] == IDS
     assert tracks["slots"][3]["mean_colour"] is None
+
+
+def test_tracks_of_the_first_schema_get_the_ids_of_their_masks(tmp_path):
+    labels, frames = clip()
+    statistics = TrackStatistics(NUM_SLOTS, BACKGROUND)
+    statistics.add(labels[0], frames[0], 0.0, 0)
+    write_tracks_json(tmp_path / "new.json", statistics.summary(), {})
+    told = json.loads((tmp_path / "new.json").read_text())
+    for slot, own in enumerate(told["slots"]):
+        own["slot"] = slot
+        del own["id"]
+    (tmp_path / "old.json").write_text(json.dumps({**told, "schema": "slotcli.tracks/1"}))
+    assert read_tracks_json(tmp_path / "old.json") == statistics.summary()
 
 
 def test_a_full_disk_is_an_output_error(tmp_path):
