@@ -167,7 +167,7 @@ def _asked(
     careful = adapted_spec(
         own, name=printable(out.name), steps=steps, learning_rate=learning_rate, seed=seed
     )
-    spec = with_overrides(careful, (*overrides, f"train.data={table}"), "--set")
+    spec = with_overrides(careful, (*overrides, f"train.data={table}"), "adapt")
     if not isinstance(spec, SlotModelSpec) or _apart(spec) != _apart(own):
         raise UsageError(
             "--set: only the training can be changed here, not the model.",

@@ -6,6 +6,9 @@ definition did not differ as much as that, so two definitions stand for two seed
 """
 
 import json
+from functools import partial
+
+from slotcli.data import held_out
 
 DEFINITION = """
 kind = "slot_model"
@@ -36,7 +39,12 @@ data = { kind = "synth", mix = { A = 1.0 }, clips = 32, frames = 4 }
 """
 
 
-def test_a_degenerate_seed_fails_and_a_better_one_of_higher_loss_is_chosen(cli, tmp_path):
+def test_a_degenerate_seed_fails_and_a_better_one_of_higher_loss_is_chosen(
+    cli, tmp_path, monkeypatch
+):
+    # As many as in use: figures of few clips scatter.
+    all_of_them = partial(held_out.held_out_clips, clips=64)
+    monkeypatch.setattr(held_out, "held_out_clips", all_of_them)
     (tmp_path / "model.toml").write_text(DEFINITION)
     given = ["train", "--config", "model.toml", "--device", "cpu", "--threads", "1"]
     for seed, weight in ((0, 0.0), (1, 10.0)):
