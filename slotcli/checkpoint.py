@@ -54,6 +54,8 @@ class LoadedModel:
     step: int
     sha256: str
     path: Path
+    same_tensors_as: frozenset[str] = frozenset()
+    """Hashes of earlier files with the very same tensors, whose slots are this model's too."""
 
     def slot_model(self) -> tuple[SlotModelSpec, SlotModel]:
         """Spec and module of a slot model. Raises UsageError where this is a codec."""
@@ -144,7 +146,11 @@ def load_model(reference: str) -> LoadedModel:
     except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
     load_strictly(module, tensors, str(path))
-    return LoadedModel(spec, module.eval(), step, file_sha256(path), path)
+    provenance = metadata.get("provenance")
+    earlier = provenance.get("same_tensors_as", []) if isinstance(provenance, dict) else []
+    return LoadedModel(
+        spec, module.eval(), step, file_sha256(path), path, frozenset(map(str, earlier))
+    )
 
 
 def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:

@@ -114,7 +114,8 @@ def reconstruct(
     do not exist, and what the writer raises.
     """
     _, model = loaded.slot_model()
-    if slot_file.metadata["model"].get("weights_sha256") != loaded.sha256:
+    recorded = slot_file.metadata["model"].get("weights_sha256")
+    if recorded != loaded.sha256 and recorded not in loaded.same_tensors_as:
         raise DataError(
             f"{loaded.path}: these are not the weights that the slots came from.",
             "Name the model that made them with --model.",

@@ -182,6 +182,15 @@ def test_other_weights_are_refused(refused, folder, tiny_model, tiny_slot_spec, 
     assert "not the weights" in err
 
 
+def test_slots_of_an_earlier_file_with_the_same_tensors_are_taken(draw, tiny_model, tmp_path):
+    loaded = load_model(str(tiny_model))
+    moved = tmp_path / "moved.safetensors"
+    tensors = loaded.module.state_dict()
+    save_model(moved, loaded.spec, tensors, 1, {"same_tensors_as": [loaded.sha256]})
+    assert load_model(str(moved)).sha256 != loaded.sha256
+    assert draw("--model", moved).stat().st_size > 0
+
+
 def test_a_model_that_is_gone(refused, folder, tmp_path):
     slots = folder / ".out/clip.mp4" / SLOTS
     (tmp_path / SLOTS).write_bytes(slots.read_bytes())

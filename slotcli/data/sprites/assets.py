@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from slotcli.errors import DataError, NoInputError, printable
-from slotcli.video.images import IMAGE_SUFFIXES, UNREADABLE
+from slotcli.video.file_kinds import PILLOW_SUFFIXES
+from slotcli.video.images import UNREADABLE
 from slotcli.video.source import MAX_PIXELS, access_errors
 
 OBJECT_SIDE = 160  # pixels of an object's longer side, at most
@@ -142,7 +143,7 @@ def _pictures_in(folder: Path, what: str) -> Iterator[Path]:
     with access_errors(folder):
         # Links lead to what is found anyway, or out of the folder.
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.is_symlink():
+            if path.suffix.lower() in PILLOW_SUFFIXES and path.is_file() and not path.is_symlink():
                 empty = False
                 yield path
     if empty:
