@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256
 from slotcli.errors import ConfigError, NoInputError, printable
-from slotcli.evaluation.audit import (
+from slotcli.evaluation.verdict import (
     MAX_POSITION_DETERMINISM,
     MIN_SHIFT_EQUIVARIANCE,
     MIN_USED_SLOTS,

@@ -1,0 +1,89 @@
+"""Labels held against their pictures: motion, edges, and k-means of the same clips."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.evaluation.clustering import clustered
+from slotcli.evaluation.label_free import edge_alignment
+from slotcli.evaluation.motion_following import Followed, followed
+from slotcli.evaluation.segmenter import at_size
+from slotcli.types import Size
+
+MEASURED: Size = (64, 64)  # pixels, at which the limits were calibrated
+MAX_CLIPS = 32  # which are enough, and take some seconds
+_LEAST = 1e-3  # of which a logarithm is taken
+
+
+@dataclass(frozen=True)
+class PictureFigures:
+    """Figures of `slotcli.evaluation.verdict` by their names; None where a figure is undefined."""
+
+    follows_motion: float | None = None
+    edges_over_kmeans: float | None = None
+    beyond_kmeans: float | None = None
+    together: float | None = None
+
+
+def picture_figures(
+    clips: Iterable[tuple[UInt8[Tensor, "t 3 h w"], UInt8[np.ndarray, "t h w"]]],
+) -> PictureFigures:
+    """Measure frames and labels of the first MAX_CLIPS clips, of any size, at MEASURED.
+
+    `follows_motion` is the share of deciding pixels whose label travels with the content.
+    `edges_over_kmeans` is the logarithm of edge alignment over that of k-means of the colours with
+    as many clusters. `beyond_kmeans` is the distortion over that of k-means (a geometric mean over
+    clips, the least over weights of position) times the share of connected pixels. `together` is
+    the sum of the first two and the logarithm of the third.
+    """
+    moved = Followed(0, 0)
+    pictures: list[Tensor] = []
+    slots: list[np.ndarray] = []
+    clusters: list[np.ndarray] = []
+    distortions: list[np.ndarray] = []
+    connected: list[float] = []
+    for number, (clip, own) in enumerate(clips):
+        if number == MAX_CLIPS:
+            break
+        small, labels = at_size(clip, MEASURED), _labels_at_size(own)
+        moved += followed(small.numpy(), labels)
+        beside = clustered(small.numpy(), labels)
+        if beside is None:
+            continue
+        pictures.append(small)
+        slots.append(labels)
+        clusters.append(beside.colour_clusters)
+        distortions.append(beside.distortion)
+        connected.append(beside.connected)
+    follows = moved.share
+    if not pictures:
+        return PictureFigures(follows)
+    edges = _edges(torch.cat(pictures)[None], np.concatenate(slots), np.concatenate(clusters))
+    ratios = np.exp(np.log(np.maximum(distortions, _LEAST)).mean(0))
+    beyond = max(float(ratios.min() * np.mean(connected)), _LEAST)
+    together = None if follows is None or edges is None else follows + edges + math.log(beyond)
+    return PictureFigures(follows, edges, beyond, together)
+
+
+def _edges(
+    frames: UInt8[Tensor, "1 t 3 h w"],
+    labels: UInt8[np.ndarray, "t h w"],
+    clusters: UInt8[np.ndarray, "t h w"],
+) -> float | None:
+    own, other = (edge_alignment(frames, found[None]) for found in (labels, clusters))
+    if own is None or other is None or other <= 1:
+        return None
+    return float(np.log(max(own, _LEAST)) / np.log(other))
+
+
+def _labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:
+    rows, columns = (
+        (2 * np.arange(wanted) + 1) * given // (2 * wanted)
+        for wanted, given in zip(MEASURED, labels.shape[1:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
