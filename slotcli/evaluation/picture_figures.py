@@ -50,7 +50,7 @@ def picture_figures(
     for number, (clip, own) in enumerate(clips):
         if number == MAX_CLIPS:
             break
-        small, labels = at_size(clip, MEASURED), _labels_at_size(own)
+        small, labels = at_size(clip, MEASURED), labels_at_size(own)
         moved += followed(small.numpy(), labels)
         beside = clustered(small.numpy(), labels)
         if beside is None:
@@ -81,7 +81,8 @@ def _edges(
     return float(np.log(max(own, _LEAST)) / np.log(other))
 
 
-def _labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:
+def labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:
+    """Labels at MEASURED: each pixel takes the label at its own centre."""
     rows, columns = (
         (2 * np.arange(wanted) + 1) * given // (2 * wanted)
         for wanted, given in zip(MEASURED, labels.shape[1:], strict=True)

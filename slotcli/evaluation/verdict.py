@@ -39,7 +39,7 @@ class Figure:
     @property
     def wanted(self) -> str:
         """The limit as a table shows it."""
-        return f"{'>' if self.better == 'above' else '<'} {self.limit:g}"
+        return f"{self.better} {self.limit:g}"
 
 
 FIGURES: dict[str, Figure] = {
