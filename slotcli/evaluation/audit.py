@@ -104,7 +104,7 @@ class AuditScores:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why a score, or the verdict, is None."""
+        """Why a score is None."""
         causes = {
             "position_determinism": f"{self.clips} clip is too few. {ENOUGH_CLIPS}",
             "shift_equivariance": "It needs the model.",
@@ -118,7 +118,6 @@ class AuditScores:
             if self.slot_information is None
             else "The decoder's own loss is 0.",
             "degeneration": "One of its parts is not known.",
-            "passed": "Nothing failed, but not everything could be measured.",
         }
         unknown = {name: figure.unknown for name, figure in FIGURES.items()} | causes
         return {name: why for name, why in unknown.items() if getattr(self, name) is None}

@@ -27,12 +27,12 @@ class Figure:
     title: str
     unit: str
     better: Literal[">", ">=", "<"]
-    limit: float
+    limit: float | int
     fault: str
     unknown: str
     required: bool
 
-    def passes(self, value: float) -> bool:
+    def passes(self, value: float | int) -> bool:
         """Whether a value is on the good side of the limit."""
         return _COMPARISONS[self.better](value, self.limit)
 
