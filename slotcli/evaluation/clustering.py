@@ -16,7 +16,8 @@ from slotcli.evaluation.label_free import USED_SHARE
 
 # How many of a colour's full ranges the frame's side counts: colour alone, to mostly position.
 _POSITION_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-_LEAST = 1e-9  # distortion of pictures of as many colours as clusters
+# Of a pixel, one step of 255: pictures of as many colours as clusters have no distortion of theirs.
+_ROUNDING = 1 / 255**2
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def clustered(
         clusters = fitted_labels(features, used, 0)
         if weight == 0:
             colours = clusters
-        ratios.append(_distortion(features, labels) / max(_distortion(features, clusters), _LEAST))
+        rounding = labels.size * _ROUNDING
+        own, other = (_distortion(features, found) for found in (labels, clusters))
+        ratios.append((own + rounding) / (other + rounding))
     return Clustered(np.array(ratios), _connected(labels), colours)
 
 

@@ -40,7 +40,7 @@ def followed(frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t 
     """
     found = Followed(0, 0)
     length = len(frames)
-    for gap in sorted({1, 2, length - 1}):
+    for gap in sorted({1, 2, length - 1} - {0}):
         for start in range(0, length - gap, gap):
             end = start + gap
             found += _between(frames[start], frames[end], labels[start], labels[end])

@@ -15,7 +15,7 @@ from slotcli.training.learning_curves import MAX_DEGENERATION
 CARD = "README.md"
 _LABEL_FREE = {
     "degeneration": "< 0.5",
-    "position_determinism": "< 0.5",
+    "position_determinism": "< 0.7",
     "shift_equivariance": "> 0.25",
     "used_slots": ">= 2",
     "edge_alignment": "",
