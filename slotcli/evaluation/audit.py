@@ -74,6 +74,7 @@ class AuditScores:
     edges_over_kmeans: float | None = None
     beyond_kmeans: float | None = None
     together: float | None = None
+    connected: float | None = None
 
     @property
     def degeneration(self) -> float | None:

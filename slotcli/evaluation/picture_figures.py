@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from slotcli.evaluation.clustering import clustered
@@ -28,6 +28,7 @@ class PictureFigures:
     edges_over_kmeans: float | None = None
     beyond_kmeans: float | None = None
     together: float | None = None
+    connected: float | None = None
 
 
 def picture_figures(
@@ -39,7 +40,8 @@ def picture_figures(
     `edges_over_kmeans` is the logarithm of edge alignment over that of k-means of the colours with
     as many clusters. `beyond_kmeans` is the distortion over that of k-means (a geometric mean over
     clips, the least over weights of position) times the share of connected pixels. `together` is
-    the sum of the first two and the logarithm of the third.
+    the sum of the first two and the logarithm of the third. `connected` is the share of pixels
+    outside of a frame's largest slot that lie in the largest piece of theirs.
     """
     moved = Followed(0, 0)
     pictures: list[Tensor] = []
@@ -50,12 +52,16 @@ def picture_figures(
     for number, (clip, own) in enumerate(clips):
         if number == MAX_CLIPS:
             break
+        rows, columns = _centres(own)
         small, labels = at_size(clip, MEASURED), labels_at_size(own)
         moved += followed(small.numpy(), labels)
-        beside = clustered(small.numpy(), labels)
+        sampled = clip[
+            :, :, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)
+        ]  # the very pixels that have these labels
+        beside = clustered(sampled.numpy(), labels)
         if beside is None:
             continue
-        pictures.append(small)
+        pictures.append(sampled)
         slots.append(labels)
         clusters.append(beside.colour_clusters)
         distortions.append(beside.distortion)
@@ -67,7 +73,7 @@ def picture_figures(
     ratios = np.exp(np.log(np.maximum(distortions, _LEAST)).mean(0))
     beyond = max(float(ratios.min() * np.mean(connected)), _LEAST)
     together = None if follows is None or edges is None else follows + edges + math.log(beyond)
-    return PictureFigures(follows, edges, beyond, together)
+    return PictureFigures(follows, edges, beyond, together, float(np.mean(connected)))
 
 
 def _edges(
@@ -83,8 +89,13 @@ def _edges(
 
 def labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:
     """Labels at MEASURED: each pixel takes the label at its own centre."""
-    rows, columns = (
-        (2 * np.arange(wanted) + 1) * given // (2 * wanted)
-        for wanted, given in zip(MEASURED, labels.shape[1:], strict=True)
-    )
+    rows, columns = _centres(labels)
     return labels[:, rows[:, None], columns]
+
+
+def _centres(labels: UInt8[np.ndarray, "t h w"]) -> list[Int64[np.ndarray, " side"]]:
+    """The rows, and the columns, that hold the centres of the pixels at MEASURED."""
+    return [
+        ((2 * np.arange(wanted) + 1) * given // (2 * wanted)).astype(np.int64)
+        for wanted, given in zip(MEASURED, labels.shape[1:], strict=True)
+    ]

@@ -48,7 +48,7 @@ def test_labels_alone_give_the_numbers_that_the_model_gives_on_them(discs) -> No
     whole = audit(bright, frames, NUM_SLOTS, shift=12).as_dict()
     alone = audit_labels(bright(frames), NUM_SLOTS).as_dict()
     need_more = {"shift_equivariance", "edge_alignment", "degeneration"}
-    need_more |= {"follows_motion", "edges_over_kmeans", "beyond_kmeans", "together"}
+    need_more |= {"follows_motion", "edges_over_kmeans", "beyond_kmeans", "together", "connected"}
     changed = {"edge_clips", "reasons"}
     assert {name for name, value in alone.items() if value != whole[name]} == need_more | changed
     assert all(alone[name] is None for name in need_more)

@@ -157,6 +157,7 @@ GOOD_FIGURES = {
     "edges_over_kmeans": 0.9,
     "beyond_kmeans": 2.5,
     "together": 2.7,
+    "connected": 0.9,
 }
 
 
