@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from slotcli.checkpoint import load_model
-from slotcli.evaluation.baselines import grid, stripes
+from slotcli.evaluation.baselines import grid, kmeans_colour, kmeans_colour_position, stripes
+from slotcli.evaluation.label_free import used_slots
+from slotcli.evaluation.picture_figures import picture_figures
 from slotcli.evaluation.segmentation import segmentation_scores
+from slotcli.evaluation.verdict import Verdict, judge
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.masks import read_masks
 from slotcli.video.reader import open_clip
@@ -42,6 +45,30 @@ def test_the_default_model_beats_stripes_and_grid_on_a_sample(cli, tmp_path: Pat
         assert other.miou is not None
         assert own.ari > other.ari
         assert own.miou > other.miou
+
+
+def test_the_default_model_passes_its_audit(cli) -> None:
+    code, out, err = cli("audit", "--model", "tiny-64", "--clips", 6, "--threads", 1)
+    assert code == 0, out + err
+    assert out.splitlines()[-1].startswith("Passed: ")
+
+
+@pytest.mark.parametrize("tier", ["tier-a", "tier-c", "tier-e"])
+def test_true_masks_of_a_sample_pass_and_clusters_of_it_do_not(tier: str) -> None:
+    with open_clip(SAMPLES / f"{tier}.mp4") as reader:
+        frames = np.concatenate([chunk.frames for chunk in reader.chunks(8)])
+    truth = np.stack(list(read_masks(SAMPLES / f"{tier}.masks.mkv")))
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
+    windows = [slice(start, start + 6) for start in (0, 6, 12, 18)]
+    assert _of_labels([(pictures[part], truth[part]) for part in windows]).passed
+    for trivial in (grid, kmeans_colour, kmeans_colour_position):
+        found = trivial(pictures, 8, 0)
+        assert not _of_labels([(pictures[part], found[part]) for part in windows]).passed
+
+
+def _of_labels(clips: list[tuple[torch.Tensor, np.ndarray]]) -> Verdict:
+    used = float(np.mean([used_slots(labels[None], 255) for _, labels in clips]))
+    return judge({**vars(picture_figures(clips)), "used_slots": used})
 
 
 def test_the_shipped_codec_is_the_one_inside_the_shipped_model() -> None:

@@ -1,4 +1,4 @@
-"""slotcli audit: is a model object-wise, or does it cut frames into stripes and blocks?"""
+"""slotcli audit: a verdict on a model, or on results, that needs no true masks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
     from slotcli.checkpoint import LoadedModel
     from slotcli.evaluation.audit import AuditScores
+    from slotcli.evaluation.verdict import Verdict
     from slotcli.model import SlotModel
     from slotcli.spec import SlotModelSpec
 
 _DATA = "synth:C"
 _Split = Literal["train", "validation", "test"]
 _Kind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
-_VERDICTS = {
-    True: "Passed.",
-    False: "NOT PASSED: stripes, blocks or one slot.",
-    None: "Passed what could be checked, which is not everything.",
+
+_DESCRIBING = {
+    "edge_alignment": ("edge alignment", "1: borders ignore the picture"),
+    "slot_entropy": ("slot entropy", "0: one takes all, 1: all alike"),
+    "carry_first": ("kept, frame 0 to 1", "of all pixels; a fixed grid keeps all"),
+    "carry_later": ("kept, later frames", "of all pixels; a fixed grid keeps all"),
+    "degeneration": ("degeneration", "ranks runs; no verdict"),
 }
 
 
@@ -73,11 +77,12 @@ def audit(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Judge without labels whether a model finds objects, or only stripes and blocks.
+    """Judge without labels whether a model, or a result, finds objects.
 
-    Exit code 3 means that a check failed. Results cannot be tested with shifted frames or a
-    decoder's loss: those scores are null, with the reason, and exit code 0 then means that no
-    possible check failed.
+    Masks have to move with what moves, keep to edges, and be more than k-means of colour and
+    position makes of the same clips. A model also sees shifted pictures, and its decoder the slots
+    of other clips. What cannot be measured is null, with the reason; where the verdict needs it,
+    nothing is passed. Exit code 3 means that the verdict is not "passed".
 
     Examples:
       slotcli audit --model tiny-64
@@ -152,7 +157,8 @@ def _audit_model(
         shift=audit_shift(spec.size),
         information=slot_information(module, pictures, chosen),
     )
-    show_audit(f"{spec.name} on {scores.clips} clips of {data}:", scores, spec.num_slots)
+    verdict = scores.verdict()
+    show_audit(f"{spec.name} on {scores.clips} clips of {data}:", scores, verdict)
     console.record(
         {
             "model": spec.name,
@@ -161,12 +167,12 @@ def _audit_model(
             "split": None if found_kind in ("synth", "folder") else part,
             "frames": frames,
             "left_out": _plain(left_out),
-            **audit_record(scores),
+            **audit_record(scores, verdict),
         }
     )
-    if scores.passed is False:
+    if verdict.passed is False:
         raise LossError(
-            f"{spec.name} did not pass the audit: it does not divide these clips into objects.",
+            f"{spec.name} did not pass the audit.",
             "Do not trust its masks. Train it again with another train.seed, or on other data.",
         )
 
@@ -180,9 +186,10 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
             find_results(paths), clips=clips, frames=frames, progress=meter.update
         )
     _warn("left out", found.left_out)
-    _warn("no edge alignment", found.without_pictures)
+    _warn("no pictures", found.without_pictures)
     name, scores = found.model["name"], found.scores
-    show_audit(f"{scores.clips} results of {name}:", scores, found.num_slots)
+    verdict = scores.verdict()
+    show_audit(f"{scores.clips} results of {name}:", scores, verdict)
     console.record(
         {
             "model": name,
@@ -191,12 +198,12 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
             "frames": frames,
             "left_out": _plain(found.left_out),
             "without_pictures": _plain(found.without_pictures),
-            **audit_record(scores),
+            **audit_record(scores, verdict),
         }
     )
-    if scores.passed is False:
+    if verdict.passed is False:
         raise LossError(
-            f"These results of {name} did not pass the audit: they are not divided into objects.",
+            f"These results of {name} did not pass the audit.",
             "Do not trust their masks. Use another model.",
         )
 
@@ -212,70 +219,30 @@ def load_slot_model(
     return loaded, spec, module.to(device)
 
 
-def show_audit(title: str, scores: "AuditScores", num_slots: int) -> None:
-    """The scores as a table, those that decide first; in place of one that is not known, why."""
+def show_audit(title: str, scores: "AuditScores", verdict: "Verdict") -> None:
+    """The figures that decide and those that describe, then the verdict's sentence."""
     if console.wants_json():
         return
-    from slotcli.evaluation.audit import (
-        MAX_POSITION_DETERMINISM,
-        MIN_SHIFT_EQUIVARIANCE,
-        MIN_USED_SLOTS,
-    )
+    from slotcli.evaluation.verdict import FIGURES
 
-    reasons = scores.reasons
-
-    def row(label: str, score: str, wanted: str, said: str) -> list[str]:
-        value: float | None = getattr(scores, score)
-        return [label, "-" if value is None else f"{value:.2f}", wanted, reasons.get(score, said)]
-
-    def checked(label: str, score: str, wanted: str, fault: str) -> list[str]:
-        return row(label, score, wanted, "passed" if scores.checks[score] else f"FAILED: {fault}")
-
+    reasons, rows = scores.reasons, list[list[str]]()
+    for name, figure in FIGURES.items():
+        value, passed = scores.figures[name], verdict.checks[name]
+        said = {True: "passed", False: f"FAILED: {figure.fault}", None: reasons.get(name, "-")}
+        shown = "-" if value is None else f"{value:.2f}"
+        rows.append([figure.title, shown, figure.wanted, said[passed]])
+    for name, (label, meaning) in _DESCRIBING.items():
+        value = getattr(scores, name)
+        shown = "-" if value is None else f"{value:.2f}"
+        rows.append([label, shown, "", reasons.get(name, meaning)])
     console.result(title)
-    console.table(
-        "",
-        ["", "score", "wanted", ""],
-        [
-            checked(
-                "position determinism",
-                "position_determinism",
-                f"< {MAX_POSITION_DETERMINISM}",
-                "slots are places",
-            ),
-            checked(
-                "shift equivariance",
-                "shift_equivariance",
-                f"> {MIN_SHIFT_EQUIVARIANCE}",
-                "masks stay where they are",
-            ),
-            checked(
-                f"used slots of {num_slots}", "used_slots", f">= {MIN_USED_SLOTS}", "one takes all"
-            ),
-            row("edge alignment", "edge_alignment", "", "1: borders ignore the picture"),
-            row("slot entropy", "slot_entropy", "", "0: one takes all, 1: all alike"),
-            row("kept, frame 0 to 1", "carry_first", "", "pixels that keep their slot"),
-            row("kept, later frames", "carry_later", "", "pixels that keep their slot"),
-            row("slot information", "slot_information_ratio", "", "0: the decoder ignores them"),
-            row("degeneration", "degeneration", "< 0.5", "the worst of the first three"),
-        ],
-    )
-    console.result(_VERDICTS[scores.passed])
+    console.table("", ["", "score", "wanted", ""], rows)
+    console.result(verdict.sentence)
 
 
-def audit_record(scores: "AuditScores") -> dict[str, Any]:
-    """The scores with the thresholds that they were held against."""
-    from slotcli.evaluation.audit import (
-        MAX_POSITION_DETERMINISM,
-        MIN_SHIFT_EQUIVARIANCE,
-        MIN_USED_SLOTS,
-    )
-
-    thresholds = {
-        "max_position_determinism": MAX_POSITION_DETERMINISM,
-        "min_shift_equivariance": MIN_SHIFT_EQUIVARIANCE,
-        "min_used_slots": MIN_USED_SLOTS,
-    }
-    return {**scores.as_dict(), "thresholds": thresholds}
+def audit_record(scores: "AuditScores", verdict: "Verdict") -> dict[str, Any]:
+    """The scores, and the verdict with the limits that they were held against."""
+    return {**scores.as_dict(), **verdict.as_dict()}
 
 
 def _warn(what: str, errors: dict[str, SlotcliError]) -> None:

@@ -206,6 +206,11 @@ def evaluate(
         "pictures": means(found.pictures),
     }
     reasons = _reasons(found, no_lpips)
+    ahead = {
+        name: better_baselines(tables["segmentation"], score)
+        for score, name in _SEGMENTATION.items()
+    }
+    verdict = None if found.audit is None else found.audit.verdict(ahead)
     summary = {
         "schema": SCHEMA,
         "model": {
@@ -227,7 +232,9 @@ def evaluate(
         **{name: _plain(rows) for name, rows in tables.items()},
         "lpips": None if distance is None else _provenance(distance),
         "undefined": reasons,
-        "audit": None if found.audit is None else audit_record(found.audit),
+        "audit": None
+        if found.audit is None or verdict is None
+        else audit_record(found.audit, verdict),
     }
     if out is not None:
         write_summary(out, summary)
@@ -255,10 +262,10 @@ def evaluate(
         console.note(f"{_NAMES.get(score, score)}: {reason}")
     if len(source.names) < FEW_CLIPS:
         console.note(f"Intervals from fewer than {FEW_CLIPS} clips are too narrow.")
-    if found.audit is not None:
-        show_audit(f"Without labels, {found.audit.clips} clips:", found.audit, spec.num_slots)
-    for score, name in _SEGMENTATION.items():
-        if better := better_baselines(tables["segmentation"], score):
+    if found.audit is not None and verdict is not None:
+        show_audit(f"Without labels, {found.audit.clips} clips:", found.audit, verdict)
+    for name, better in ahead.items():
+        if better and verdict is None:
             console.warn(f"{name}: no better than {', '.join(better)}.")
     if out is not None:
         console.note(f"Written: {out / SUMMARY} and {out / PER_CLIP}")

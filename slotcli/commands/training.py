@@ -270,7 +270,7 @@ def _train_seeds(
     for run in runs:
         told = "not known" if run.degeneration is None else f"{run.degeneration:.3f}"
         fails = run.degeneration is not None and run.degeneration >= MAX_DEGENERATION
-        console.result(f"seed {run.seed}: degeneration {told}{' (fails the audit)' * fails}")
+        console.result(f"seed {run.seed}: degeneration {told}{' (degenerate)' * fails}")
     if chosen is None:
         console.warn("No seed's degeneration is known, so none is chosen; see each run's log.")
         return

@@ -1,11 +1,11 @@
-"""Is a model object-wise, or did it cut the frame into stripes and blocks? No labels are needed.
+"""Is a model object-wise? Scores of its labels without true ones, for `slotcli.evaluation.verdict`.
 
-Reconstruction cannot tell: degenerate runs rebuild better (SlotDiffusion, appendix E.3). Two
-questions can. Does the place of a pixel foretell its slot (position determinism)? Do the labels
-follow the picture when it is shifted (shift equivariance)? The rest describes what is seen. For
-stored labels, of which the model is not at hand, the second question stays open.
+Reconstruction cannot tell: degenerate runs rebuild better (SlotDiffusion, appendix E.3). Does the
+position of a pixel foretell its slot? Do labels follow the picture when it is shifted, and travel
+with what moves? Are they more than clusters? Of stored labels the second cannot be asked.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,11 +23,10 @@ from slotcli.evaluation.label_free import (
     slot_entropy,
     used_slots,
 )
+from slotcli.evaluation.picture_figures import PictureFigures, picture_figures
+from slotcli.evaluation.verdict import FIGURES, MIN_USED_SLOTS, Verdict, judge
 from slotcli.types import Size
 
-MAX_POSITION_DETERMINISM = 0.5
-MIN_SHIFT_EQUIVARIANCE = 0.5
-MIN_USED_SLOTS = 2
 RECOMMENDED_CLIPS = 64
 ENOUGH_CLIPS = f"Give at least 2 unrelated clips, better {RECOMMENDED_CLIPS} or more."
 
@@ -71,6 +70,11 @@ class AuditScores:
     carry_later: float | None
     slot_information: float | None
     slot_information_ratio: float | None
+    follows_motion: float | None = None
+    edges_over_kmeans: float | None = None
+    beyond_kmeans: float | None = None
+    together: float | None = None
+    connected: float | None = None
 
     @property
     def degeneration(self) -> float | None:
@@ -82,26 +86,26 @@ class AuditScores:
         )
 
     @property
-    def checks(self) -> dict[str, bool | None]:
-        """What decides, and whether it was passed; None where it could not be checked."""
-        place, shift = self.position_determinism, self.shift_equivariance
-        return {
-            "position_determinism": None if place is None else place < MAX_POSITION_DETERMINISM,
-            "shift_equivariance": None if shift is None else shift > MIN_SHIFT_EQUIVARIANCE,
-            "used_slots": self.used_slots >= MIN_USED_SLOTS,
-        }
+    def figures(self) -> dict[str, float | None]:
+        """Those that decide, by the names of the verdict's FIGURES."""
+        return {name: getattr(self, name) for name in FIGURES}
+
+    def verdict(self, ahead: Mapping[str, Sequence[str]] | None = None) -> Verdict:
+        """As `judge`; `ahead` has what true masks say of trivial decompositions, if there are."""
+        return judge(self.figures, ahead)
 
     @property
     def passed(self) -> bool | None:
-        """False where any check failed, True where all were passed, None where some are open."""
-        found = self.checks.values()
-        if False in found:
-            return False
-        return None if None in found else True
+        """As the verdict without true masks."""
+        return self.verdict().passed
+
+    def with_pictures(self, found: PictureFigures) -> "AuditScores":
+        """The same with figures that take pictures."""
+        return replace(self, **asdict(found))
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why a score, or the verdict, is None."""
+        """Why a score is None."""
         causes = {
             "position_determinism": f"{self.clips} clip is too few. {ENOUGH_CLIPS}",
             "shift_equivariance": "It needs the model.",
@@ -115,19 +119,13 @@ class AuditScores:
             if self.slot_information is None
             else "The decoder's own loss is 0.",
             "degeneration": "One of its parts is not known.",
-            "passed": "Nothing failed, but not everything could be checked.",
         }
-        return {name: why for name, why in causes.items() if getattr(self, name) is None}
+        unknown = {name: figure.unknown for name, figure in FIGURES.items()} | causes
+        return {name: why for name, why in unknown.items() if getattr(self, name) is None}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every score, the checks, whether all were passed, and the reasons of what is None."""
-        return {
-            **asdict(self),
-            "degeneration": self.degeneration,
-            "checks": self.checks,
-            "passed": self.passed,
-            "reasons": self.reasons,
-        }
+        """Every score, and the reasons of what is None."""
+        return {**asdict(self), "degeneration": self.degeneration, "reasons": self.reasons}
 
 
 def audit(
@@ -137,19 +135,24 @@ def audit(
     *,
     shift: int,
     information: SlotInformation | None = None,
+    against_pictures: bool = True,
 ) -> AuditScores:
     """Segment unrelated clips three times (as they are, and two shifted crops) and score them.
 
     `segment` takes all clips at once at the frames' size and splits them as its memory asks.
     RECOMMENDED_CLIPS or more make the numbers steady; `shift` is in pixels, about a fifth of the
-    frame; `information` is passed on. Raises DataError for fewer than 2 clips, a shift that leaves
-    no overlap, and labels not below num_slots.
+    frame; `information` is passed on. Without `against_pictures` the figures that take motion and
+    k-means, and with them the verdict, stay open. Raises DataError for fewer than 2 clips, a shift
+    that leaves no overlap, and labels not below num_slots.
     """
     if len(frames) < 2:
         raise DataError(f"{len(frames)} clip to audit", ENOUGH_CLIPS)
     labels = segment(frames)
+    scores = audit_labels(labels, num_slots)
+    if against_pictures:
+        scores = scores.with_pictures(picture_figures(zip(frames, labels, strict=True)))
     return replace(
-        audit_labels(labels, num_slots),
+        scores,
         shift_equivariance=shift_equivariance(segment, frames, shift),
         edge_alignment=edge_alignment(frames, labels),
         edge_clips=len(frames),
@@ -189,8 +192,8 @@ def degeneration_score(
 ) -> float:
     """Return one number in [0, 1] to rank seeds by, lower being better.
 
-    The worse of position determinism and 1 - shift equivariance, so that with both thresholds at
-    0.5 a model passes exactly where this is below 0.5; and 1 where fewer than two slots are used,
-    whatever the others say.
+    The worse of position determinism and 1 - shift equivariance; and 1 where fewer than two slots
+    are used, whatever the others say. It ranks runs of one recipe: it is no verdict, for a network
+    of few steps has a good one.
     """
     return 1.0 if used_slots < MIN_USED_SLOTS else max(position_determinism, 1 - shift_equivariance)

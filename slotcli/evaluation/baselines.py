@@ -59,7 +59,7 @@ def kmeans_colour(
     frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
     """Cluster the clip's pixels by colour, once over all frames."""
-    return _kmeans_labels(frames.permute(0, 2, 3, 1).numpy() / 255, num_slots, seed)
+    return fitted_labels(frames.permute(0, 2, 3, 1).numpy() / 255, num_slots, seed)
 
 
 def kmeans_colour_position(
@@ -70,7 +70,7 @@ def kmeans_colour_position(
     place = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
     colour = frames.permute(0, 2, 3, 1).numpy() / 255
     features = np.concatenate((colour, np.broadcast_to(place, (t, h, w, 2))), axis=-1)
-    return _kmeans_labels(features, num_slots, seed)
+    return fitted_labels(features, num_slots, seed)
 
 
 BASELINES: dict[str, Baseline] = {
@@ -97,9 +97,10 @@ def _nearest(points: Float[np.ndarray, "p d"], centres: Float[np.ndarray, "n d"]
     return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
 
 
-def _kmeans_labels(
+def fitted_labels(
     features: Float[np.ndarray, "t h w d"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
+    """Cluster a clip's pixels, k-means fitted on FIT_PIXELS of them, drawn by `seed`."""
     points = features.reshape(-1, features.shape[-1])
     rng = np.random.default_rng(seed)
     centres = _kmeans(points[rng.integers(len(points), size=FIT_PIXELS)], num_slots, rng)

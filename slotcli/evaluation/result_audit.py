@@ -13,6 +13,7 @@ from torch import Tensor
 from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError, printable
 from slotcli.evaluation.audit import AuditScores, audit_labels
 from slotcli.evaluation.label_free import edge_alignment
+from slotcli.evaluation.picture_figures import picture_figures
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
 from slotcli.tracks.transform import Transform
@@ -53,8 +54,8 @@ def audit_results(
 
     Labels and pictures are those of the model's size, as in an audit of the model. One slot file
     is in memory at a time; its labels and small pictures stay. A result that cannot be read or is
-    too short is left out; one whose clip cannot be read does not count for edge alignment. Raises
-    NoInputError if no result is left, UsageError for results of several models.
+    too short is left out; one whose clip cannot be read does not count for figures of pictures.
+    Raises NoInputError if no result is left, UsageError for results of several models.
     """
     made_by: tuple[dict[str, Any], int, Size] | None = None
     labels: list[UInt8[np.ndarray, "t h w"]] = []
@@ -94,8 +95,10 @@ def audit_results(
     scores = audit_labels(stacked, num_slots)
     if pictures:
         shown = torch.stack([clip for _, clip in pictures])
-        alignment = edge_alignment(shown, stacked[[place for place, _ in pictures]])
-        scores = replace(scores, edge_alignment=alignment, edge_clips=len(pictures))
+        alignment = edge_alignment(shown, stacked[[number for number, _ in pictures]])
+        scores = replace(scores, edge_alignment=alignment, edge_clips=len(pictures)).with_pictures(
+            picture_figures((clip, stacked[number]) for number, clip in pictures)
+        )
     return ResultAudit(scores, model, num_slots, left_out, without)
 
 

@@ -17,6 +17,7 @@ from slotcli.report.overlay import OverlayWriter
 from slotcli.report.strip import StripBuilder
 from slotcli.runs.describe import OVERLAY, STRIP
 from slotcli.runs.pipeline import Behind
+from slotcli.runs.result_verdict import VerdictSample
 from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
 from slotcli.tracks.formats.masked_clip import MaskedClip
 from slotcli.tracks.masks import BorderVote, labels_from_attention
@@ -92,6 +93,7 @@ class ClipOutputs:
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
         self._strip = StripBuilder(OPACITY)
+        self._sample = VerdictSample(self._transform)
         return self
 
     def __exit__(
@@ -117,6 +119,10 @@ class ClipOutputs:
         """The share of pixels that keep their label from frame to frame."""
         return None if self.frames < 2 else self._kept_sum / (self.frames - 1)
 
+    def verdict(self) -> dict[str, Any]:
+        """What is to be thought of the frames so far, for result.json."""
+        return self._sample.record()
+
     def add(self, chunk: FrameChunk, attention: Float16[Tensor, "t n h w"]) -> None:
         """Writes the next frames. Raises OutputError and its kin."""
         if self.frames == 0:
@@ -134,6 +140,7 @@ class ClipOutputs:
             if self._drawing is not None:
                 self._drawing.put((frame, labels, pts, duration))
             self._strip.add(frame, labels)
+            self._sample.add(frame, labels)
             seconds = self._source.seconds(pts)
             self._csv.write(
                 self._statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))

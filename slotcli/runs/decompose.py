@@ -218,7 +218,8 @@ class ClipRun:
         # As it is recorded, so that a page made again says the same.
         seconds = round(time.monotonic() - self._started, 3)
         pictures = (OVERLAY, STRIP) if self._outputs.has_overlay else (STRIP,)
-        page = report_page(metadata, summaries, warnings, seconds, pictures)
+        verdict = self._outputs.verdict()
+        page = report_page(metadata, summaries, warnings, seconds, verdict, pictures)
         write_report(self._work / PAGE, page)
         busy = {
             "decode": round(self._ahead.busy, 3),
@@ -245,6 +246,7 @@ class ClipRun:
             "counts": {"frames": frames, **damage_counts(damage)},
             "coverage": damage.coverage,
             "warnings": warnings,
+            "verdict": verdict,
             "options": metadata["run"]["options"],
             "slots_sha256": file_sha256(self._work / SLOT_FILE),
             "resumed_frames": self._resumed,

@@ -17,6 +17,7 @@ from slotcli.video.source import Damage, SourceInfo
 PAGE = "report.html"
 OVERLAY = "overlay.mp4"
 STRIP = "strip.png"
+NO_VERDICT = "Not judged: the version that made this result had no verdict."
 
 
 def model_facts(loaded: LoadedModel) -> dict[str, Any]:
@@ -96,15 +97,16 @@ def report_page(
     summaries: list[SlotSummary],
     warnings: list[str],
     seconds: float | int,
+    verdict: dict[str, Any] | None,
     pictures: Sequence[str] = (OVERLAY, STRIP),
 ) -> Report:
     """The page of a result, from its slot file's metadata, its statistics, and its result.json.
 
-    `pictures` are those that there are beside the page. Raises DataError where the metadata lack
-    something.
+    Results of older versions have no `verdict`. `pictures` are those that there are beside the
+    page. Raises DataError where the metadata or the verdict lack something.
     """
     try:
-        return _page(metadata, summaries, warnings, seconds, pictures)
+        return _page(metadata, summaries, warnings, seconds, verdict, pictures)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DataError(
             f"The slot file's metadata lack something: {error}.",
@@ -117,6 +119,7 @@ def _page(
     summaries: list[SlotSummary],
     warnings: list[str],
     seconds: float | int,
+    verdict: dict[str, Any] | None,
     pictures: Sequence[str],
 ) -> Report:
     statistics, run = metadata["statistics"], metadata["run"]
@@ -126,7 +129,7 @@ def _page(
     slot = statistics["background"]
     return Report(
         title=source["name"],
-        trust=trust_sentence(len(statistics["used_slots"]), statistics["kept_pixels"]),
+        trust=trust_sentence(len(statistics["used_slots"]), verdict),
         warnings=warnings,
         source=[
             ("Size", f"{width} x {height} pixels"),
@@ -151,14 +154,24 @@ def _page(
     )
 
 
-def trust_sentence(used: int, kept: float | None) -> str:
-    """How far to believe a result, from what can be known without labels."""
+def trust_sentence(used: int, verdict: dict[str, Any] | None) -> str:
+    """How far to believe a result, from what can be known without labels.
+
+    Raises KeyError and TypeError for a verdict that `VerdictSample.record` did not make.
+    """
     if used < 2:
         return "One slot took every pixel: this result says nothing about objects."
-    moved = "" if kept is None else f" {kept:.0%} of pixels keep their slot from frame to frame."
+    judged = NO_VERDICT if verdict is None else verdict["sentence"]
+    follows = None if verdict is None else verdict["figures"]["follows_motion"]
+    moved = (
+        ""
+        if follows is None
+        else f" Where something moves across borders of slots, {follows:.0%} of its pixels keep "
+        "their slot (a fixed grid: 0%)."
+    )
     return (
-        f"{used} slots are used.{moved} The model learned without labels and was never told what "
-        "an object is: look at the pictures before relying on the masks."
+        f"{used} slots are used. {judged}{moved} The model learned without labels and was never "
+        "told what an object is: look at the pictures before relying on the masks."
     )
 
 

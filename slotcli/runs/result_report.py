@@ -52,7 +52,12 @@ def write_result_report(
             made += _PICTURES
         shown = [name for name in _PICTURES if found or (folder / name).is_file()]
         page = report_page(
-            slot_file.metadata, summaries, told["warnings"], told["seconds"], pictures=shown
+            slot_file.metadata,
+            summaries,
+            told["warnings"],
+            told["seconds"],
+            told.get("verdict"),
+            pictures=shown,
         )
         write_report(work / PAGE, page)
         for name in made:
@@ -96,6 +101,7 @@ def _told(path: Path) -> dict[str, Any]:
             isinstance(source, str)
             and isinstance(seconds, int | float)
             and all(isinstance(warning, str) for warning in warnings)
+            and isinstance(told.get("verdict"), dict | None)
         ):
             raise TypeError("it says something else than results do")
         return told

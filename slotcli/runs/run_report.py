@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256
 from slotcli.errors import ConfigError, NoInputError, printable
-from slotcli.evaluation.audit import (
+from slotcli.evaluation.verdict import (
     MAX_POSITION_DETERMINISM,
     MIN_SHIFT_EQUIVARIANCE,
     MIN_USED_SLOTS,
@@ -70,7 +70,9 @@ def write_run_report(folder: Path) -> list[Path]:
         warnings=[*_training_warnings(rows, last, spec), *warnings],
         curves=CURVES,
         sheets=sheets,
-        audit_title=f"Audit at step {last['step']}" if audit else "",
+        audit_title=f"Checks at step {last['step']}; slotcli audit gives the verdict"
+        if audit
+        else "",
         audit=audit,
         columns=["Step", *(figure(name).title for name in columns)],
         evaluations=[
@@ -136,7 +138,7 @@ def _training_warnings(
 
 
 def _audit(last: Row) -> list[Check]:
-    """The checks of `slotcli audit`, of the held-out clips at the last evaluation."""
+    """The figures of `slotcli audit` that training logs, of the held-out clips, as last seen."""
     checks: list[Check] = []
     for name, (sign, passes, limit) in _CHECKS.items():
         if name in last:

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotcli.evaluation.audit import (
+from slotcli.evaluation.verdict import (
     MAX_POSITION_DETERMINISM,
     MIN_SHIFT_EQUIVARIANCE,
     MIN_USED_SLOTS,
 )
 from slotcli.report.curves import Curve, write_curves
 
-MAX_DEGENERATION = 0.5  # at which a model does not pass the audit any more
+MAX_DEGENERATION = 0.5  # from which on a run counts as degenerate
 _SHARE = (0.0, 1.0)
 _DRAWABLE = 1e100
 

@@ -153,7 +153,9 @@ class SlotTask:
                     self.module, frames, self._device
                 ).difference
             shift = audit_shift(self._spec.size)
-            figures = audit(self._segment, frames, self._spec.num_slots, shift=shift).as_dict()
+            figures = audit(
+                self._segment, frames, self._spec.num_slots, shift=shift, against_pictures=False
+            ).as_dict()
             scores |= {name: figures[name] for name in _AUDITED}
         except DataError:  # fewer clips than the audit can speak of: the figures stay null
             scores |= dict.fromkeys(("slot_information", *_AUDITED))

@@ -37,13 +37,16 @@ def test_a_model_that_divides_places_fails_with_exit_code_3(cli, tiny_model, mon
     assert "did not pass" in err
 
 
-def test_a_model_that_follows_the_picture_passes(cli, tiny_model, videos, monkeypatch):
+def test_a_model_that_clusters_colours_fails_though_it_follows_the_picture(
+    cli, tiny_model, videos, monkeypatch
+):
     monkeypatch.setattr(Segmenter, "__call__", _follows_colour)
     code, out, err = cli(
         "--json", "audit", "--model", tiny_model, "--data", videos, *ON, "--clips", 4
     )
     scores = json.loads(out)
-    assert (code, scores["passed"], scores["clips"]) == (0, True, 4), err
+    assert (code, scores["passed"], scores["clips"]) == (3, False, 4), err
+    assert scores["sentence"].startswith("Not passed: ")
 
 
 def test_any_folder_of_videos_will_do_and_bad_ones_are_named(cli, tiny_model, videos):
@@ -99,6 +102,7 @@ def test_the_command_reports_what_the_library_computes(cli, tiny_model):
     for name in ("slot_information", "slot_information_ratio"):  # other threads, other last bits
         assert reported[name] == pytest.approx(expected.pop(name), abs=1e-6), name
     assert {name: reported[name] for name in expected} == expected
+    assert reported["sentence"] == scores.verdict().sentence
     assert reported["reasons"].keys() == {"carry_later"}
 
 
@@ -146,7 +150,7 @@ def test_results_score_as_their_model_does_on_their_clips(cli, tiny_model, resul
     need_the_model |= {"degeneration"}
     assert need_the_model <= found["reasons"].keys()
     same = {"clips", "edge_clips", "used_slots", "slot_entropy", "carry_first", "carry_later"}
-    same |= {"position_determinism", "edge_alignment", "weights_sha256", "model", "thresholds"}
+    same |= {"position_determinism", "edge_alignment", "weights_sha256", "model", "limits"}
     for name in same:
         # Stored attention has 16 bits: a pixel on a border may go to the neighbour, and a border on
         # few pixels is what edge alignment is about.
@@ -162,9 +166,7 @@ def _stored_labels(monkeypatch, label):
     monkeypatch.setattr("slotcli.evaluation.result_audit._labels", label)
 
 
-def test_results_that_divide_places_fail_and_others_pass_what_can_be_checked(
-    cli, results, monkeypatch
-):
+def test_results_that_divide_places_or_are_noise_fail(cli, results, monkeypatch):
     command = ("audit", "--results", results, "--frames", 2, "--threads", 1)
     size = (2, 32, 32)
     _stored_labels(monkeypatch, lambda *_: np.tile(np.arange(32, dtype=np.uint8) // 16, (2, 32, 1)))
@@ -175,12 +177,24 @@ def test_results_that_divide_places_fail_and_others_pass_what_can_be_checked(
     rng = np.random.default_rng(0)
     _stored_labels(monkeypatch, lambda *_: rng.integers(4, size=size, dtype=np.uint8))
     code, out, err = cli(*command)
-    assert code == 0, err
-    assert "Passed what could be checked" in out
+    assert code == 3
+    assert "masks do not travel with what moves" in out
     assert "It needs the model." in out
-    record = json.loads(cli("--json", *command)[1])
-    assert (record["passed"], record["checks"]["shift_equivariance"]) == (None, None)
-    assert "passed" in record["reasons"]
+
+
+def test_results_without_their_clips_are_not_judged_which_is_no_pass(cli, results, monkeypatch):
+    rng = np.random.default_rng(0)
+    _stored_labels(monkeypatch, lambda *_: rng.integers(4, size=(2, 32, 32), dtype=np.uint8))
+    videos = results.parent / "made/videos"
+    moved = videos.rename(videos.with_name("elsewhere"))
+    code, out, err = cli("--json", "audit", "--results", results, "--frames", 2, "--threads", 1)
+    moved.rename(videos)
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["passed"] is None
+    assert record["checks"]["follows_motion"] is None
+    assert record["follows_motion"] is None
+    assert record["sentence"].startswith("Not judged: follows motion, ")
 
 
 def test_a_clip_that_is_gone_is_named_and_costs_the_edges(cli, results):
@@ -195,7 +209,7 @@ def test_a_clip_that_is_gone_is_named_and_costs_the_edges(cli, results):
     assert found["edge_clips"] == 0
     assert {"edge_alignment", "position_determinism"} <= found["reasons"].keys()
     assert list(found["without_pictures"]) == [str(results / "A-0.mp4/clip.slots.safetensors")]
-    assert "no edge alignment" in err
+    assert "no pictures" in err
     assert "A-0.mp4" in err
 
 

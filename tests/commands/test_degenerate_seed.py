@@ -68,8 +68,8 @@ def test_a_degenerate_seed_fails_and_a_better_one_of_higher_loss_is_chosen(
     assert blind["ari"] < 0.05 < 0.1 < seeing["ari"]  # the truth, by which nothing is chosen
     assert blind["loss"] < seeing["denoising"] < seeing["loss"]
     first, second = out.splitlines()
-    assert first.endswith("(fails the audit)")
-    assert not second.endswith("(fails the audit)")
+    assert first.endswith("(degenerate)")
+    assert not second.endswith("(degenerate)")
     assert listed["chosen"] == 1
     chosen = tmp_path / "many" / "seed-1" / "weights.safetensors"
     assert (tmp_path / "many" / "weights.safetensors").read_bytes() == chosen.read_bytes()

@@ -28,14 +28,18 @@ def test_degeneration_is_the_worse_of_two_and_one_where_slots_collapse() -> None
     assert degeneration_score(0.0, 1.0, 1.9) == 1
 
 
-def test_audit_passes_what_sees_and_fails_what_cuts(discs) -> None:
-    frames, _ = discs(16, t=3, radius=9)
-    sees = audit(bright, frames, NUM_SLOTS, shift=12)
+def test_audit_tells_what_follows_from_what_cuts(discs) -> None:
+    frames, truth = discs(8, t=3, radius=9)
+    moving = iter((truth, truth, truth))
+    sees = audit(lambda _: next(moving), frames, NUM_SLOTS, shift=12)
     cuts = audit(everywhere(stripes), frames, NUM_SLOTS, shift=12)
-    assert sees.passed
-    assert sees.degeneration < 0.3
-    assert not cuts.passed
+    colours = audit(bright, frames, NUM_SLOTS, shift=12)
+    assert sees.follows_motion > 0.8
+    assert sees.edges_over_kmeans > 0.8
+    assert colours.beyond_kmeans < 1.25
+    assert (colours.passed, cuts.passed) == (False, False)
     assert cuts.degeneration == 1
+    assert cuts.follows_motion == 0
     assert json.loads(json.dumps(sees.as_dict()))["degeneration"] == sees.degeneration
 
 
@@ -43,8 +47,9 @@ def test_labels_alone_give_the_numbers_that_the_model_gives_on_them(discs) -> No
     frames, _ = discs(8, t=3)
     whole = audit(bright, frames, NUM_SLOTS, shift=12).as_dict()
     alone = audit_labels(bright(frames), NUM_SLOTS).as_dict()
-    need_more = {"shift_equivariance", "edge_alignment", "degeneration", "passed"}
-    changed = {"edge_clips", "checks", "reasons"}
+    need_more = {"shift_equivariance", "edge_alignment", "degeneration"}
+    need_more |= {"follows_motion", "edges_over_kmeans", "beyond_kmeans", "together", "connected"}
+    changed = {"edge_clips", "reasons"}
     assert {name for name, value in alone.items() if value != whole[name]} == need_more | changed
     assert all(alone[name] is None for name in need_more)
 
@@ -68,8 +73,8 @@ def test_open_checks_never_make_a_pass(discs) -> None:
         audit_labels(bright(frames), NUM_SLOTS),
         audit_labels(everywhere(stripes)(frames), NUM_SLOTS),
     )
-    assert (sees.passed, sees.checks["shift_equivariance"]) == (None, None)
-    assert (cuts.passed, cuts.checks["position_determinism"]) == (False, False)
+    assert (sees.passed, sees.verdict().checks["shift_equivariance"]) == (None, None)
+    assert (cuts.passed, cuts.verdict().checks["position_determinism"]) == (False, False)
     alone = audit_labels(truth[:1], NUM_SLOTS)
     assert (alone.passed, alone.position_determinism, alone.degeneration) == (None, None, None)
     assert audit_labels(np.zeros_like(truth[:1]), NUM_SLOTS).passed is False

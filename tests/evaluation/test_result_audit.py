@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -7,6 +8,7 @@ import pytest
 from slotcli.errors import NoInputError, UsageError
 from slotcli.evaluation.audit import audit_labels
 from slotcli.evaluation.label_free import edge_alignment
+from slotcli.evaluation.picture_figures import picture_figures
 from slotcli.evaluation.result_audit import ResultAudit, StoredResult, audit_results
 from slotcli.tracks.slot_file import SlotFile, write_slot_file
 from slotcli.types import Size
@@ -78,11 +80,12 @@ def test_scores_are_those_of_the_labels_and_pictures_that_are_stored(tmp_path, d
         path = write(tmp_path / f"{place}.safetensors", labels, size_in_bytes=bytes_there)
         results.append(StoredResult(path, video))
     found = run(results)
-    expected = audit_labels(truth, NUM_SLOTS).as_dict()
-    alignment = edge_alignment(frames, truth)
-    expected |= {"edge_alignment": alignment, "edge_clips": 3}
-    del expected["reasons"]["edge_alignment"]
-    assert found.scores.as_dict() == expected
+    scores = audit_labels(truth, NUM_SLOTS).with_pictures(
+        picture_figures(zip(frames, truth, strict=True))
+    )
+    expected = replace(scores, edge_alignment=edge_alignment(frames, truth), edge_clips=3)
+    assert found.scores == expected
+    assert found.scores.follows_motion is not None
     assert (found.num_slots, found.model["name"]) == (NUM_SLOTS, "made-up")
     assert found.left_out == found.without_pictures == {}
 

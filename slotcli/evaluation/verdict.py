@@ -1,0 +1,201 @@
+"""One verdict on a model or on results: every figure that decides, its limit, and the sentence.
+
+`audit`, `evaluate` and the report of a result all hand their figures to `judge`. Limits stand
+between networks and results that are known to be good and known to be bad; models/README.md has
+the table. A limit was set on clips 0 to 11 of each tier and checked on 12 to 23.
+"""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MAX_POSITION_DETERMINISM = 0.7
+MIN_SHIFT_EQUIVARIANCE = 0.25
+MIN_USED_SLOTS = 2
+_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that decides, which has to be `better` (a comparison) than its limit.
+
+    `fault` is what failing means, `unknown` why there may be no figure. Nothing is passed while one
+    of the `required` figures is not known.
+    """
+
+    title: str
+    unit: str
+    better: Literal[">", ">=", "<"]
+    limit: float | int
+    fault: str
+    unknown: str
+    required: bool
+
+    def passes(self, value: float | int) -> bool:
+        """Whether a value is on the good side of the limit."""
+        return _COMPARISONS[self.better](value, self.limit)
+
+    @property
+    def wanted(self) -> str:
+        """The limit as a table shows it."""
+        return f"{self.better} {self.limit:g}"
+
+
+FIGURES: dict[str, Figure] = {
+    "used_slots": Figure(
+        "used slots",
+        "slots per frame",
+        ">=",
+        MIN_USED_SLOTS,
+        "one slot takes all",
+        "",
+        True,
+    ),
+    "follows_motion": Figure(
+        "follows motion",
+        "share of moving pixels",
+        ">",
+        0.45,
+        "masks do not travel with what moves",
+        "Too little moves in these clips.",
+        True,
+    ),
+    "edges_over_kmeans": Figure(
+        "edges over k-means",
+        "share of the logarithm",
+        ">",
+        0.3,
+        "borders ignore the picture",
+        "Labels without a border, or flat or missing pictures.",
+        True,
+    ),
+    "beyond_kmeans": Figure(
+        "beyond k-means",
+        "times its distortion",
+        ">",
+        1.25,
+        "no more than k-means of colour and position",
+        "One slot takes all, or the pictures are missing.",
+        True,
+    ),
+    "connected": Figure(
+        "connected",
+        "share of pixels in their slot's largest piece",
+        ">",
+        0.62,
+        "slots lie in pieces",
+        "One slot takes all, or the pictures are missing.",
+        True,
+    ),
+    "together": Figure(
+        "the three together",
+        "sum, the last as a logarithm",
+        ">",
+        1.6,
+        "motion, edges and k-means are all but failed",
+        "One of its parts is not known.",
+        True,
+    ),
+    "position_determinism": Figure(
+        "position determinism",
+        "share of entropy",
+        "<",
+        MAX_POSITION_DETERMINISM,
+        "slots are places",
+        "One clip is too few.",
+        False,
+    ),
+    "shift_equivariance": Figure(
+        "shift equivariance",
+        "adjusted Rand index",
+        ">",
+        MIN_SHIFT_EQUIVARIANCE,
+        "masks stay where they are",
+        "It needs the model.",
+        False,
+    ),
+    "slot_information_ratio": Figure(
+        "slot information",
+        "share of the decoder's loss",
+        ">",
+        0.02,
+        "the decoder ignores the slots",
+        "It needs the model's decoder.",
+        False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether figures pass: True, False, or None where a required one is not known.
+
+    `checks` has each figure's own answer; `ahead` names, by score, trivial decompositions that true
+    masks show to be no worse, of which there may be none in a pass.
+    """
+
+    passed: bool | None
+    checks: dict[str, bool | None]
+    sentence: str
+    ahead: dict[str, list[str]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, with the limits."""
+        return {
+            "passed": self.passed,
+            "sentence": self.sentence,
+            "checks": self.checks,
+            "limits": {name: figure.wanted for name, figure in FIGURES.items()},
+            "trivial_ahead": self.ahead,
+        }
+
+
+def judge(
+    values: Mapping[str, float | None], ahead: Mapping[str, Sequence[str]] | None = None
+) -> Verdict:
+    """Judge figures by the names of FIGURES; what is not among `values` is not known.
+
+    `ahead` has, by score against true masks, the trivial decompositions that are no worse.
+    """
+    checks = {
+        name: None if (value := values.get(name)) is None else figure.passes(value)
+        for name, figure in FIGURES.items()
+    }
+    named = {score: list(rows) for score, rows in (ahead or {}).items() if rows}
+    failed = [name for name, passed in checks.items() if passed is False]
+    unknown = [name for name, passed in checks.items() if passed is None]
+    if len(failed) > 1 and "together" in failed:
+        failed.remove("together")  # its parts say more
+    missing = [name for name in unknown if FIGURES[name].required]
+    if len(missing) > 1 and "together" in missing:
+        missing.remove("together")
+    if failed or named:
+        return Verdict(False, checks, f"Not passed: {_faults(failed, values, named)}.", named)
+    titles = ", ".join(FIGURES[name].title for name in missing or unknown)
+    if missing:
+        return Verdict(None, checks, f"Not judged: {titles} could not be measured.", named)
+    still_open = f" Not measured: {titles}." if unknown else ""
+    return Verdict(
+        True,
+        checks,
+        "Passed: masks travel with what moves, keep to edges, and are more than clusters of colour "
+        f"and position.{still_open}",
+        named,
+    )
+
+
+def _faults(
+    failed: Sequence[str],
+    values: Mapping[str, float | None],
+    ahead: Mapping[str, Sequence[str]],
+) -> str:
+    faults = [
+        f"{FIGURES[name].fault} ({FIGURES[name].title} {values[name]:.2f}, wanted "
+        f"{FIGURES[name].wanted})"
+        for name in failed
+    ]
+    if ahead:
+        scores = "; ".join(f"{score}: {', '.join(rows)}" for score, rows in ahead.items())
+        faults.append(f"against true masks trivial decompositions are no worse ({scores})")
+    return ", ".join(faults)
