@@ -242,7 +242,7 @@ def _mask_kinds(masks: list[str] | None) -> "tuple[MaskKind, ...]":
 
 
 def _write(
-    out: Path,
+    place: Path,
     wanted: "list[SynthClip]",
     render: "Callable[[SynthClip], Clip]",
     *,
@@ -257,7 +257,7 @@ def _write(
     clips = len(wanted)
     console.keeps_finished(anew_with="--overwrite" if overwrite else "")
     with console.progress(f"rendering clips of {title}", "clips") as meter:
-        made = write_clips(out, wanted, overwrite=overwrite, render=render, progress=meter.update)
+        made = write_clips(place, wanted, overwrite=overwrite, render=render, progress=meter.update)
     if console.wants_json():
         console.record({"folder": str(place), "clips": clips, "made": made, "reserved_for": use})
     else:

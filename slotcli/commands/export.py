@@ -48,7 +48,7 @@ def export(
     console.phase("reading the slots")
     from slotcli.runs.export import export_masks
     from slotcli.runs.reconstruct import find_slot_file
-    from slotcli.tracks.formats.all_formats import OF_PICTURES
+    from slotcli.tracks.formats.all_formats import OF_PICTURES, PLACES
     from slotcli.tracks.slot_file import read_slot_file
 
     wanted = chosen("--masks", masks, MASK_FILES) or ["png"]

@@ -85,8 +85,9 @@ def convert_split(
                     clips[number] = _converted(dataset, number, place, clips[number])
                 except Exception as error:
                     failure = clip_error(error)
-                    if not keep_going or not isinstance(
-                        failure, DataError | NoInputError | BugError
+                    is_bug = failure.exit_code == SlotcliError.exit_code
+                    if not keep_going or not (
+                        is_bug or isinstance(failure, DataError | NoInputError)
                     ):
                         raise
                     broken[clips[number].name] = failure

@@ -29,7 +29,7 @@ def folder_facts(folder: Path) -> dict[str, Any] | None:
         return _seeds(folder)
     results = [path.parent for path in sorted(folder.rglob(RESULT)) if path.is_file()]
     try:
-        clips = plan([str(folder)], folder, recursive=True)
+        clips = plan([str(folder)], folder, recursive=True).clips
     except NoInputError:
         if not results:
             raise

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import av
 from av.codec.codec import UnknownCodecError
@@ -60,7 +61,7 @@ def alpha_decoder(stream: av.VideoStream) -> tuple[av.VideoCodecContext | None, 
     if name is None or tags.get("alpha_mode") != "1":
         return None, None
     with suppress(UnknownCodecError):
-        return av.VideoCodecContext.create(name, "r"), None
+        return cast(av.VideoCodecContext, av.VideoCodecContext.create(name, "r")), None
     return None, f"Its transparency was left out: this build of FFmpeg has no {name} decoder."
 
 
