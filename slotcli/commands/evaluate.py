@@ -205,7 +205,8 @@ def evaluate(
         "segmentation_per_frame": means(found.frames),
         "pictures": means(found.pictures),
     }
-    reasons = _reasons(found, no_lpips)
+    has_decoder = spec.decoder.kind != "none"
+    reasons = _reasons(found, no_lpips, has_decoder=has_decoder)
     ahead = {
         name: better_baselines(tables["segmentation"], score)
         for score, name in _SEGMENTATION.items()
@@ -290,7 +291,7 @@ def _open_lpips(
     return distance, ""
 
 
-def _reasons(found: "Evaluation", no_lpips: str) -> dict[str, str]:
+def _reasons(found: "Evaluation", no_lpips: str, *, has_decoder: bool) -> dict[str, str]:
     """By score, the reason why some clips have none."""
     from slotcli.evaluation.model_scores import undefined
 
@@ -306,7 +307,8 @@ def _reasons(found: "Evaluation", no_lpips: str) -> dict[str, str]:
     if no_lpips:
         reasons["lpips"] = no_lpips
     if not drawn:
-        reasons["pictures"] = "none were rendered (--render 0)."
+        why = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
+        reasons["pictures"] = f"{why}."
     if found.audit is None:
         reasons["audit"] = "it takes at least 2 clips."
     return reasons

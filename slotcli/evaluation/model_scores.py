@@ -11,6 +11,7 @@ from torch import Tensor
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
+from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES
@@ -80,9 +81,9 @@ def evaluate_model(
 ) -> Evaluation:
     """Score a model on every clip of a labelled source; draw the first `rendered` clips too.
 
-    Of each of those, `pictures` frames are drawn. `scored` gets each clip's scores as soon as they
-    are known, how many clips are done, and of how many. A clip is loaded, scored and forgotten;
-    only the audit's few small frames are kept. Raises DataError for clips without labels, and
+    Of each of those, `pictures` frames are drawn, unless the model has no decoder. `scored` gets
+    each clip's scores as soon as they are known, how many clips are done, and of how many. A clip
+    is loaded, scored and forgotten; only the audit's few small frames are kept. Raises DataError for clips without labels, and
     whatever a clip raises: one left out would change the mean.
     """
     segment = Segmenter(model, device, argmax)
@@ -91,7 +92,7 @@ def evaluate_model(
     for number, name in enumerate(source.names):
         clip = source.load(number)
         video, frames = label_scores(segment, clip, num_slots, seed=number)
-        drawn = number < rendered
+        drawn = number < rendered and not isinstance(model.decoder, MasksOnly)
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
         found.append(ClipScores(name, video, frames, shown))
         if number < RECOMMENDED_CLIPS:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError, NumericError
 from slotcli.evaluation.audit import SlotInformation
 from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
@@ -18,17 +19,19 @@ _SEED = 0
 @torch.inference_mode()
 def slot_information(
     model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"], device: torch.device
-) -> SlotInformation:
+) -> SlotInformation | None:
     """Let a model on `device` decode unrelated clips from their own slots and from the next clip's.
 
     The first CLIPS clips are used. Both losses see the same draws of whatever the decoder's loss is
-    random in. Raises DataError for fewer than 2 clips, NumericError where slots or a loss are not
-    finite.
+    random in. None for a model without a decoder. Raises DataError for fewer than 2 clips,
+    NumericError where slots or a loss are not finite.
     """
     if len(frames) < 2:
         raise DataError(
             f"{len(frames)} clip has no other clip's slots.", "Give at least 2 unrelated clips."
         )
+    if isinstance(model.decoder, MasksOnly):
+        return None
     frames = frames[:CLIPS]
     tracks = Segmenter(model, device).tracks(frames)
     slots = torch.cat([track.slots for _, track in tracks], dim=1)

@@ -148,10 +148,9 @@ class SlotTask:
         frames, truth = self._held_out.frames, self._held_out.labels
         scores: dict[str, float | None] = {"slot_information": None}
         try:
-            if not isinstance(self.module.decoder, MasksOnly):
-                scores["slot_information"] = slot_information(
-                    self.module, frames, self._device
-                ).difference
+            information = slot_information(self.module, frames, self._device)
+            if information is not None:
+                scores["slot_information"] = information.difference
             shift = audit_shift(self._spec.size)
             figures = audit(
                 self._segment, frames, self._spec.num_slots, shift=shift, against_pictures=False

@@ -1,5 +1,6 @@
 """A model without a decoder through the commands: masks of it, and no pictures."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,3 +59,18 @@ def test_a_background_that_is_asked_for_wins(
 def background_of(folder: Path) -> int | None:
     slot_file = read_slot_file(folder / "slotcli-out/clip.mp4/clip.slots.safetensors")
     return slot_file.metadata["statistics"]["background"]
+
+
+def test_it_is_scored_and_audited_without_pictures(
+    masks_only_model: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    given = ["--model", masks_only_model, "--data", "synth:A", "--clips", "2", "--frames", "2"]
+    code, out, err = cli("--json", "evaluate", *given, "--device", "cpu", "--threads", "1")
+    assert code == 0, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["pictures"] == {}
+    assert summary["segmentation"]["model"]["miou"]["mean"] is not None
+    code, out, err = cli("--json", "audit", *given, "--device", "cpu", "--threads", "1")
+    assert code in (0, 3), err
+    assert "Traceback" not in err
+    assert "bug" not in err
