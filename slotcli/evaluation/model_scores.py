@@ -83,8 +83,8 @@ def evaluate_model(
 
     Of each of those, `pictures` frames are drawn, unless the model has no decoder. `scored` gets
     each clip's scores as soon as they are known, how many clips are done, and of how many. A clip
-    is loaded, scored and forgotten; only the audit's few small frames are kept. Raises DataError for clips without labels, and
-    whatever a clip raises: one left out would change the mean.
+    is loaded, scored and forgotten; only the audit's few small frames are kept. Raises DataError
+    for clips without labels, and whatever a clip raises: one left out would change the mean.
     """
     segment = Segmenter(model, device, argmax)
     found: list[ClipScores] = []

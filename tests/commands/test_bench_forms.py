@@ -56,7 +56,7 @@ def test_a_shape_at_which_ours_is_slower_is_marked_and_counted(cli, monkeypatch)
     rows = [line for line in out.splitlines() if "1.50 SLOWER" in line]
     assert rows
     assert all("50%" in row for row in rows)
-    assert f"{len(rows)} of {len(rows)} are SLOWER than the plain form." in out
+    assert f"{len(rows)} of {len(rows)} are SLOWER than plain PyTorch." in out
     code, out, _ = cli("--json", *command)
     assert json.loads(out)["slower_than_plain"] == len(rows)
 
