@@ -424,8 +424,8 @@ def _show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]"
     spans = [one.span for one in found if one.span is not None]
     low, high = (_duration(sum(part)) for part in zip(*spans, strict=True)) if spans else ("?", "?")
     console.result(
-        f"{len(clips)} clips: about {_duration(seconds)} on the model ({low} to {high}, as this "
-        f"machine was busy in a trial just now), {size / 2**20:.0f} MiB; "
+        f"{len(clips)} clip{'s' * (len(clips) != 1)}: about {_duration(seconds)} on the model "
+        f"({low} to {high} in a trial just now), {size / 2**20:.0f} MiB; "
         f"{free_for(clips) / 2**20:.0f} MiB are free."
     )
     console.result("Estimates. Decoding and writing run beside the model and can take longer.")

@@ -211,7 +211,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(cli, tmp_path, tiny_model)
     assert code == 0, err
     row = next(line for line in out.splitlines() if line.strip().startswith(name))
     assert row.split()[:3] == [name, f"slotcli-out/{name}", "3"]
-    assert "absent.mp4 is not a file." in out
+    assert "absent.mp4: there is no such file." in out
     assert "Estimates." in out
     assert "\u2026" not in out
     # A second table, and a second long cell.

@@ -15,7 +15,7 @@ def test_videos_and_true_masks_are_written_and_kept(cli, tmp_path):
     command = ["data", "sprites", tmp_path / "out", "--objects", objects]
     command += ["--photographs", photographs, "--frames", 3, "--size", "32x48", "--seed", 5]
     code, out, _ = cli(*command, "--clips", 2)
-    assert (code, "2 clips made" in out) == (0, True)
+    assert (code, "2 clips rendered" in out) == (0, True)
     data = Sprites(
         SpritesSpec(objects=str(objects), photographs=str(photographs), frames=3, seed=5), (32, 48)
     )
@@ -28,7 +28,7 @@ def test_videos_and_true_masks_are_written_and_kept(cli, tmp_path):
     assert "do not train" in err
     assert json.loads(out.splitlines()[-1])["reserved_for"] == "validation"
     code, out, _ = cli(*command, "--clips", 3)
-    assert "1 clips made, 2 were there" in out
+    assert "1 clips rendered, 2 existed already" in out
     more = make_assets(tmp_path / "others")[0]
     code, _, err = cli(*command, "--clips", 3, "--objects", more)
     assert code == 73
