@@ -46,7 +46,7 @@ def test_json_wherever_it_stands(cli, arguments) -> None:
 def test_quiet_wherever_it_stands(cli, arguments) -> None:
     given = ["--size", "16", "--frames", "1", "--clips", "1", "--device", "cpu", "--threads", "1"]
     code, out, err = cli(*arguments, "clips", *given)
-    assert (code, out, err) == (0, "clips: 1 clips made, 0 were there already.\n", "")
+    assert (code, out, err) == (0, "clips: 1 clips rendered, 0 existed already.\n", "")
 
 
 def test_one_command_says_nothing_of_the_next_ones(cli) -> None:

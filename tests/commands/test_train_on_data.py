@@ -37,7 +37,7 @@ def test_a_published_data_set_is_recognised_and_its_training_split_taken(pretrai
             write_frames(tmp_path / "movi" / split / f"{number:08d}", made_up(number))
     code, _, err = pretrain(tmp_path / "movi")
     assert code == 0, err
-    assert "the training split of movi" in err
+    assert "training on the train split of movi" in err
     assert "3 clips" in err
     assert "instead" not in err
     data = load_model(str(tmp_path / "run")).spec.train.data

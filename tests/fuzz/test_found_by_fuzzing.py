@@ -73,7 +73,7 @@ def times(pictures: list[tuple[int | None, int]], time_base: Fraction = TICK) ->
     frame = np.zeros((1, 1, 3), np.uint8)
     given = iter([Picture(frame, pts, duration, 0) for pts, duration in pictures])
     clock = Clock(time_base, Fraction(10))
-    (chunk,) = chunked(given, 100, clock, Damage(), None)
+    (chunk,) = chunked(given, 100, clock, Damage())
     return chunk
 
 

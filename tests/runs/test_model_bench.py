@@ -15,7 +15,7 @@ from slotcli.runs.model_bench import Subject, bench_draw, bench_encode, open_sub
 from slotcli.runs.train_bench import TrainWork, bench_train, time_steps, time_waiting
 from slotcli.spec import SlotModelSpec
 from slotcli.training.parallel import Part
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.slot_batches import SlotBatches
 from slotcli.training.state import RunState
 
 CPU = torch.device("cpu")
@@ -148,7 +148,7 @@ def test_rates_belong_to_one_time(tiny_model: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_slow_data_are_waited_for(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(self: SlotTask, step: int, part: Part) -> object:
+    def slow(self: SlotBatches, step: int, part: Part) -> object:
         time.sleep(0.02)
         return ()
 
@@ -156,7 +156,7 @@ def test_slow_data_are_waited_for(tiny_model: Path, monkeypatch: pytest.MonkeyPa
         loss.__self__.batches.of(state.step, parts[0])
         state.step += 1
 
-    monkeypatch.setattr(SlotTask, "_batch", slow)
+    monkeypatch.setattr(SlotBatches, "__call__", slow)
     monkeypatch.setattr(train_bench, "update", at_once)
     share, _ = time_waiting(work(tiny_model))
     assert share is not None
