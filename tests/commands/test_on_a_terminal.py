@@ -44,7 +44,7 @@ VERBS = {
         r"Noted in clips/videos/.*",
     ),
     "data check": Verb(
-        ["data", "check", "clips/videos"], ["decoding train 4/4"], r"clips/videos: all of 4 .*"
+        ["data", "check", "clips/videos"], ["decoding train 4/4"], r"clips/videos: all 4 clips are sound\."
     ),
     "data convert": Verb(
         ["data", "convert", "clips/videos", "frames"],
@@ -100,7 +100,7 @@ VERBS = {
     ),
     "train": Verb(
         ["train", "--config", "slots.toml", "--set", "train.codec=CODEC", "--out", "run", *CPU],
-        ["rendering held-out clips 64/64", "rendering training clips", "training 4/4"],
+        ["rendering held-out clips 64/64", "training 4/4"],
         r"Open run/curves\.png",
         ("run/weights.safetensors", "run/curves.png"),
     ),
