@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
-from scipy.optimize import linear_sum_assignment
 
 from slotcli.types import OUTSIDE
 
@@ -88,6 +87,8 @@ def mean_iou(confusion: Int64[np.ndarray, "k n"], *, background: bool) -> float 
     `background`, the background is one of the true labels, as in SlotDiffusion's mIoU. None where
     no true label is present.
     """
+    from scipy.optimize import linear_sum_assignment  # loads for longer than a short clip takes
+
     iou = _iou(confusion, first_row=0 if background else 1)
     if not len(iou):
         return None
