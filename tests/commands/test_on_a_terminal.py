@@ -44,7 +44,9 @@ VERBS = {
         r"Noted in clips/videos/.*",
     ),
     "data check": Verb(
-        ["data", "check", "clips/videos"], ["decoding train 4/4"], r"clips/videos: all 4 clips are sound\."
+        ["data", "check", "clips/videos"],
+        ["decoding train 4/4"],
+        r"clips/videos: all 4 clips are sound\.",
     ),
     "data convert": Verb(
         ["data", "convert", "clips/videos", "frames"],
