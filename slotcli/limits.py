@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,9 +99,10 @@ def guarded(run: Callable[[], int], report: Callable[[SlotcliError], None]) -> i
     """The exit code of `run`; where memory is limited, `run` is in a process of its own.
 
     Libraries end a process that gets no memory (abort, oneMKL's FATAL): nothing in that process
-    could say so, or give the exit code of `BusyError`.
+    could say so, or give the exit code of `BusyError`. A process that has loaded PyTorch already is
+    another program's, and stays one.
     """
-    if _memory_limit() is None or threading.active_count() > 1:
+    if _memory_limit() is None or threading.active_count() > 1 or "torch" in sys.modules:
         return run()
     ended, told = os.pipe()
     child = os.fork()
