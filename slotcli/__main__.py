@@ -157,7 +157,10 @@ def _exit_code() -> int:
         console.error(error.what, error.advice)
         code = error.exit_code
     except typer.TyperException as error:
-        if message := error.format_message():  # none where help was all that was wanted
+        # Whoever names no command is shown the help, which comes as this exception's message.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            console.page(error.format_message())
+        elif message := error.format_message():
             console.error(message, "See the same command with --help.")
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -68,7 +68,7 @@ def test_true_masks_of_a_sample_pass_and_clusters_of_it_do_not(tier: str) -> Non
 
 def _of_labels(clips: list[tuple[torch.Tensor, np.ndarray]]) -> Verdict:
     used = float(np.mean([used_slots(labels[None], 255) for _, labels in clips]))
-    return judge({**vars(picture_figures(clips)), "used_slots": used})
+    return judge({**vars(picture_figures(clips)), "used_slots": used}, clips=1)
 
 
 def test_the_shipped_codec_is_the_one_inside_the_shipped_model() -> None:

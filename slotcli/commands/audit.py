@@ -189,7 +189,8 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
     _warn("no pictures", found.without_pictures)
     name, scores = found.model["name"], found.scores
     verdict = scores.verdict()
-    show_audit(f"{scores.clips} results of {name}:", scores, verdict)
+    counted = "1 result" if scores.clips == 1 else f"{scores.clips} results"
+    show_audit(f"{counted} of {name}:", scores, verdict)
     console.record(
         {
             "model": name,

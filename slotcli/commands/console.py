@@ -59,6 +59,12 @@ def result(text: str) -> None:
         stdout.print(Text(printable(text)), soft_wrap=True)
 
 
+def page(text: str) -> None:
+    """Text of several lines, as it is."""
+    with _on_stdout() as stdout:
+        stdout.print(Text(text), soft_wrap=True)
+
+
 def record(values: dict[str, Any]) -> None:
     """One JSON object on a line of stdout, where --json asks for it."""
     if _settings.json:

@@ -49,7 +49,7 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
         if noted is not None:
             indexes.append(noted)
             console.keeps_finished()
-        size = "x".join(map(str, found.size))
+        size = " x ".join(map(str, reversed(found.size)))
         console.record(
             {
                 "folder": str(folder),

@@ -45,8 +45,7 @@ def recognise(folder: Path) -> DataKind:
     if not kinds:
         told = "" if found is None else counted(found.passed_over)
         raise NoInputError(
-            f"{printable(folder)} holds no data that is known here."
-            + (f" {told}." if told else ""),
+            f"{printable(folder)} holds no data that is known here." + (f" {told}" if told else ""),
             _SOUGHT,
         )
     return kinds[0]

@@ -92,7 +92,7 @@ class AuditScores:
 
     def verdict(self, ahead: Mapping[str, Sequence[str]] | None = None) -> Verdict:
         """As `judge`; `ahead` has what true masks say of trivial decompositions, if there are."""
-        return judge(self.figures, ahead)
+        return judge(self.figures, ahead, clips=self.clips)
 
     @property
     def passed(self) -> bool | None:

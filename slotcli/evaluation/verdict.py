@@ -13,6 +13,11 @@ from typing import Any, Literal
 MAX_POSITION_DETERMINISM = 0.7
 MIN_SHIFT_EQUIVARIANCE = 0.25
 MIN_USED_SLOTS = 2
+# Figures of a few clips scatter: a test picture of colour bars passed by 3 % in one of them. Below
+# FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
+FEW_CLIPS = 4
+_MARGIN = 1.1
+_SCATTERED = ("follows_motion", "edges_over_kmeans", "beyond_kmeans", "together")
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
 
 
@@ -93,7 +98,7 @@ FIGURES: dict[str, Figure] = {
         "sum, the last as a logarithm",
         ">",
         1.6,
-        "motion, edges and k-means are all but failed",
+        "motion, edges and k-means are each only just above their limits",
         "One of its parts is not known.",
         True,
     ),
@@ -152,9 +157,12 @@ class Verdict:
 
 
 def judge(
-    values: Mapping[str, float | None], ahead: Mapping[str, Sequence[str]] | None = None
+    values: Mapping[str, float | None],
+    ahead: Mapping[str, Sequence[str]] | None = None,
+    *,
+    clips: int,
 ) -> Verdict:
-    """Judge figures by the names of FIGURES; what is not among `values` is not known.
+    """Judge figures, of so many clips, by the names of FIGURES; others are not known.
 
     `ahead` has, by score against true masks, the trivial decompositions that are no worse.
     """
@@ -175,6 +183,14 @@ def judge(
     titles = ", ".join(FIGURES[name].title for name in missing or unknown)
     if missing:
         return Verdict(None, checks, f"Not judged: {titles} could not be measured.", named)
+    close = [name for name in _SCATTERED if clips < FEW_CLIPS and _is_close(name, values[name])]
+    if close:
+        titles = ", ".join(FIGURES[name].title for name in close)
+        number = "1 clip is" if clips == 1 else f"{clips} clips are"
+        sentence = (
+            f"Not judged: {number} too few where figures are close to their limits: {titles}."
+        )
+        return Verdict(None, checks, sentence, named)
     still_open = f" Not measured: {titles}." if unknown else ""
     return Verdict(
         True,
@@ -183,6 +199,10 @@ def judge(
         f"and position.{still_open}",
         named,
     )
+
+
+def _is_close(name: str, value: float | None) -> bool:
+    return value is not None and value < _MARGIN * FIGURES[name].limit
 
 
 def _faults(

@@ -71,7 +71,7 @@ class VerdictSample:
     def record(self) -> dict[str, Any]:
         """The verdict on what was added and the figures that it stands on, for result.json."""
         figures = self.figures()
-        return {**judge(figures).as_dict(), "figures": figures}
+        return {**judge(figures, clips=1).as_dict(), "figures": figures}
 
 
 def _used(labels: UInt8[np.ndarray, "h w"]) -> int:

@@ -98,6 +98,11 @@ def read_slot_file(path: Path) -> SlotFile:
             _require_tensors(shown, {name: file.get_slice(name) for name in names})
             arrays = {name: file.get_tensor(name) for name in DTYPES}
     except (SafetensorError, ValueError) as error:
+        if path.suffix != ".safetensors":
+            raise DataError(
+                f"{shown} is not a slot file.",
+                "Give a result folder or its clip.slots.safetensors; slotcli decompose makes them.",
+            ) from error
         reason = shorten(str(error), 200)
         raise DataError(f"{shown} is damaged or no slot file: {reason}.", REMAKE) from error
     metadata = _parse_metadata(shown, text, arrays)

@@ -30,7 +30,7 @@ HIDDEN = "hidden"
 NEITHER = "not a video or an image"
 OWN = "made by slotcli"
 MASKS = "masks or annotations"
-POSTERS = "pictures beside videos"
+POSTERS = "beside videos or other images"
 _JPEGS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"))
 _SYSTEM = frozenset(
     (

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -240,3 +241,21 @@ def test_readme_has_the_tables_that_the_program_gives():
     assert readme_tables.generated(text) == text, (
         "README.md differs from the help texts. Write it again with: python tests/readme_tables.py"
     )
+
+
+@pytest.mark.parametrize("words", [(), ("data",), ("models",), ("bench",)])
+def test_a_command_that_is_not_named_is_answered_with_the_help(cli, words):
+    code, out, err = cli(*words)
+    assert code == 2
+    assert out.startswith("Usage: slotcli")
+    assert "Commands:" in out.splitlines()
+    assert err == ""
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "export"])
+def test_a_video_in_place_of_a_result_is_told_apart(cli, verb):
+    clip = Path(__file__).parents[2] / "samples" / "tier-a.mp4"
+    code, _, err = cli(verb, clip, "-o", "made")
+    assert code == 65
+    assert "is not a slot file" in err
+    assert "slotcli decompose makes them" in err

@@ -65,7 +65,7 @@ def test_index_says_what_is_there_and_notes_it(cli, folder):
     found = [[record.start, record.length] for record in find_records(folder / TRAIN0)]
     assert [part[1:] for part in files[TRAIN0]["parts"]] == found
     code, out, _ = cli("data", "index", folder, "--split", "test")
-    assert (code, "12x12" in out, "train" in out) == (0, True, False)
+    assert (code, "12 x 12" in out, "train" in out) == (0, True, False)
 
 
 def test_a_stale_index_is_said_and_made_again(cli, folder):

@@ -36,7 +36,7 @@ def test_a_video_is_described(cli, tmp_path):
     code, out, _ = cli("info", path)
     assert code == 0
     lines = out.splitlines()
-    assert {"codec: h264", "size: 16 x 32", "average_rate: 12", "declared_frames: 3"} <= set(lines)
+    assert {"codec: h264", "size: 32 x 16", "average_rate: 12", "declared_frames: 3"} <= set(lines)
     assert r"name: odd\nname.mp4" in lines
     code, out, _ = cli("--json", "info", path)
     assert json.loads(out)["time_base"] == "1/12"
@@ -104,7 +104,7 @@ def test_results_are_described_and_not_their_pictures(cli, results):
     code, out, _ = cli("info", "results/two")
     assert code == 0
     lines = out.splitlines()
-    assert {"kind: result", "status: ok", "frames: 3", "size: 16 x 24", "model: tiny-model"} <= set(
+    assert {"kind: result", "status: ok", "frames: 3", "size: 24 x 16", "model: tiny-model"} <= set(
         lines
     )
     assert any(line.startswith("files: ") and "masks/" in line for line in lines)

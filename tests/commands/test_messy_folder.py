@@ -52,7 +52,7 @@ def test_all_commands_take_the_same_clips(cli, tiny_model, tmp_path, messy):
     assert code == 0, err
     assert "not taken" in err
     assert "2 hidden" in err
-    assert "2 pictures beside videos" in err
+    assert "2 beside videos or other images" in err
     assert "1 not a video or an image" in err
     done = json.loads((folder / "results/summary.json").read_text())
     assert {str(Path(row["source"]).relative_to("in")) for row in done["clips"]} == messy
@@ -158,4 +158,4 @@ def test_one_of_each_awkward_kind_beside_three_good_clips(cli, tiny_model, tmp_p
     wide = json.loads((tmp_path / "out/wide/result.json").read_text())
     assert any("12-bit" in warning for warning in wide["warnings"])
     assert "1 hidden" in err
-    assert "1 pictures beside videos" in err
+    assert "1 beside videos or other images" in err

@@ -162,25 +162,35 @@ GOOD_FIGURES = {
 
 
 def test_one_sentence_says_what_failed_and_what_was_not_measured() -> None:
-    assert judge(GOOD_FIGURES).sentence.endswith(
+    assert judge(GOOD_FIGURES, clips=8).sentence.endswith(
         "Not measured: position determinism, shift equivariance, slot information."
     )
     for name, figure in FIGURES.items():
         worst = 1.0 if figure.better == "<" else 0.0
-        failed = judge({**GOOD_FIGURES, name: worst})
+        failed = judge({**GOOD_FIGURES, name: worst}, clips=8)
         assert failed.passed is False
         assert figure.fault in failed.sentence
         assert figure.title in failed.sentence
-        unknown = judge({**GOOD_FIGURES, name: None})
+        unknown = judge({**GOOD_FIGURES, name: None}, clips=8)
         assert unknown.passed is (None if figure.required else True)
         assert figure.title in unknown.sentence
 
 
 def test_a_trivial_decomposition_ahead_of_it_costs_the_pass() -> None:
-    assert judge(GOOD_FIGURES, {"FG-ARI": [], "mIoU": []}).passed
-    beaten = judge(GOOD_FIGURES, {"FG-ARI": [], "mIoU": ["k-means colour"]})
+    assert judge(GOOD_FIGURES, {"FG-ARI": [], "mIoU": []}, clips=8).passed
+    beaten = judge(GOOD_FIGURES, {"FG-ARI": [], "mIoU": ["k-means colour"]}, clips=8)
     assert beaten.passed is False
     assert beaten.sentence == (
         "Not passed: against true masks trivial decompositions are no worse (mIoU: k-means colour)."
     )
     assert beaten.as_dict()["trivial_ahead"] == {"mIoU": ["k-means colour"]}
+
+
+def test_a_few_clips_have_to_pass_by_more() -> None:
+    """Colour bars of a test picture passed by 3 % on a single clip."""
+    barely = {**GOOD_FIGURES, "together": 1.03 * FIGURES["together"].limit}
+    assert judge(barely, clips=8).passed
+    verdict = judge(barely, clips=1)
+    assert verdict.passed is None
+    assert "1 clip is too few" in verdict.sentence
+    assert judge(GOOD_FIGURES, clips=1).passed
