@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from slotcli.errors import ConfigError
 
 _LEAST_ALIKE = 0.6
-_ALL_KEYS = "See every key with: slotcli config show MODEL"
+_ALL_KEYS = "`slotcli config show MODEL` shows every key."
 
 
 def wrong_key(
