@@ -48,19 +48,16 @@ def wrong_key(
         )
     text = reason["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
     text = text.partition(", unable to parse")[0]
-    context = reason.get("ctx", {})
+    context, meant = reason.get("ctx", {}), None
     if reason["type"] == "union_tag_invalid":
         kinds = context["expected_tags"].replace("'", "")
         meant = closest(str(context["tag"]), kinds.split(", "))
-        text = f"{str(context['tag'])[:100]!r} is not one of {kinds}" + (
-            f"; did you mean {meant}?" if meant else ""
-        )
+        text = f"{str(context['tag'])[:100]!r} is not one of {kinds}"
     elif reason["type"] in ("union_tag_not_found", "missing"):
         text = "is missing"
     return ConfigError(
-        f"{where}: {path + ': ' if path else ''}{text[:500].rstrip('.?')}"
-        + ("?" if text.endswith("?") else "."),
-        f"Correct that value. {_ALL_KEYS}",
+        f"{where}: {path + ': ' if path else ''}{text[:500].rstrip('.')}.",
+        f"Did you mean {meant}? {_ALL_KEYS}" if meant else f"Correct that value. {_ALL_KEYS}",
     )
 
 
