@@ -15,7 +15,7 @@ from slotcli.errors import UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec, spec_json
 from slotcli.training.parallel import ALONE, Part, Peers
 
-STEPS = {"slots": 50, "vqvae": 15, "dvae": 15}
+STEPS = {"slots": 20, "vqvae": 15, "dvae": 15}
 
 
 def started(specs: list[dict[str, Any]], environment: dict[str, str]) -> subprocess.Popen[str]:
