@@ -29,6 +29,53 @@ TruthFile = Literal["png", "ffv1"]
 TRUTH_FILES: tuple[TruthFile, ...] = get_args(TruthFile)
 SCENES = "Scenes"
 
+Folder = Annotated[
+    Path | None,
+    typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
+]
+Clips = Annotated[
+    int,
+    typer.Option(help="Number of clips, one per seed.", min=1, metavar="N", rich_help_panel=SCENES),
+]
+Frames = Annotated[
+    int,
+    typer.Option(help="Frames per clip, at 12 fps.", min=1, metavar="N", rich_help_panel=SCENES),
+]
+FrameSize = Annotated[
+    str,
+    typer.Option(
+        help="Pixels: 64, or height x width as in 64x96.",
+        metavar="SIZE",
+        rich_help_panel=SCENES,
+    ),
+]
+FirstSeed = Annotated[
+    int,
+    typer.Option(help="Seed of the first clip.", min=0, metavar="N", rich_help_panel=SCENES),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The folder, if not given as an argument.",
+        metavar="FOLDER",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
+]
+TrueMasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="True masks: png, ffv1 (one lossless video), or png,ffv1. Default: png.",
+        metavar="FORMAT",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 
 @app.callback()
 def data() -> None:
@@ -37,10 +84,7 @@ def data() -> None:
 
 @app.command(cls=Command)
 def synth(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
-    ] = None,
+    folder: Folder = None,
     tier: Annotated[
         str,
         typer.Option(
@@ -49,52 +93,13 @@ def synth(
             rich_help_panel=SCENES,
         ),
     ] = "C",
-    clips: Annotated[
-        int,
-        typer.Option(
-            help="Number of clips, one per seed.", min=1, metavar="N", rich_help_panel=SCENES
-        ),
-    ] = 16,
-    frames: Annotated[
-        int,
-        typer.Option(
-            help="Frames per clip, at 12 fps.", min=1, metavar="N", rich_help_panel=SCENES
-        ),
-    ] = 24,
-    size: Annotated[
-        str,
-        typer.Option(
-            help="Pixels: 64, or height x width as in 64x96.",
-            metavar="SIZE",
-            rich_help_panel=SCENES,
-        ),
-    ] = "64",
-    seed: Annotated[
-        int,
-        typer.Option(help="Seed of the first clip.", min=0, metavar="N", rich_help_panel=SCENES),
-    ] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The folder, if not given as an argument.",
-            metavar="FOLDER",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
-    ] = False,
-    masks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="True masks: png, ffv1 (one lossless video), or png,ffv1. Default: png.",
-            metavar="FORMAT",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    clips: Clips = 16,
+    frames: Frames = 24,
+    size: FrameSize = "64",
+    seed: FirstSeed = 0,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    masks: TrueMasks = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -144,34 +149,11 @@ def sprites(
         Path,
         typer.Option(help="Folder of photographs.", metavar="FOLDER", rich_help_panel=SCENES),
     ],
-    folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
-    ] = None,
-    clips: Annotated[
-        int,
-        typer.Option(
-            help="Number of clips, one per seed.", min=1, metavar="N", rich_help_panel=SCENES
-        ),
-    ] = 16,
-    frames: Annotated[
-        int,
-        typer.Option(
-            help="Frames per clip, at 12 fps.", min=1, metavar="N", rich_help_panel=SCENES
-        ),
-    ] = 24,
-    size: Annotated[
-        str,
-        typer.Option(
-            help="Pixels: 64, or height x width as in 64x96.",
-            metavar="SIZE",
-            rich_help_panel=SCENES,
-        ),
-    ] = "128",
-    seed: Annotated[
-        int,
-        typer.Option(help="Seed of the first clip.", min=0, metavar="N", rich_help_panel=SCENES),
-    ] = 0,
+    folder: Folder = None,
+    clips: Clips = 16,
+    frames: Frames = 24,
+    size: FrameSize = "128",
+    seed: FirstSeed = 0,
     held_out: Annotated[
         bool,
         typer.Option(
@@ -180,28 +162,9 @@ def sprites(
             rich_help_panel=SCENES,
         ),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The folder, if not given as an argument.",
-            metavar="FOLDER",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
-    ] = False,
-    masks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="True masks: png, ffv1 (one lossless video), or png,ffv1. Default: png.",
-            metavar="FORMAT",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    masks: TrueMasks = None,
 ) -> None:
     """Render clips of pictures that move over photographs, with their true masks.
 
