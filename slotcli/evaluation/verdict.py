@@ -2,7 +2,7 @@
 
 `audit`, `evaluate` and the report of a result all hand their figures to `judge`. Limits stand
 between networks and results that are known to be good and known to be bad; models/README.md has
-the table. A limit was set on clips 0 to 11 of each tier and checked on 12 to 23.
+the table, and which clips limits were set and checked on.
 """
 
 import operator
