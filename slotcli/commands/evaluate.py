@@ -1,6 +1,5 @@
 """slotcli evaluate: a slot model's scores beside those of trivial baselines."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,14 +7,15 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.audit import audit_record, load_slot_model, show_audit
-from slotcli.commands.options import INPUT, OUTPUT, Device, Model, Overwrite, Threads
+from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overwrite, Threads
+from slotcli.commands.outlined_results import evaluate_outlines
 from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.score_tables import plain_scores, show_scores
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from slotcli.evaluation.intervals import MeanInterval
     from slotcli.evaluation.model_scores import ClipScores, Evaluation
     from slotcli.evaluation.perceptual import Lpips
 
@@ -41,7 +41,7 @@ SCORES = "Scores"
 
 
 def evaluate(
-    model: Model,
+    model: OptionalModel = None,
     data: Annotated[
         str,
         typer.Option(
@@ -50,6 +50,24 @@ def evaluate(
             rich_help_panel=INPUT,
         ),
     ] = "synth:C",
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Score results of decompose, instead of a model, against --outlines: a result, or "
+            "a folder of them. Repeatable.",
+            metavar="FOLDER",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    outlines: Annotated[
+        Path | None,
+        typer.Option(
+            help="Outlines drawn by hand on a few frames: COCO, where an image's file_name is the "
+            "clip's and its frame counts from 0.",
+            metavar="FILE",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     split: Annotated[
         Literal["train", "validation", "test"] | None,
         typer.Option(
@@ -131,12 +149,21 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Score a model against true masks, beside trivial baselines: stripes, a grid, k-means.
+    """Score a model against true masks, or results against outlines, beside trivial baselines.
 
     Examples:
       slotcli evaluate --model tiny-64 --data synth:A --clips 16 --frames 6
       slotcli evaluate --model run --data DAVIS --split validation -o scores
+      slotcli evaluate --results slotcli-out --outlines outlines.json
     """
+    if (model is None) == (not results) or (outlines is None) == bool(results):
+        raise UsageError(
+            "Evaluate either a model, or results against outlines.",
+            "Give --model, or --results and --outlines.",
+        )
+    if results and outlines is not None:
+        return evaluate_outlines(results, outlines)
+    assert model is not None
     console.phase("loading the model")
     from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
@@ -230,7 +257,7 @@ def evaluate(
             "first_clip": source.names[0],
         },
         "method": {**_METHOD, "argmax": argmax, "frames_drawn_of_a_clip": render_frames},
-        **{name: _plain(rows) for name, rows in tables.items()},
+        **{name: plain_scores(rows) for name, rows in tables.items()},
         "lpips": None if distance is None else _provenance(distance),
         "undefined": reasons,
         "audit": None
@@ -249,16 +276,16 @@ def evaluate(
             f"Mean ± half of its 95 % interval, in percent; labels by argmax {argmax} upsampling."
         )
         console.result("Per video, time folded into space:")
-        _show(tables["segmentation"], _SEGMENTATION, 100)
+        show_scores(tables["segmentation"], _SEGMENTATION, 100)
         console.result("Per frame, each scored alone:")
-        _show(tables["segmentation_per_frame"], _SEGMENTATION, 100)
+        show_scores(tables["segmentation_per_frame"], _SEGMENTATION, 100)
     if found.pictures and not console.wants_json():
         console.result(
             f"Renderings of {len(found.pictures)} clips from their slots, at most {render_frames} "
             "frames each."
         )
         console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
-        _show(tables["pictures"], _PICTURES, 1)
+        show_scores(tables["pictures"], _PICTURES, 1)
     for score, reason in reasons.items():
         console.note(f"{_NAMES.get(score, score)}: {reason}")
     if len(source.names) < FEW_CLIPS:
@@ -319,29 +346,4 @@ def _provenance(lpips: "Lpips") -> dict[str, Any]:
         "trunk": lpips.trunk,
         "weights_sha256": lpips.sha256,
         "published": lpips.published,
-    }
-
-
-def _show(rows: "dict[str, dict[str, MeanInterval]]", columns: dict[str, str], scale: int) -> None:
-    console.table(
-        "",
-        ["", *columns.values()],
-        [[row, *(_cell(scores[name], scale) for name in columns)] for row, scores in rows.items()],
-    )
-
-
-def _cell(value: "MeanInterval", scale: int) -> str:
-    if value.mean is None:
-        return "-"
-    digits = 1 if abs(value.mean * scale) >= 2 or scale > 1 else 3
-    mean = f"{value.mean * scale:.{digits}f}"
-    if value.low is None or value.high is None:
-        return mean
-    half = (value.high - value.low) / 2 * scale
-    return f"{mean} ±{half:.{digits if half < 9.95 else 0}f}"
-
-
-def _plain(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
-    return {
-        row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
     }

@@ -1,0 +1,38 @@
+"""Tables of scores with their intervals."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from slotcli.commands import console
+
+if TYPE_CHECKING:
+    from slotcli.evaluation.intervals import MeanInterval
+
+
+def show_scores(
+    rows: "dict[str, dict[str, MeanInterval]]", columns: dict[str, str], scale: int
+) -> None:
+    """A row for each of a model and its baselines, values times `scale`."""
+    console.table(
+        "",
+        ["", *columns.values()],
+        [[row, *(_cell(scores[name], scale) for name in columns)] for row, scores in rows.items()],
+    )
+
+
+def _cell(value: "MeanInterval", scale: int) -> str:
+    if value.mean is None:
+        return "-"
+    digits = 1 if abs(value.mean * scale) >= 2 or scale > 1 else 3
+    mean = f"{value.mean * scale:.{digits}f}"
+    if value.low is None or value.high is None:
+        return mean
+    half = (value.high - value.low) / 2 * scale
+    return f"{mean} ±{half:.{digits if half < 9.95 else 0}f}"
+
+
+def plain_scores(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
+    """The same for a JSON file."""
+    return {
+        row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
+    }
