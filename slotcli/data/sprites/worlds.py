@@ -214,8 +214,8 @@ def _backdrop(
     stage: Stage,
     camera: Camera,
     *,
-    blurred: float = 0.25,
-    zoom: tuple[float, float] = (0.2, 1.0),
+    blurred: float = 0.45,
+    zoom: tuple[float, float] = (0.1, 0.6),
 ) -> Sprite:
     margin = 1.0 if camera.still else 1.3
     height = max(4, round(margin * stage.height * stage.pixels))
