@@ -139,6 +139,7 @@ def _vqvae(spec: VqvaeSpec) -> Vqvae:
         spec.res_blocks,
         spec.latent_channels,
         spec.num_codes,
+        spec.shortcuts,
     )
 
 

@@ -97,6 +97,7 @@ class VqvaeSpec(Record):
     res_blocks: Depth = 2
     latent_channels: Width = 3
     num_codes: Width = 4096
+    shortcuts: bool = False
 
     @property
     def downsampling(self) -> int:
@@ -266,11 +267,18 @@ class OptimiserSpec(Record):
 
 
 class CodecTrainSpec(OptimiserSpec):
-    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one."""
+    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one.
+
+    A batch has `frames_per_clip` frames in a row of each of its clips, and with a `crop` a square
+    of so many pixels of each frame, each from another place; 0 takes frames as they are.
+    """
 
     data: DataSpec = SynthSpec()
+    frames_per_clip: PositiveInt = 1
+    crop: Annotated[int, Field(ge=0, le=4096)] = 0
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.0
     gradient_weight: Annotated[float, Field(ge=0)] = 0.0
+    chroma_weight: Annotated[float, Field(ge=0)] = 0.0
     quantise_from: Fraction = 0.0
 
 
@@ -316,12 +324,21 @@ class CodecModelSpec(Record):
     def _training_fits_the_codec(self) -> "CodecModelSpec":
         train = self.train
         if isinstance(self.codec, DvaeSpec) and (
-            train.perceptual_weight or train.gradient_weight or train.quantise_from
+            train.perceptual_weight
+            or train.gradient_weight
+            or train.chroma_weight
+            or train.quantise_from
         ):
             raise ValueError(
-                "train.perceptual_weight, gradient_weight and quantise_from are for a VQ-VAE;"
-                " a dVAE learns from squared errors alone"
+                "train.perceptual_weight, gradient_weight, chroma_weight and quantise_from are for"
+                " a VQ-VAE; a dVAE learns from squared errors alone"
             )
+        if train.crop > min(self.size):
+            raise ValueError(f"train.crop: {train.crop} pixels are more than a frame has")
+        if train.crop % self.codec.downsampling:
+            raise ValueError(f"train.crop: does not divide by {self.codec.downsampling}")
+        if train.batch_size % train.frames_per_clip:
+            raise ValueError("train.frames_per_clip: does not divide train.batch_size")
         return self
 
 

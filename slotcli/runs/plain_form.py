@@ -232,5 +232,4 @@ class PlainDiffusion(nn.Module):
     def _decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         if not isinstance(self.codec, Vqvae):
             return self.codec.decode(latents)
-        maps = self.codec.from_latents(self._snap(latents))
-        return self.codec.decoder(rounded_for(self.codec.decoder, maps)).to(latents.dtype)
+        return self.codec.draw(self._snap(latents))

@@ -47,6 +47,7 @@ COMMENTS = {
     "codec.res_blocks": "Residual blocks per level.",
     "codec.latent_channels": "Channels of the latents.",
     "codec.num_codes": "Entries of the codebook.",
+    "codec.shortcuts": "Whether colour has a linear way past the networks (the published: none).",
     "train": "Each key can be changed for one run: --set train.steps=100",
     "train.codec": "The trained codec: a model's name, its folder or its weights file.",
     "train.steps": "Optimiser steps.",
@@ -80,6 +81,9 @@ COMMENTS = {
     "train.cache_latents": "Whether to keep the codec's latents of frames in memory, up to 2 GiB.",
     "train.perceptual_weight": "Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights.",
     "train.gradient_weight": "Weight of the difference of image gradients in a VQ-VAE's loss.",
+    "train.chroma_weight": "Weight of the difference of colours, brightness apart, in that loss.",
+    "train.frames_per_clip": "Frames in a row that a codec's batch has of each of its clips.",
+    "train.crop": "Side of the square that a codec is shown of each frame; 0: whole frames.",
     "train.quantise_from": "Share of the steps after which a VQ-VAE's latents are quantised.",
     "train.data": 'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
     "ytvis, each with path and split. `train --data FOLDER` replaces it.",
