@@ -161,8 +161,16 @@ class LatentDiffusionSpec(Record):
     res_blocks: Depth = 2
     target: Literal["eps", "x0", "v"] = "eps"
     positions: bool = False
+    layout: Annotated[int, Field(ge=0, le=2**16)] = 0
+    appearance: bool = False
+    patch: Annotated[int, Field(gt=0, le=64)] = 1
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether slots alone are not enough to draw from."""
+        return self.appearance or self.layout > 0
 
 
 class MasksOnlySpec(Record):
@@ -309,6 +317,7 @@ class SlotTrainSpec(OptimiserSpec):
     next_frame: Fraction = 0.0
     freeze_encoder: bool = False
     cache_latents: bool = True
+    cache_encoder: bool = False
 
 
 class CodecModelSpec(Record):
@@ -400,6 +409,23 @@ class SlotModelSpec(Record):
             raise ValueError("train.contrast_weight and next_frame need a train.clip_length of 2")
         if train.next_frame and self.encoder.predictor is None:
             raise ValueError("train.next_frame needs an encoder.predictor")
+        return self
+
+    @model_validator(mode="after")
+    def _decoder_can_be_drawn_from(self) -> "SlotModelSpec":
+        train = self.train
+        if train.next_frame and getattr(self.decoder, "reads_frames", False):
+            raise ValueError("train.next_frame: nobody knows the layout of a frame to come")
+        if train.cache_encoder:
+            if not train.freeze_encoder:
+                raise ValueError("train.cache_encoder needs train.freeze_encoder")
+            if isinstance(self.decoder, MasksOnlySpec):
+                raise ValueError("train.cache_encoder needs a decoder, which alone is trained")
+            if train.coherence_weight or train.contrast_weight or train.next_frame:
+                raise ValueError(
+                    "train.coherence_weight, contrast_weight and next_frame are for an encoder"
+                    " that learns, which train.cache_encoder excludes"
+                )
         return self
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from slotcli.checkpoint import LoadedModel
@@ -20,14 +20,16 @@ from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.model import denormalise
 from slotcli.runs.plan import RESULT, SLOT_FILE
 from slotcli.runs.work_folder import work_path
-from slotcli.tracks.slot_file import SlotFile
+from slotcli.tracks.slot_file import REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
+from slotcli.types import Layout
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
+_NOTHING = 1e-3  # share of a place, below which what is left there is not spread over it
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,12 @@ def reconstruct(
             f"{loaded.path}: these are not the weights that the slots came from.",
             "Name the model that made them with --model.",
         )
-    slots = _kept(slot_file, options.keep)
+    slots, seen = _kept(slot_file, options.keep)
+    if model.encoder.appearance and seen.appearance is None:
+        raise DataError(
+            "The slot file does not say how the slots' places look, and this model reads it.",
+            REMAKE,
+        )
     transform = slot_file.transform
     model.to(device)
     drawing = Drawing(options.sampler, options.evaluations, options.seed)
@@ -132,8 +139,9 @@ def reconstruct(
             partial, transform.source_size, recorded_time_base(slot_file), codec="h264", mark=MARK
         ) as video:
             for start in range(0, count, options.batch):
-                batch = torch.from_numpy(slots[start : start + options.batch]).to(device)
-                drawn = model.decoder.render(batch, drawing)
+                rows = slice(start, start + options.batch)
+                batch = torch.from_numpy(slots[rows]).to(device)
+                drawn = model.decoder.render(batch, drawing, seen[rows].to(device))
                 _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):
@@ -161,14 +169,37 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
         )
 
 
-def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> np.ndarray:
+def _kept(
+    slot_file: SlotFile, keep: tuple[int, ...] | None
+) -> tuple[Float32[np.ndarray, "t n d"], Layout]:
+    """Slots and layout of the objects that are drawn.
+
+    The places of the others are the background's, or where that is left out too, of what is left.
+    """
+    layout = _layout(slot_file)
     if keep is None:
-        return slot_file.slots
+        return slot_file.slots, layout
     require_ids(slot_file, keep)
     if not keep:
         raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
     kept = [slot for slot, own in enumerate(recorded_ids(slot_file)) if own in keep]
-    return np.ascontiguousarray(slot_file.slots[:, kept])
+    attention = layout.attention[:, kept]
+    total = attention.sum(1)
+    background = recorded_background(slot_file)
+    if background in kept:
+        attention[:, kept.index(background)] += layout.attention.sum(1) - total
+    else:
+        attention /= total[:, None].clamp(min=_NOTHING)
+    looks = None if layout.appearance is None else layout.appearance[:, kept]
+    return np.ascontiguousarray(slot_file.slots[:, kept]), Layout(attention, looks)
+
+
+def _layout(slot_file: SlotFile) -> Layout:
+    looks = slot_file.appearance
+    return Layout(
+        torch.from_numpy(slot_file.attention).float(),
+        None if looks is None else torch.from_numpy(looks).float(),
+    )
 
 
 def _placed(

@@ -35,6 +35,9 @@ COMMENTS = {
     "decoder.res_blocks": "Residual blocks per level.",
     "decoder.target": "What the U-Net predicts: eps (the paper), x0 or v.",
     "decoder.positions": "Whether the U-Net has position embeddings (the paper's has none).",
+    "decoder.layout": "Channels in which the U-Net sees where slots are; 0, the paper's: none.",
+    "decoder.appearance": "Whether it also reads how each slot's place looks in the frame.",
+    "decoder.patch": "The U-Net takes squares of so many latents as one (1: the paper).",
     "decoder.null_tokens": "Null tokens beside the slots, for positions where no slot fits.",
     "decoder.latent_scale": "Factor on the codec's latents, to give them unit variance.",
     "decoder.codec": "Has to equal the codec that train.codec defines.",
@@ -79,6 +82,8 @@ COMMENTS = {
     "train.next_frame": "Share of the steps that decode the next frame, from predicted slots.",
     "train.freeze_encoder": "Whether to train the decoder only.",
     "train.cache_latents": "Whether to keep the codec's latents of frames in memory, up to 2 GiB.",
+    "train.cache_encoder": "Whether to keep what a frozen encoder says of whole clips in memory;"
+    " batches are then of frames.",
     "train.perceptual_weight": "Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights.",
     "train.gradient_weight": "Weight of the difference of image gradients in a VQ-VAE's loss.",
     "train.chroma_weight": "Weight of the difference of colours, brightness apart, in that loss.",
