@@ -187,7 +187,7 @@ def _latent_diffusion(
             decoder.res_blocks,
             spec.slot_dim,
             grid if decoder.positions else None,
-            outputs=channels,
+            predicted_channels=channels,
         ),
         Condition(
             spec.slot_dim,

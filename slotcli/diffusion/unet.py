@@ -174,7 +174,7 @@ class UNet(nn.Module):
 
     Every level but the first attends, to itself and to the context: a context that could reach
     every single latent would make slots superfluous. With `positions`, the size of its maps, it is
-    told where in them it is; the paper's is not. With `outputs` it predicts so many channels only:
+    told where in them it is; the paper's is not. With `predicted_channels` it predicts so many only:
     the other ones of its input stand beside the noisy map.
     """
 
@@ -186,7 +186,7 @@ class UNet(nn.Module):
         res_blocks: int,
         context_dim: int,
         positions: Size | None = None,
-        outputs: int | None = None,
+        predicted_channels: int | None = None,
     ) -> None:
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
@@ -232,7 +232,7 @@ class UNet(nn.Module):
             # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
             group_norm(width, activation="silu"),
             nn.Identity(),
-            nn.Conv2d(width, outputs or map_channels, 3, padding=1),
+            nn.Conv2d(width, predicted_channels or map_channels, 3, padding=1),
         )
         _zero(self.head[-1])
 

@@ -1,8 +1,8 @@
 """The model's work on a clip, on the disk as it is done, so that a run that was stopped goes on.
 
 One file of records, one a chunk: each is a head (magic, number of frames, shapes), the tensors'
-rows, and a SHA-256 over both. A record that is cut off or damaged ends the journal there: what a killed
-process was writing is lost, and nothing before it.
+rows, and a SHA-256 over both. A record that is cut off or damaged ends the journal there: what a
+killed process was writing is lost, and nothing before it.
 """
 
 import hashlib

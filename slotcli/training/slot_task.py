@@ -86,6 +86,7 @@ class SlotTask:
             self._trunk.requires_grad_(spec.train.trunk_learning_rate > 0)
         self.memory: dict[str, Tensor] = {}
         self._clips = None
+        self.batches: Batches[Part, Any]
         if spec.train.cache_encoder:
             self._clips = KeptClips(model, data, device)
             self.batches = Batches(partial(_single_frames, spec.train, data), spec.train.steps)
