@@ -174,8 +174,8 @@ class UNet(nn.Module):
 
     Every level but the first attends, to itself and to the context: a context that could reach
     every single latent would make slots superfluous. With `positions`, the size of its maps, it is
-    told where in them it is; the paper's is not. With `predicted_channels` it predicts so many only:
-    the other ones of its input stand beside the noisy map.
+    told where in them it is; the paper's is not. With `predicted_channels` it predicts so many
+    only: the others of its input stand beside the noisy map.
     """
 
     def __init__(
