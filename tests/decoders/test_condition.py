@@ -1,4 +1,4 @@
-"""What the U-Net reads of slots: against the definition written out, and not at all if not asked."""
+"""What the U-Net reads of slots: against the definition written out."""
 
 import pytest
 import torch
