@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from slotcli.checkpoint import LoadedModel
@@ -122,8 +122,8 @@ def reconstruct(
             f"{loaded.path}: these are not the weights that the slots came from.",
             "Name the model that made them with --model.",
         )
-    slots, seen = _kept(slot_file, options.keep)
-    if model.encoder.appearance and seen.appearance is None:
+    kept = _kept(slot_file, options.keep)
+    if model.encoder.appearance and slot_file.appearance is None:
         raise DataError(
             "The slot file does not say how the slots' places look, and this model reads it.",
             REMAKE,
@@ -132,7 +132,7 @@ def reconstruct(
     model.to(device)
     drawing = Drawing(options.sampler, options.evaluations, options.seed)
     partial = work_path(out)
-    count = len(slots)
+    count = len(slot_file.slots)
     begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
     try:
         with VideoWriter(
@@ -140,8 +140,10 @@ def reconstruct(
         ) as video:
             for start in range(0, count, options.batch):
                 rows = slice(start, start + options.batch)
-                batch = torch.from_numpy(slots[rows]).to(device)
-                drawn = model.decoder.render(batch, drawing, seen[rows].to(device))
+                slots = np.ascontiguousarray(slot_file.slots[rows][:, kept])
+                batch = torch.from_numpy(slots).to(device)
+                seen = _layout(slot_file, kept, rows).to(device)
+                drawn = model.decoder.render(batch, drawing, seen)
                 _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):
@@ -169,37 +171,33 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
         )
 
 
-def _kept(
-    slot_file: SlotFile, keep: tuple[int, ...] | None
-) -> tuple[Float32[np.ndarray, "t n d"], Layout]:
-    """Slots and layout of the objects that are drawn.
-
-    The places of the others are the background's, or where that is left out too, of what is left.
-    """
-    layout = _layout(slot_file)
+def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
+    """The slots that are drawn."""
+    ids = recorded_ids(slot_file)
     if keep is None:
-        return slot_file.slots, layout
+        return list(range(len(ids)))
     require_ids(slot_file, keep)
     if not keep:
         raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
-    kept = [slot for slot, own in enumerate(recorded_ids(slot_file)) if own in keep]
-    attention = layout.attention[:, kept]
-    total = attention.sum(1)
+    return [slot for slot, own in enumerate(ids) if own in keep]
+
+
+def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
+    """Where the kept slots of some frames are, and how they look there.
+
+    The places of the others are the background's, or where that is left out too, of what is left.
+    """
+    every = torch.from_numpy(slot_file.attention[rows]).float()
+    attention = every[:, kept]
     background = recorded_background(slot_file)
     if background in kept:
-        attention[:, kept.index(background)] += layout.attention.sum(1) - total
-    else:
-        attention /= total[:, None].clamp(min=_NOTHING)
-    looks = None if layout.appearance is None else layout.appearance[:, kept]
-    return np.ascontiguousarray(slot_file.slots[:, kept]), Layout(attention, looks)
-
-
-def _layout(slot_file: SlotFile) -> Layout:
+        left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
+        attention[:, kept.index(background)] += every[:, left_out].sum(1)
+    elif len(kept) < every.shape[1]:
+        attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
     looks = slot_file.appearance
-    return Layout(
-        torch.from_numpy(slot_file.attention).float(),
-        None if looks is None else torch.from_numpy(looks).float(),
-    )
+    seen = None if looks is None else torch.from_numpy(looks[rows]).float()[:, kept]
+    return Layout(attention, seen)
 
 
 def _placed(
