@@ -59,7 +59,7 @@ class KeptClips:
             length = self._data.frames(place.index)
             frames = self._data.clip(place.index, 0, length).frames.to(self._device)
             normal = normalise(frames.flip(-1) if place.flip else frames)
-            track = self._model.encoder(normal[None]).to(torch.device("cpu"), torch.float16)
+            track = self._encoded(normal).to(torch.device("cpu"), torch.float16)
             targets = targets_of(self._model.decoder.target, normal).cpu()
             half = targets.half() if targets.is_floating_point() else targets
             clip = _KeptClip(track, half)
@@ -67,6 +67,16 @@ class KeptClips:
                 self._require_room(clip, 1 + place.flip)
             self._kept[key] = clip
         return self._kept[key]
+
+    def _encoded(self, frames: Float[Tensor, "t 3 h w"]) -> SlotTrack:
+        """As after training: without the dropout of the predictor, one draw of which would stay."""
+        encoder = self._model.encoder
+        training = encoder.training
+        encoder.eval()
+        try:
+            return encoder(frames[None])
+        finally:
+            encoder.train(training)
 
     def _require_room(self, clip: _KeptClip, forms: int) -> None:
         track = clip.track

@@ -41,9 +41,12 @@ def test_what_is_kept_is_what_the_networks_say_of_whole_clips(
 
     model.encoder.backbone.register_forward_pre_hook(count)
     windows = [Window(1, 3, False), Window(0, 0, True), Window(1, 1, False)]
+    model.train()
     for _ in range(2):
         slots, seen, targets = kept.of(windows)
     assert runs == 2
+    assert model.encoder.training
+    model.eval()
     for row, window in enumerate(windows):
         frames = clips.clip(window.index, 0, 4).frames
         normal = normalise(frames.flip(-1) if window.flip else frames)
