@@ -101,7 +101,7 @@ def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -
         expected = mse_sum((frames[chosen] + 1) / 2, (drawn + 1) / 2)
         assert rows[row]["mse"] == pytest.approx(expected, rel=1e-4)
         assert rows[row]["lpips"] is None
-    assert rows[MOSAIC]["mse"] < 0.5 * rows[MEAN_COLOUR]["mse"]
+    assert rows[MOSAIC]["mse"] < 0.8 * rows[MEAN_COLOUR]["mse"]
     still = Clip(clip.frames[:1].expand(3, -1, -1, -1))
     assert picture_scores(model, segment, still, CPU, 2, None)[FIRST_FRAME]["psnr"] == PSNR_CEILING
 
