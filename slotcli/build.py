@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.decoders.condition import Condition
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
@@ -28,6 +29,7 @@ from slotcli.spec import (
     DecoderSpec,
     DvaeSpec,
     EfficientNetLite0Spec,
+    LatentDiffusionSpec,
     MasksOnlySpec,
     PixelsSpec,
     ResNet18Spec,
@@ -62,8 +64,9 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         iterations=spec.encoder.iterations,
         first_iterations=spec.encoder.first_iterations,
         slot_bias=spec.encoder.slot_bias,
+        appearance=isinstance(spec.decoder, LatentDiffusionSpec) and spec.decoder.appearance,
     )
-    return SlotModel(encoder, _decoder(spec), spec.size)
+    return SlotModel(encoder, _decoder(spec, backbone.width), spec.size)
 
 
 def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
@@ -125,7 +128,7 @@ def _coarsest(spec: DecoderSpec) -> int:
         return spec.codec.downsampling
     if isinstance(spec, MasksOnlySpec):
         return 1
-    return spec.codec.downsampling * 2 ** (len(spec.multipliers) - 1)
+    return spec.codec.downsampling * spec.patch * 2 ** (len(spec.multipliers) - 1)
 
 
 def _dvae(spec: DvaeSpec) -> Dvae:
@@ -139,6 +142,7 @@ def _vqvae(spec: VqvaeSpec) -> Vqvae:
         spec.res_blocks,
         spec.latent_channels,
         spec.num_codes,
+        spec.shortcuts,
     )
 
 
@@ -149,7 +153,7 @@ def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn | FeaturePyramid:
 
 
 def _decoder(
-    spec: SlotModelSpec,
+    spec: SlotModelSpec, features: int
 ) -> SpatialBroadcast | TokenTransformer | LatentDiffusion | MasksOnly:
     decoder = spec.decoder
     if isinstance(decoder, MasksOnlySpec):
@@ -164,24 +168,40 @@ def _decoder(
             blocks=decoder.blocks,
             heads=decoder.heads,
         )
+    return _latent_diffusion(spec, decoder, features)
+
+
+def _latent_diffusion(
+    spec: SlotModelSpec, decoder: LatentDiffusionSpec, features: int
+) -> LatentDiffusion:
     codec = decoder.codec
-    channels, size = codec.latent_channels, _grid(spec.size, codec.downsampling)
+    size = _grid(spec.size, codec.downsampling)
+    grid = _grid(size, decoder.patch)
+    channels = codec.latent_channels * decoder.patch**2
     return LatentDiffusion(
         Pixels() if isinstance(codec, PixelsSpec) else _vqvae(codec),
         UNet(
-            channels,
+            channels + decoder.layout,
             decoder.channels,
             decoder.multipliers,
             decoder.res_blocks,
             spec.slot_dim,
-            size if decoder.positions else None,
+            grid if decoder.positions else None,
+            predicted_channels=channels,
         ),
-        latent_shape=(channels, *size),
+        Condition(
+            spec.slot_dim,
+            grid,
+            layout=decoder.layout,
+            appearance=features if decoder.appearance else 0,
+        ),
+        latent_shape=(codec.latent_channels, *size),
         slot_dim=spec.slot_dim,
         target=decoder.target,
         null_tokens=decoder.null_tokens,
         latent_scale=decoder.latent_scale,
         timesteps=spec.train.timesteps,
+        patch=decoder.patch,
     )
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from slotcli.build import build, build_shapes
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import (
     AccessError,
     CannotCreateError,
@@ -171,6 +172,23 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
         )
     model.get_submodule("decoder.codec").load_state_dict(loaded.module.state_dict())
     return loaded.sha256
+
+
+def start_from(model: SlotModel, loaded: LoadedModel) -> bool:
+    """Loads weights to train on from; of a model without a decoder its encoder's alone.
+
+    Returns whether the decoder was left as it was. Raises DataError where they do not fit.
+    """
+    other, origin = loaded.module, str(loaded.path)
+    if (
+        isinstance(other, SlotModel)
+        and isinstance(other.decoder, MasksOnly)
+        and not isinstance(model.decoder, MasksOnly)
+    ):
+        load_strictly(model.encoder, other.encoder.state_dict(), origin)
+        return True
+    load_strictly(model, other.state_dict(), origin)
+    return False
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:

@@ -97,6 +97,7 @@ class VqvaeSpec(Record):
     res_blocks: Depth = 2
     latent_channels: Width = 3
     num_codes: Width = 4096
+    shortcuts: bool = False
 
     @property
     def downsampling(self) -> int:
@@ -160,8 +161,16 @@ class LatentDiffusionSpec(Record):
     res_blocks: Depth = 2
     target: Literal["eps", "x0", "v"] = "eps"
     positions: bool = False
+    layout: Annotated[int, Field(ge=0, le=2**16)] = 0
+    appearance: bool = False
+    patch: Annotated[int, Field(gt=0, le=64)] = 1
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether slots alone are not enough to draw from."""
+        return self.appearance or self.layout > 0
 
 
 class MasksOnlySpec(Record):
@@ -266,11 +275,18 @@ class OptimiserSpec(Record):
 
 
 class CodecTrainSpec(OptimiserSpec):
-    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one."""
+    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one.
+
+    A batch has `frames_per_clip` frames in a row of each of its clips, and with a `crop` a square
+    of so many pixels of each frame, each from another place; 0 takes frames as they are.
+    """
 
     data: DataSpec = SynthSpec()
+    frames_per_clip: PositiveInt = 1
+    crop: Annotated[int, Field(ge=0, le=4096)] = 0
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.0
     gradient_weight: Annotated[float, Field(ge=0)] = 0.0
+    chroma_weight: Annotated[float, Field(ge=0)] = 0.0
     quantise_from: Fraction = 0.0
 
 
@@ -301,6 +317,7 @@ class SlotTrainSpec(OptimiserSpec):
     next_frame: Fraction = 0.0
     freeze_encoder: bool = False
     cache_latents: bool = True
+    cache_encoder: bool = False
 
 
 class CodecModelSpec(Record):
@@ -316,12 +333,21 @@ class CodecModelSpec(Record):
     def _training_fits_the_codec(self) -> "CodecModelSpec":
         train = self.train
         if isinstance(self.codec, DvaeSpec) and (
-            train.perceptual_weight or train.gradient_weight or train.quantise_from
+            train.perceptual_weight
+            or train.gradient_weight
+            or train.chroma_weight
+            or train.quantise_from
         ):
             raise ValueError(
-                "train.perceptual_weight, gradient_weight and quantise_from are for a VQ-VAE;"
-                " a dVAE learns from squared errors alone"
+                "train.perceptual_weight, gradient_weight, chroma_weight and quantise_from are for"
+                " a VQ-VAE; a dVAE learns from squared errors alone"
             )
+        if train.crop > min(self.size):
+            raise ValueError(f"train.crop: {train.crop} pixels are more than a frame has")
+        if train.crop % self.codec.downsampling:
+            raise ValueError(f"train.crop: does not divide by {self.codec.downsampling}")
+        if train.batch_size % train.frames_per_clip:
+            raise ValueError("train.frames_per_clip: does not divide train.batch_size")
         return self
 
 
@@ -383,6 +409,23 @@ class SlotModelSpec(Record):
             raise ValueError("train.contrast_weight and next_frame need a train.clip_length of 2")
         if train.next_frame and self.encoder.predictor is None:
             raise ValueError("train.next_frame needs an encoder.predictor")
+        return self
+
+    @model_validator(mode="after")
+    def _decoder_can_be_drawn_from(self) -> "SlotModelSpec":
+        train = self.train
+        if train.next_frame and getattr(self.decoder, "reads_frames", False):
+            raise ValueError("train.next_frame: nobody knows the layout of a frame to come")
+        if train.cache_encoder:
+            if not train.freeze_encoder:
+                raise ValueError("train.cache_encoder needs train.freeze_encoder")
+            if isinstance(self.decoder, MasksOnlySpec):
+                raise ValueError("train.cache_encoder needs a decoder, which alone is trained")
+            if train.coherence_weight or train.contrast_weight or train.next_frame:
+                raise ValueError(
+                    "train.coherence_weight, contrast_weight and next_frame are for an encoder"
+                    " that learns, which train.cache_encoder excludes"
+                )
         return self
 
 

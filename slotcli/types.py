@@ -5,9 +5,11 @@ width. A `size` is always (height, width). `attention` lives on the encoder's gr
 `masks` and `labels` live on pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -63,3 +65,72 @@ class SlotTrack:
 
     slots: Float[Tensor, "b t n d"]
     attention: Float[Tensor, "b t n h w"]
+    appearance: Float[Tensor, "b t n c"] | None = None
+    """What each slot's place looks like, where the model's decoder reads it."""
+
+    @staticmethod
+    def joined(chunks: Sequence["SlotTrack"]) -> "SlotTrack":
+        """Clips from the chunks that they went through the encoder in."""
+        appearance = [own.appearance for own in chunks if own.appearance is not None]
+        return SlotTrack(
+            torch.cat([own.slots for own in chunks], dim=1),
+            torch.cat([own.attention for own in chunks], dim=1),
+            torch.cat(appearance, dim=1) if appearance else None,
+        )
+
+    def frame(self, number: int) -> "SlotTrack":
+        """One frame of the clips."""
+        rows, appearance = slice(number, number + 1), self.appearance
+        return SlotTrack(
+            self.slots[:, rows],
+            self.attention[:, rows],
+            None if appearance is None else appearance[:, rows],
+        )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "SlotTrack":
+        """The same on a device, in numbers of another width."""
+        appearance = self.appearance
+        return SlotTrack(
+            self.slots.to(device, dtype),
+            self.attention.to(device, dtype),
+            None if appearance is None else appearance.to(device, dtype),
+        )
+
+    def of_clips(self, rows: Tensor) -> "SlotTrack":
+        """Some of the clips."""
+        appearance = self.appearance
+        return SlotTrack(
+            self.slots[rows], self.attention[rows], None if appearance is None else appearance[rows]
+        )
+
+    @property
+    def layout(self) -> "Layout":
+        """The same of every frame on its own, as decoders take them."""
+        appearance = self.appearance
+        return Layout(
+            self.attention.flatten(0, 1), None if appearance is None else appearance.flatten(0, 1)
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a decoder may read of frames beside slots: where each one is, and how it looks there.
+
+    `appearance` are means over a slot's place: of the backbone's features, and last of the three
+    colours in [-1, 1].
+    """
+
+    attention: Float[Tensor, "b n h w"]
+    appearance: Float[Tensor, "b n c"] | None = None
+
+    def to(self, device: torch.device) -> "Layout":
+        """The same on a device."""
+        appearance = self.appearance
+        return Layout(
+            self.attention.to(device), None if appearance is None else appearance.to(device)
+        )
+
+    def __getitem__(self, rows: slice | Tensor) -> "Layout":
+        """Some of the frames."""
+        appearance = self.appearance
+        return Layout(self.attention[rows], None if appearance is None else appearance[rows])

@@ -22,7 +22,7 @@ from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.data import held_out
 from slotcli.data.scenes import Rendered
-from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
+from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
 from slotcli.types import ClipBatch, Size
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -92,6 +92,26 @@ def tiny_slot_spec() -> SlotModelSpec:
     )
     assert isinstance(spec, SlotModelSpec)
     return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_drawing_spec(tiny_slot_spec: SlotModelSpec) -> SlotModelSpec:
+    """A slot model whose decoder reads where slots are and how their places look."""
+    values = spec_json(tiny_slot_spec)
+    values["name"] = "tiny-drawing"
+    values["decoder"] |= {"layout": 4, "appearance": True, "patch": 2}
+    values["train"] |= {"mask_weight": 1.0, "freeze_encoder": True, "cache_encoder": True}
+    spec = parse_spec(values, "tests")
+    assert isinstance(spec, SlotModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_drawing_model(
+    tmp_path_factory: pytest.TempPathFactory, tiny_drawing_spec: SlotModelSpec
+) -> Path:
+    """A folder with the weights of such a model, untrained."""
+    return _untrained(tmp_path_factory.mktemp("tiny-drawing"), tiny_drawing_spec)
 
 
 _DIFFUSION = {

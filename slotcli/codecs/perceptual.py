@@ -20,6 +20,8 @@ TRUNK_FILES: dict[Trunk, str] = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
 
+_CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
 
 def gradient_loss(
     frames: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"], scales: int = 3
@@ -35,6 +37,11 @@ def gradient_loss(
         for axis in (-1, -2):
             loss = loss + F.l1_loss(frames.diff(dim=axis), wanted.diff(dim=axis))
     return loss / scales
+
+
+def chroma(frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Blue and red differences (BT.601) of RGB frames, at their scale; of gray ones 0."""
+    return torch.einsum("kc,bchw->bkhw", frames.new_tensor(_CHROMA), frames)
 
 
 def trunk_file(trunk: Trunk) -> Path:

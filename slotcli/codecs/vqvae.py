@@ -1,6 +1,7 @@
 """The VQ-VAE whose latents SlotDiffusion denoises. van den Oord et al. 2017; paper, D.4."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,30 @@ class VqvaeOutput:
     quantisation_loss: Float[Tensor, ""]
 
 
+class Shortcuts(nn.Module):
+    """Linear ways beside encoder and decoder: patches to latents, and back. Chen et al. 2024.
+
+    GroupNorm takes the mean out of a map, and colour with it; here it passes. They start as a
+    patch's mean colour in the first latent channels.
+    """
+
+    def __init__(self, patch: int, latent_channels: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, latent_channels, patch, stride=patch)
+        self.up = nn.ConvTranspose2d(latent_channels, 3, patch, stride=patch)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        for channel in range(min(3, latent_channels)):
+            # doubled, latents have about unit variance
+            nn.init.constant_(self.down.weight[channel, channel], 2 / patch**2)
+            nn.init.constant_(self.up.weight[channel, channel], 1 / 2)
+
+
 class Vqvae(nn.Module):
-    """A convolutional autoencoder with a codebook between encoder and decoder."""
+    """A convolutional autoencoder with a codebook between encoder and decoder.
+
+    With `shortcuts` both halves start as the linear ways beside them.
+    """
 
     def __init__(
         self,
@@ -29,6 +52,7 @@ class Vqvae(nn.Module):
         res_blocks: int,
         latent_channels: int,
         num_codes: int,
+        shortcuts: bool = False,
     ) -> None:
         super().__init__()
         shape = (channels, multipliers, res_blocks, latent_channels)
@@ -38,10 +62,22 @@ class Vqvae(nn.Module):
         nn.init.uniform_(self.codebook.weight, -1 / num_codes, 1 / num_codes)
         self.from_latents = nn.Conv2d(latent_channels, latent_channels, 1)
         self.decoder = autoencoder.decoder(*shape)
+        self.shortcuts: Shortcuts | None = None
+        if shortcuts:
+            self.shortcuts = Shortcuts(2 ** (len(multipliers) - 1), latent_channels)
+            # not quite zero: what is not reached by the mean colour learns from the start too
+            nn.init.dirac_(self.to_latents.weight)
+            self.to_latents.weight.data *= 0.1
+            for parameter in (
+                self.to_latents.bias,
+                *cast(nn.Conv2d, self.decoder[-1]).parameters(),
+            ):
+                nn.init.zeros_(cast(Tensor, parameter))
 
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Latents of frames in [-1, 1], before quantisation: what the diffusion learns to draw."""
-        return self.to_latents(self.encoder(frames))
+        latents = self.to_latents(self.encoder(frames))
+        return latents if self.shortcuts is None else latents + self.shortcuts.down(frames)
 
     def codes(self, latents: Float[Tensor, "b c i j"]) -> Int64[Tensor, " rows"]:
         """Index of the nearest code at each position, rows in the order b, i, j."""
@@ -54,8 +90,13 @@ class Vqvae(nn.Module):
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Frames from latents, snapped to the codebook first; not clamped to [-1, 1]."""
-        maps = self.from_latents(self.snap(latents))
-        return self.decoder(rounded_for(self.decoder, maps)).to(latents.dtype)
+        return self.draw(self.snap(latents))
+
+    def draw(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        """Frames from latents as they are; not clamped to [-1, 1]."""
+        maps = self.from_latents(latents)
+        frames = self.decoder(rounded_for(self.decoder, maps)).to(latents.dtype)
+        return frames if self.shortcuts is None else frames + self.shortcuts.up(latents)
 
     def forward(self, frames: Float[Tensor, "b 3 h w"], *, quantise: bool = True) -> VqvaeOutput:
         """Reconstruction and quantisation loss, as in training.
@@ -72,7 +113,7 @@ class Vqvae(nn.Module):
         codebook = F.mse_loss(snapped, latents.detach())
         straight_through = latents + (snapped - latents).detach() if quantise else latents
         return VqvaeOutput(
-            frames=self.decoder(self.from_latents(straight_through)),
+            frames=self.draw(straight_through),
             codes=codes,
             quantisation_loss=0.25 * codebook + (commitment if quantise else 0.0),
         )

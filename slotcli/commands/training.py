@@ -313,7 +313,7 @@ def _task(
     import torch
 
     from slotcli.build import build_codec, build_model
-    from slotcli.checkpoint import load_codec_into, load_model, load_strictly
+    from slotcli.checkpoint import load_codec_into, load_model, load_strictly, start_from
     from slotcli.codecs.dvae import Dvae
     from slotcli.published.imagenet import load_trunk_into
     from slotcli.spec import CodecModelSpec
@@ -341,7 +341,8 @@ def _task(
         model = build_model(spec)
         load_codec_into(model, spec)
         if init is not None:
-            load_strictly(model, load_model(init).module.state_dict(), init)
+            if start_from(model, load_model(init)) and peers.first:
+                console.note(f"--init {init} has no decoder: the new one starts untrained.")
         else:
             load_trunk_into(model)
         dataset, held_out = _clips(spec, warn)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from slotcli.diffusion.samplers import Sampler
+from slotcli.types import Layout
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,20 @@ class Decoder(Protocol):
         ...
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Shaped[Tensor, "b *target"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Shaped[Tensor, "b *target"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
-        """The training loss of slots against the target of their frames."""
+        """The training loss of slots against the target of their frames.
+
+        `seen` is for decoders that read more than slots; they raise ValueError where it lacks.
+        """
         ...
 
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Frames in [-1, 1] drawn from slots, each the same whatever stands beside it."""
         ...
 

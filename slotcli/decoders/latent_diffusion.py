@@ -3,19 +3,21 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
+from slotcli.decoders.condition import Condition
 from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
 from slotcli.diffusion.samplers import Evaluation, Sampler, advance, beginning, plan
 from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import LayerContext, UNet
 from slotcli.kernels.cuda_graph import CudaGraphs
 from slotcli.kernels.precision import rounded_for
-from slotcli.types import Size
+from slotcli.types import Layout, Size
 
 # Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.
 _MID_STEPS = (100, 600)
@@ -25,8 +27,10 @@ class LatentDiffusion(nn.Module):
     """A frozen codec, a noise schedule, and the U-Net that is trained.
 
     `latent_scale` brings the codec's latents to about the unit variance that the schedule is for.
-    `null_tokens` fixed random vectors stand beside the slots in the U-Net's context: a place for
-    its attention to rest that carries nothing of the frame.
+    The U-Net denoises squares of `patch` by `patch` latents as one place of its maps, and reads
+    beside them and its context what `condition` makes of slots. `null_tokens` fixed random vectors
+    stand beside the slots in the U-Net's context: a place for its attention to rest that carries
+    nothing of the frame.
     """
 
     null: Tensor
@@ -35,6 +39,7 @@ class LatentDiffusion(nn.Module):
         self,
         codec: Codec,
         unet: UNet,
+        condition: Condition,
         *,
         latent_shape: tuple[int, int, int],
         slot_dim: int,
@@ -42,12 +47,15 @@ class LatentDiffusion(nn.Module):
         null_tokens: int = 0,
         latent_scale: float = 1.0,
         timesteps: Literal["uniform", "mid"] = "uniform",
+        patch: int = 1,
     ) -> None:
         super().__init__()
         if not isinstance(codec, nn.Module):
             raise TypeError("the codec has to be a module, so that it is saved with the decoder")
         self.codec = codec.requires_grad_(False)
         self.unet = unet
+        self.condition = condition
+        self.patch = patch
         self.schedule = Schedule()
         self.latent_shape = latent_shape
         self.latent_scale = latent_scale
@@ -79,32 +87,42 @@ class LatentDiffusion(nn.Module):
         return self.codec.encode(frames) * self.latent_scale
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Float[Tensor, "b c i j"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
         """Denoising error at a random step and noise for each frame. Paper, Eq. 5."""
         step = torch.randint(*self.steps_range, (len(slots),), device=slots.device)
-        return self.loss_at(slots, target, torch.randn_like(target), step).mean()
+        return self.loss_at(slots, target, torch.randn_like(target), step, seen).mean()
 
     def loss_at(
-        self, slots: Tensor, target: Tensor, noise: Tensor, step: Tensor
+        self,
+        slots: Tensor,
+        target: Tensor,
+        noise: Tensor,
+        step: Tensor,
+        seen: Layout | None = None,
     ) -> Float[Tensor, " b"]:
         """Denoising error of each frame at a given noise and step."""
-        context = self._context(slots)
+        context, maps = self.context(slots, seen)
         return denoising_loss(
             self.schedule,
             self.prediction_target,
-            lambda noisy, step: self.unet(noisy, step.float(), context),
+            lambda noisy, step: self.predict(noisy, step.float(), context, maps),
             target,
             noise,
             step,
         )
 
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Frames drawn from slots, all from the one noise map of the seed, clamped to [-1, 1]."""
         noise = torch.randn(
             self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
         )
-        return self.render_from(slots, noise, drawing.sampler, drawing.evaluations)
+        return self.render_from(slots, noise, drawing.sampler, drawing.evaluations, seen)
 
     @torch.no_grad()
     def render_from(
@@ -113,13 +131,14 @@ class LatentDiffusion(nn.Module):
         noise: Float[Tensor, "c i j"],
         sampler: Sampler,
         evaluations: int,
+        seen: Layout | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Frames drawn from slots and one noise map, clamped to [-1, 1].
 
         Each predicted clean latent is snapped to the codec's codes, as the authors sample.
         """
-        context = self._context(slots, self.latent_shape[1:])
-        evaluate = self._graphs.bind(self, self._evaluation, context)
+        context, maps = self.context(slots, seen, self.condition.grid)
+        evaluate = self._graphs.bind(self, self._evaluation, context, maps)
         rows = [self._row(evaluation) for evaluation in plan(sampler, self.schedule, evaluations)]
         state = beginning(noise.to(slots).expand(len(slots), -1, -1, -1))
         # one copy to the device for all evaluations
@@ -152,17 +171,33 @@ class LatentDiffusion(nn.Module):
         state: Float[Tensor, "3 b c i j"],
         row: Float[Tensor, " 7"],
         context: list[LayerContext],
+        maps: list[Float[Tensor, "b e k l"]],
     ) -> Float[Tensor, "3 b c i j"]:
         """An evaluation of any sampler: nothing but its `row` tells it from others."""
         noisy = state[0]
         step = row[:1].expand(len(noisy))
-        prediction = self.unet(rounded_for(self.unet, noisy), step, context).to(noisy.dtype)
+        prediction = self.predict(noisy, step, context, maps)
         clean = row[1] * noisy + row[2] * prediction
         snapped = self.codec.snap(clean / self.latent_scale) * self.latent_scale
         return advance(state, snapped, row[3:])
 
-    def _context(
-        self, slots: Float[Tensor, "b n d"], size: Size | None = None
-    ) -> list[LayerContext]:
+    def predict(
+        self,
+        noisy: Float[Tensor, "b c i j"],
+        step: Float[Tensor, " b"],
+        context: list[LayerContext],
+        maps: list[Float[Tensor, "b e k l"]],
+    ) -> Float[Tensor, "b c i j"]:
+        """The U-Net's prediction for noisy latents, given what `context` made of slots."""
+        x = F.pixel_unshuffle(noisy, self.patch) if self.patch > 1 else noisy
+        x = torch.cat([x, *maps], dim=1) if maps else x
+        prediction = self.unet(rounded_for(self.unet, x), step, context).to(noisy.dtype)
+        return F.pixel_shuffle(prediction, self.patch) if self.patch > 1 else prediction
+
+    def context(
+        self, slots: Float[Tensor, "b n d"], seen: Layout | None, size: Size | None = None
+    ) -> tuple[list[LayerContext], list[Float[Tensor, "b e k l"]]]:
+        """All that the U-Net reads of slots; with a `size` without gradients, as there."""
+        slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-        return self.unet.project_context(rounded_for(self.unet, tokens), size)
+        return self.unet.project_context(rounded_for(self.unet, tokens), size), maps

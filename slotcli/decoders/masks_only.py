@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from slotcli.decoders.base import Drawing
 from slotcli.errors import UnavailableError
+from slotcli.types import Layout
 
 
 class MasksOnly(nn.Module):
@@ -17,12 +18,17 @@ class MasksOnly(nn.Module):
         return frames.new_zeros(len(frames), 0)
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b 0"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Float[Tensor, "b 0"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
         """0, which depends on nothing."""
         return slots.new_zeros(())
 
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Raises UnavailableError: there is nothing that draws."""
         raise UnavailableError(
             "This model has no decoder: it finds objects and draws nothing.",

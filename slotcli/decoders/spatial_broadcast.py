@@ -15,7 +15,7 @@ from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import Drawing
 from slotcli.kernels.position import PositionEmbedding
 from slotcli.kernels.precision import rounded_for
-from slotcli.types import Size
+from slotcli.types import Layout, Size
 
 DOUBLINGS = 4  # from the grid to the frames' size
 
@@ -73,7 +73,10 @@ class SpatialBroadcast(nn.Module):
         return frames if self.codec is None else self.codec.encode(frames)
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Float[Tensor, "b c i j"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
         """Mean squared error of the mixture over all places and channels. Paper, Eq. 1."""
         return F.mse_loss(self.mixture(slots), target)
@@ -96,7 +99,9 @@ class SpatialBroadcast(nn.Module):
     # full size, and neither memory nor the last bit then depends on how many there are.
 
     @torch.no_grad()
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """The mixture, decoded if need be, clamped to [-1, 1]. There is one way of drawing it."""
         drawn = [self.mixture(frame) for frame in slots.split(1)]
         if self.codec is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from slotcli.codecs.dvae import Dvae
 from slotcli.decoders.base import Drawing
 from slotcli.errors import ConfigError
-from slotcli.types import Size
+from slotcli.types import Layout, Size
 
 DROPOUT = 0.1
 
@@ -152,7 +152,10 @@ class TokenTransformer(nn.Module):
         return self.codec.tokens(frames)
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Int64[Tensor, "b p"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Int64[Tensor, "b p"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy of each token given those before it, in nats. Paper, Eq. 2."""
         return F.cross_entropy(self.logits(slots, target).flatten(0, 1), target.flatten())
@@ -184,7 +187,9 @@ class TokenTransformer(nn.Module):
         return tokens[:, 1:]
 
     @torch.no_grad()
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         """Frames of the most likely tokens, clamped to [-1, 1]; `drawing` changes nothing."""
         parts = [
             self.codec.decode_tokens(self.generate(part), self.grid)

@@ -174,7 +174,8 @@ class UNet(nn.Module):
 
     Every level but the first attends, to itself and to the context: a context that could reach
     every single latent would make slots superfluous. With `positions`, the size of its maps, it is
-    told where in them it is; the paper's is not.
+    told where in them it is; the paper's is not. With `predicted_channels` it predicts so many
+    only: the others of its input stand beside the noisy map.
     """
 
     def __init__(
@@ -185,6 +186,7 @@ class UNet(nn.Module):
         res_blocks: int,
         context_dim: int,
         positions: Size | None = None,
+        predicted_channels: int | None = None,
     ) -> None:
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
@@ -230,7 +232,7 @@ class UNet(nn.Module):
             # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
             group_norm(width, activation="silu"),
             nn.Identity(),
-            nn.Conv2d(width, map_channels, 3, padding=1),
+            nn.Conv2d(width, predicted_channels or map_channels, 3, padding=1),
         )
         _zero(self.head[-1])
 
@@ -255,7 +257,7 @@ class UNet(nn.Module):
         x: Float[Tensor, "b c h w"],
         step: Float[Tensor, " b"],
         context: list[LayerContext],
-    ) -> Float[Tensor, "b c h w"]:
+    ) -> Float[Tensor, "b e h w"]:
         """The prediction for a noisy map; `step` may lie between the integer steps of training."""
         time = self.time(timestep_embedding(step, self.channels).to(x.dtype))
         context = list(context)

@@ -7,6 +7,7 @@ take the seed all the same, so that one loop over BASELINES serves.
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -71,6 +72,14 @@ def kmeans_colour_position(
     colour = frames.permute(0, 2, 3, 1).numpy() / 255
     features = np.concatenate((colour, np.broadcast_to(place, (t, h, w, 2))), axis=-1)
     return fitted_labels(features, num_slots, seed)
+
+
+def mosaic(picture: UInt8[Tensor, "3 h w"], colours: int, *, seed: int) -> UInt8[Tensor, "3 h w"]:
+    """A picture in the mean colours of clusters by colour and place, at most so many."""
+    labels = torch.from_numpy(kmeans_colour_position(picture[None], colours, seed)[0]).long()
+    places = torch.nn.functional.one_hot(labels.flatten(), colours).double()
+    means = (picture.flatten(1).double() @ places) / places.sum(0).clamp(min=1)
+    return means.round().to(torch.uint8)[:, labels]
 
 
 BASELINES: dict[str, Baseline] = {

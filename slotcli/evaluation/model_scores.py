@@ -14,7 +14,7 @@ from slotcli.decoders.base import Drawing
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
-from slotcli.evaluation.baselines import BASELINES
+from slotcli.evaluation.baselines import BASELINES, mosaic
 from slotcli.evaluation.intervals import MeanInterval, mean_interval
 from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
@@ -23,9 +23,10 @@ from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
-from slotcli.types import Clip
+from slotcli.types import Clip, SlotTrack
 
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
+MEAN_COLOUR, MOSAIC = "mean colour", "k-means mosaic"
 AUDIT_FRAMES = 6  # of each clip, as in training
 PICTURES = 4  # of each rendered clip
 DRAWN_AT_ONCE = 8  # frames, which bounds the memory
@@ -148,22 +149,29 @@ def picture_scores(
 ) -> Rows:
     """Score a few frames of a clip as the model draws them from their slots, at the model's size.
 
-    Beside it, what bounds it: the codec alone (if there is one) from above, the clip's first frame
-    from below.
+    Beside it, what bounds it: the codec alone (if there is one) from above; from below the clip's
+    first frame, each frame's mean colour, and a mosaic of as many colours as there are slots.
     """
     chosen = spread(len(clip.frames), count)
     tracks = segment.tracks(clip.frames[None, : int(chosen[-1]) + 1])
-    slots = torch.cat([track.slots[0] for _, track in tracks])[torch.from_numpy(chosen)]
-    frames = normalise(at_size(clip.frames[[0, *chosen.tolist()]], model.size).to(device))
+    track = SlotTrack.joined([track for _, track in tracks])
+    rows = torch.from_numpy(chosen)
+    slots, seen = track.slots[0][rows], track.layout[rows]
+    pictures = at_size(clip.frames[[0, *chosen.tolist()]], model.size)
+    frames = normalise(pictures.to(device))
     first, original = frames[:1], frames[1:]
-    parts = slots.split(DRAWN_AT_ONCE)
-    drawn = {MODEL: torch.cat([model.decoder.render(part, Drawing()) for part in parts])}
+    parts = [slice(at, at + DRAWN_AT_ONCE) for at in range(0, len(slots), DRAWN_AT_ONCE)]
+    own = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
+    drawn = {MODEL: torch.cat(own)}
     codec = getattr(model.decoder, "codec", None)
     if isinstance(codec, Vqvae | Dvae):
         with torch.no_grad():
             each = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
         drawn[CODEC] = torch.cat(each)
     drawn[FIRST_FRAME] = first.expand_as(original)
+    drawn[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
+    flat = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
+    drawn[MOSAIC] = normalise(torch.stack(flat).to(device))
     return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in drawn.items()}
 
 

@@ -11,6 +11,7 @@ from slotcli.errors import DataError, NumericError
 from slotcli.evaluation.audit import SlotInformation
 from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
 from slotcli.model import SlotModel, normalise
+from slotcli.types import Layout, SlotTrack
 
 _FRAMES = 8  # decoded at once: a mixture decoder holds every slot's picture of each of them
 _SEED = 0
@@ -33,28 +34,29 @@ def slot_information(
     if isinstance(model.decoder, MasksOnly):
         return None
     frames = frames[:CLIPS]
-    tracks = Segmenter(model, device).tracks(frames)
-    slots = torch.cat([track.slots for _, track in tracks], dim=1)
+    track = SlotTrack.joined([track for _, track in Segmenter(model, device).tracks(frames)])
+    other_track = track.of_clips(torch.arange(len(frames)).roll(1))
     pictures = at_size(frames, model.size).flatten(0, 1)
-    own, other = slots.flatten(0, 1), slots.roll(1, dims=0).flatten(0, 1)
+    own, other = track.slots.flatten(0, 1), other_track.slots.flatten(0, 1)
+    own_seen, other_seen = track.layout, other_track.layout
     own_sum = other_sum = 0.0
     for first in range(0, len(pictures), _FRAMES):
         part = slice(first, first + _FRAMES)
         target = model.decoder.target(normalise(pictures[part].to(device)))
         count, seed = len(target), _SEED + first
-        own_sum += count * _seeded_loss(model, own[part], target, seed)
-        other_sum += count * _seeded_loss(model, other[part], target, seed)
+        own_sum += count * _seeded_loss(model, own[part], own_seen[part], target, seed)
+        other_sum += count * _seeded_loss(model, other[part], other_seen[part], target, seed)
     return SlotInformation(own_sum / len(pictures), other_sum / len(pictures))
 
 
 def _seeded_loss(
-    model: SlotModel, slots: Float[Tensor, "b n d"], target: Tensor, seed: int
+    model: SlotModel, slots: Float[Tensor, "b n d"], seen: Layout, target: Tensor, seed: int
 ) -> float:
     """A decoder's loss under a seed of its own; the caller's random state stays as it was."""
     on_gpu = [slots.device] if slots.device.type == "cuda" else []
     with torch.random.fork_rng(devices=on_gpu):
         torch.manual_seed(seed)
-        loss = model.decoder.loss(slots, target).item()
+        loss = model.decoder.loss(slots, target, seen).item()
     if not math.isfinite(loss):
         raise NumericError(
             "The decoder's loss is not finite.",

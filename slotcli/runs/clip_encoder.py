@@ -53,6 +53,11 @@ class EncodedChunk:
     slots: Float32[Tensor, "t n d"]
     attention: Float16[Tensor, "t n i j"]
     flags: UInt8[np.ndarray, " t"]
+    appearance: Float16[Tensor, "t n c"] | None = None
+
+
+# Slots, shares, and where the model's decoder reads it appearance: [b t n ...] each.
+_Encoded = tuple[Tensor, ...]
 
 
 class ClipState:
@@ -118,9 +123,10 @@ class ClipEncoder:
                 groups.setdefault((len(chunk), state.slots is None), []).append(index)
         for indices in groups.values():
             alike = [states[index] for index in indices]
-            slots, shares = self._run(alike, torch.stack([frames[index] for index in indices]))
+            encoded = self._run(alike, torch.stack([frames[index] for index in indices]))
             for place, index in enumerate(indices):
-                found[index] = EncodedChunk(slots[place], shares[place], chunks[index].flags)
+                slots, shares, *looks = (part[place] for part in encoded)
+                found[index] = EncodedChunk(slots, shares, chunks[index].flags, *looks)
         return [found[index] for index in range(len(chunks))]
 
     def _input(self, state: ClipState, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
@@ -134,7 +140,7 @@ class ClipEncoder:
     ) -> EncodedChunk:
         """A chunk in pieces; behind a reset each slot has the number of the one it goes on as."""
         flags = chunk.flags.copy()
-        pieces: list[tuple[Tensor, Tensor]] = []
+        pieces: list[_Encoded] = []
         for start, end in pairwise([*sorted({0, *at}), len(frames)]):
             if start in at:
                 flags[start] |= FLAG_RESET
@@ -142,25 +148,21 @@ class ClipEncoder:
                 start += 1
             if start < end:
                 pieces.append(self._run([state], frames[None, start:end]))
-        slots, shares = (torch.cat(parts, dim=1)[0] for parts in zip(*pieces, strict=True))
-        return EncodedChunk(slots, shares, flags)
+        slots, shares, *looks = (part[0] for part in _joined(pieces, dim=1))
+        return EncodedChunk(slots, shares, flags, *looks)
 
-    def _begun_anew(
-        self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]
-    ) -> tuple[Float32[Tensor, "1 1 n d"], Float16[Tensor, "1 1 n i j"]]:
+    def _begun_anew(self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]) -> _Encoded:
         before, state.slots = state.slots, None
-        slots, shares = self._run([state], frame[None])
+        encoded = self._run([state], frame[None])
         if before is not None:
-            order = torch.from_numpy(linked(before.numpy(), slots[0, 0].numpy()))
-            slots, shares = slots[:, :, order], shares[:, :, order]
-        state.slots = slots[0, 0]
-        return slots, shares
+            order = torch.from_numpy(linked(before.numpy(), encoded[0][0, 0].numpy()))
+            encoded = tuple(part[:, :, order] for part in encoded)
+        state.slots = encoded[0][0, 0]
+        return encoded
 
-    def _run(
-        self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]
-    ) -> tuple[Float32[Tensor, "b t n d"], Float16[Tensor, "b t n i j"]]:
+    def _run(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
         """Clips side by side, in as many turns as memory asks for."""
-        turns: list[tuple[Tensor, Tensor]] = []
+        turns: list[_Encoded] = []
         done = 0
         while done < frames.shape[1]:
             at_once = frames.shape[1] - done
@@ -171,11 +173,11 @@ class ClipEncoder:
             except torch.OutOfMemoryError as error:
                 if len(states) > 1:
                     half = len(states) // 2
-                    (slots, shares), (others, their_shares) = (
+                    halves = [
                         self._run(states[:half], frames[:half, done:]),
                         self._run(states[half:], frames[half:, done:]),
-                    )
-                    turns.append((torch.cat([slots, others]), torch.cat([shares, their_shares])))
+                    ]
+                    turns.append(_joined(halves, dim=0))
                     break
                 if at_once == 1:
                     raise BusyError(
@@ -187,12 +189,9 @@ class ClipEncoder:
                 torch.cuda.empty_cache()
                 continue
             done += at_once
-        slots, shares = (torch.cat(parts, dim=1) for parts in zip(*turns, strict=True))
-        return slots, shares
+        return _joined(turns, dim=1)
 
-    def _one_turn(
-        self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]
-    ) -> tuple[Float32[Tensor, "b t n d"], Float16[Tensor, "b t n i j"]]:
+    def _one_turn(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
         fault = may_fail("encode")
         if fault == "oom":
             raise torch.OutOfMemoryError("asked for by SLOTCLI_FAULT")
@@ -205,4 +204,9 @@ class ClipEncoder:
         for state, own in zip(states, slots, strict=True):
             state.slots = own[-1]
         # From here on the shares are what the slot file stores, so that an export draws the same.
-        return slots, self._model.soft_masks(track).half().cpu()
+        looks = () if track.appearance is None else (track.appearance.half().cpu(),)
+        return slots, self._model.soft_masks(track).half().cpu(), *looks
+
+
+def _joined(pieces: list[_Encoded], dim: int) -> _Encoded:
+    return tuple(torch.cat(parts, dim=dim) for parts in zip(*pieces, strict=True))

@@ -186,12 +186,14 @@ def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
     single = spec.encoder.predictor is None
     count, length = (work.encoded_frames, 1) if single else (1, work.encoded_frames)
     frames = _random_frames(spec, count, length).to(device)
-    slots = model.encode(frames).slots.flatten(0, 1)
-    chosen = slots.repeat(-(-work.drawn_frames // len(slots)), 1, 1)[: work.drawn_frames]
+    track = model.encode(frames)
+    slots = track.slots.flatten(0, 1)
+    rows = torch.arange(work.drawn_frames) % len(slots)
+    chosen, seen = slots[rows], track.layout[rows]
 
     encode = timed(lambda: model.encode(frames), work.encoded_frames, work.repeats, work.warm_up)
     render = timed(
-        lambda: model.decoder.render(chosen, Drawing()),
+        lambda: model.decoder.render(chosen, Drawing(), seen),
         work.drawn_frames,
         work.repeats,
         work.warm_up,

@@ -186,7 +186,7 @@ class ClipRun:
         """
         self._model_seconds += seconds
         chunk = _flagged(chunk, encoded.flags)
-        self._journal.append(encoded.slots, encoded.attention, chunk)
+        self._journal.append(encoded.slots, encoded.attention, chunk, encoded.appearance)
         self.frames += len(chunk)
         may_fail("chunk")
         self._behind.put((chunk, encoded.attention))

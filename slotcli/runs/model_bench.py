@@ -19,12 +19,13 @@ from slotcli.errors import UsageError
 from slotcli.evaluation.reconstruction import psnr
 from slotcli.kernels import mask_argmax
 from slotcli.kernels.precision import halve, rounded_for
-from slotcli.model import SlotModel
+from slotcli.model import SlotModel, normalise
 from slotcli.runs import plain_operations
 from slotcli.runs.arms import BASELINE, Arm, Form, compile_errors, failure
 from slotcli.runs.plain_form import PlainDiffusion, plain
 from slotcli.runs.timing import Timing, interleaved
 from slotcli.spec import SlotModelSpec, load_definition
+from slotcli.types import Layout
 
 CHUNK = 16  # frames at once, as decompose and reconstruct take them
 
@@ -152,19 +153,21 @@ def bench_draw(
     """An evaluation of the U-Net on 8 frames; one frame, and a clip of them, from its slots."""
     models = forms_of(subject.model, arms, device, lambda model: model.decoder.networks)
     count = max(frames, 8)
-    slots = models[BASELINE].encode(random_frames(subject.spec, 1, count).to(device)).slots[0]
-    slots = slots.clone()  # inference mode has made them, and it ends here
+    track = models[BASELINE].encoder(normalise(random_frames(subject.spec, 1, count).to(device)))
+    slots, seen = track.slots[0], track.layout
 
-    def draw(drawn: Tensor, model: SlotModel) -> Tensor:
-        parts = [model.decoder.render(part, Drawing()) for part in drawn.split(CHUNK)]
-        return torch.cat(parts)
+    def draw(drawn: int, model: SlotModel) -> Tensor:
+        parts = [slice(at, min(at + CHUNK, drawn)) for at in range(0, drawn, CHUNK)]
+        return torch.cat([model.decoder.render(slots[p], Drawing(), seen[p]) for p in parts])
 
     def pictures(found: Tensor, plain: Tensor) -> dict[str, float]:
         return {"psnr_db": psnr((plain.float() + 1) / 2, (found.float() + 1) / 2)}
 
     found = []
     if isinstance(subject.model.decoder, LatentDiffusion):
-        calls = {arm: _evaluation(model.decoder, slots[:8]) for arm, model in models.items()}
+        calls = {
+            arm: _evaluation(model.decoder, slots[:8], seen[:8]) for arm, model in models.items()
+        }
         found.append(
             _compare(
                 "U-Net forward, 8 frames",
@@ -178,7 +181,7 @@ def bench_draw(
         )
     for number in dict.fromkeys((1, frames)):
         name = f"draw {number} frame{'s' if number > 1 else ''}"
-        act = partial(draw, slots[:number])
+        act = partial(draw, number)
         found.append(_compare(name, number, models, act, pictures, rounds, tell))
     return found
 
@@ -192,19 +195,19 @@ def random_frames(
     return torch.randint(256, shape, dtype=torch.uint8, generator=rng)
 
 
-def _evaluation(decoder: nn.Module, slots: Float[Tensor, "b n d"]) -> Callable[[], Tensor]:
+def _evaluation(
+    decoder: nn.Module, slots: Float[Tensor, "b n d"], seen: Layout
+) -> Callable[[], Tensor]:
     """The U-Net on noise, with what its form makes of the slots before the first evaluation."""
     assert isinstance(decoder, LatentDiffusion | PlainDiffusion)
     rng = torch.Generator().manual_seed(0)
     noisy = torch.randn(len(slots), *decoder.latent_shape, generator=rng).to(slots)
     noisy, step = rounded_for(decoder.unet, noisy), torch.full((len(slots),), 500.0).to(slots)
     if isinstance(decoder, PlainDiffusion):
-        vectors, network = decoder.vectors(slots), decoder.unet
-        return lambda: network(noisy, step, vectors)
-    tokens = torch.cat([slots, decoder.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-    unet = decoder.unet
-    context = unet.project_context(rounded_for(unet, tokens), decoder.latent_shape[1:])
-    return lambda: unet(noisy, step, context)
+        read = decoder.vectors(slots, seen)
+        return lambda: decoder.predict(noisy, step, *read)
+    context, maps = decoder.context(slots, seen, decoder.condition.grid)
+    return lambda: decoder.predict(noisy, step, context, maps)
 
 
 def _compare(

@@ -16,14 +16,14 @@ from slotcli.decoders.base import Drawing
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.diffusion.samplers import sample
 from slotcli.diffusion.unet import FeedForward, UNet
-from slotcli.encoder.encoder import SlotEncoder
+from slotcli.encoder.encoder import SlotEncoder, looks
 from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.kernels.group_norm_act import Activation
 from slotcli.kernels.normalisation import GroupNormAct
 from slotcli.kernels.precision import rounded_for
 from slotcli.model import SlotModel
 from slotcli.runs import plain_operations
-from slotcli.types import SlotTrack
+from slotcli.types import Layout, SlotTrack
 
 
 def plain(model: SlotModel) -> SlotModel:
@@ -121,7 +121,7 @@ class PlainEncoder(nn.Module):
         self.corrector = PlainSlotAttention(encoder.corrector)
         self.predictor = encoder.predictor
         self.iterations, self.first_iterations = encoder.iterations, encoder.first_iterations
-        self.grid_size = encoder.grid_size
+        self.grid_size, self.appearance = encoder.grid_size, encoder.appearance
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
@@ -139,7 +139,9 @@ class PlainEncoder(nn.Module):
             slots, attention = self.corrector(slots, frame, iterations)
             every_slots.append(slots)
             every_attention.append(attention.unflatten(2, self.grid_size))
-        return SlotTrack(torch.stack(every_slots, dim=1), torch.stack(every_attention, dim=1))
+        attention = torch.stack(every_attention, dim=1)
+        seen = looks(attention.flatten(3), maps, frames) if self.appearance else None
+        return SlotTrack(torch.stack(every_slots, dim=1), attention, seen)
 
 
 class PlainUNet(nn.Module):
@@ -166,6 +168,7 @@ class PlainDiffusion(nn.Module):
     def __init__(self, decoder: LatentDiffusion) -> None:
         super().__init__()
         self.codec, self.schedule = decoder.codec, decoder.schedule
+        self.condition, self.patch = decoder.condition, decoder.patch
         self.unet = PlainUNet(decoder.unet)
         self.latent_shape, self.latent_scale = decoder.latent_shape, decoder.latent_scale
         self.prediction_target, self.steps_range = decoder.prediction_target, decoder.steps_range
@@ -181,25 +184,31 @@ class PlainDiffusion(nn.Module):
         return self.codec.encode(frames) * self.latent_scale
 
     def loss(
-        self, slots: Float[Tensor, "b n d"], target: Float[Tensor, "b c i j"]
+        self,
+        slots: Float[Tensor, "b n d"],
+        target: Float[Tensor, "b c i j"],
+        seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
         step = torch.randint(*self.steps_range, (len(slots),), device=slots.device)
         noise = torch.randn_like(target)
         alpha_bar = self.schedule.alphas_bar[step][:, None, None, None]
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-        prediction = self.unet(alpha * target + sigma * noise, step.float(), self.vectors(slots))
+        read = self.vectors(slots, seen)
+        prediction = self.predict(alpha * target + sigma * noise, step.float(), *read)
         wanted = {"eps": noise, "x0": target, "v": alpha * noise - sigma * target}
         return F.mse_loss(prediction.float(), wanted[self.prediction_target])
 
     @torch.no_grad()
-    def render(self, slots: Float[Tensor, "b n d"], drawing: Drawing) -> Float[Tensor, "b 3 h w"]:
+    def render(
+        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
         rng = torch.Generator().manual_seed(drawing.seed)
         noise = torch.randn(self.latent_shape, generator=rng).to(slots)
-        vectors = self.vectors(slots)
+        read = self.vectors(slots, seen)
 
         def denoise(noisy: Tensor, time: float) -> Tensor:
             step = noisy.new_full((len(noisy),), self.schedule.model_step(time))
-            prediction = self.unet(rounded_for(self.unet, noisy), step, vectors).to(noisy.dtype)
+            prediction = self.predict(noisy, step, *read)
             alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
             clean = {
                 "eps": (noisy - sigma * prediction) / alpha,
@@ -217,10 +226,25 @@ class PlainDiffusion(nn.Module):
     ) -> Float[Tensor, "b n i j"]:
         return attention
 
-    def vectors(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
-        """What the U-Net reads: slots and null tokens, in its own type."""
+    def vectors(
+        self, slots: Float[Tensor, "b n d"], seen: Layout | None = None
+    ) -> tuple[Float[Tensor, "b m d"], list[Float[Tensor, "b e k l"]]]:
+        """What the U-Net reads: slots and null tokens, in its own type, and the slots' layout."""
+        slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-        return rounded_for(self.unet, tokens)
+        return rounded_for(self.unet, tokens), maps
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "b c i j"],
+        step: Float[Tensor, " b"],
+        vectors: Float[Tensor, "b m d"],
+        maps: list[Float[Tensor, "b e k l"]],
+    ) -> Float[Tensor, "b c i j"]:
+        """The U-Net's prediction for noisy latents, given what `vectors` made of slots."""
+        x = torch.cat([F.pixel_unshuffle(noisy, self.patch), *maps], dim=1)
+        prediction = self.unet(rounded_for(self.unet, x), step, vectors).to(noisy.dtype)
+        return F.pixel_shuffle(prediction, self.patch)
 
     def _snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         if not isinstance(self.codec, Vqvae):
@@ -232,5 +256,4 @@ class PlainDiffusion(nn.Module):
     def _decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         if not isinstance(self.codec, Vqvae):
             return self.codec.decode(latents)
-        maps = self.codec.from_latents(self._snap(latents))
-        return self.codec.decoder(rounded_for(self.codec.decoder, maps)).to(latents.dtype)
+        return self.codec.draw(self._snap(latents))

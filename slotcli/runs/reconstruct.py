@@ -20,14 +20,16 @@ from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.model import denormalise
 from slotcli.runs.plan import RESULT, SLOT_FILE
 from slotcli.runs.work_folder import work_path
-from slotcli.tracks.slot_file import SlotFile
+from slotcli.tracks.slot_file import REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
 from slotcli.tracks.writing import output_errors
+from slotcli.types import Layout
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
+_NOTHING = 1e-3  # share of a place, below which what is left there is not spread over it
 
 
 @dataclass(frozen=True)
@@ -120,20 +122,28 @@ def reconstruct(
             f"{loaded.path}: these are not the weights that the slots came from.",
             "Name the model that made them with --model.",
         )
-    slots = _kept(slot_file, options.keep)
+    kept = _kept(slot_file, options.keep)
+    if model.encoder.appearance and slot_file.appearance is None:
+        raise DataError(
+            "The slot file does not say how the slots' places look, and this model reads it.",
+            REMAKE,
+        )
     transform = slot_file.transform
     model.to(device)
     drawing = Drawing(options.sampler, options.evaluations, options.seed)
     partial = work_path(out)
-    count = len(slots)
+    count = len(slot_file.slots)
     begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
     try:
         with VideoWriter(
             partial, transform.source_size, recorded_time_base(slot_file), codec="h264", mark=MARK
         ) as video:
             for start in range(0, count, options.batch):
-                batch = torch.from_numpy(slots[start : start + options.batch]).to(device)
-                drawn = model.decoder.render(batch, drawing)
+                rows = slice(start, start + options.batch)
+                slots = np.ascontiguousarray(slot_file.slots[rows][:, kept])
+                batch = torch.from_numpy(slots).to(device)
+                seen = _layout(slot_file, kept, rows).to(device)
+                drawn = model.decoder.render(batch, drawing, seen)
                 _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):
@@ -161,14 +171,33 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
         )
 
 
-def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> np.ndarray:
+def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
+    """The slots that are drawn."""
+    ids = recorded_ids(slot_file)
     if keep is None:
-        return slot_file.slots
+        return list(range(len(ids)))
     require_ids(slot_file, keep)
     if not keep:
         raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
-    kept = [slot for slot, own in enumerate(recorded_ids(slot_file)) if own in keep]
-    return np.ascontiguousarray(slot_file.slots[:, kept])
+    return [slot for slot, own in enumerate(ids) if own in keep]
+
+
+def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
+    """Where the kept slots of some frames are, and how they look there.
+
+    The places of the others are the background's, or where that is left out too, of what is left.
+    """
+    every = torch.from_numpy(slot_file.attention[rows]).float()
+    attention = every[:, kept]
+    background = recorded_background(slot_file)
+    if background in kept:
+        left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
+        attention[:, kept.index(background)] += every[:, left_out].sum(1)
+    elif len(kept) < every.shape[1]:
+        attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
+    looks = slot_file.appearance
+    seen = None if looks is None else torch.from_numpy(looks[rows]).float()[:, kept]
+    return Layout(attention, seen)
 
 
 def _placed(

@@ -23,7 +23,8 @@ def loss(
     with narrow or nullcontext():
         normal = normalise(frames)
         target = model.decoder.target(normal.flatten(0, 1))
-        return model.decoder.loss(model.encoder(normal).slots.flatten(0, 1), target)
+        track = model.encoder(normal)
+        return model.decoder.loss(track.slots.flatten(0, 1), target, track.layout)
 
 
 def training_step(

@@ -1,8 +1,8 @@
 """The model's work on a clip, on the disk as it is done, so that a run that was stopped goes on.
 
-One file of records, one a chunk: each is a head (magic, number of frames), the six tensors' rows,
-and a SHA-256 over both. A record that is cut off or damaged ends the journal there: what a killed
-process was writing is lost, and nothing before it.
+One file of records, one a chunk: each is a head (magic, number of frames, shapes), the tensors'
+rows, and a SHA-256 over both. A record that is cut off or damaged ends the journal there: what a
+killed process was writing is lost, and nothing before it.
 """
 
 import hashlib
@@ -20,7 +20,14 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 
 from slotcli.errors import DataError
-from slotcli.tracks.slot_file import BLOCK_BYTES, DTYPES, TensorSource, assemble, require_finite
+from slotcli.tracks.slot_file import (
+    BLOCK_BYTES,
+    DTYPES,
+    OPTIONAL,
+    TensorSource,
+    assemble,
+    require_finite,
+)
 from slotcli.tracks.writing import output_errors
 from slotcli.types import FrameChunk
 
@@ -91,6 +98,7 @@ class Journal:
         slots: Float32[Tensor, "t n d"],
         attention: Float16[Tensor, "t n h w"],
         chunk: FrameChunk,
+        appearance: Float16[Tensor, "t n c"] | None = None,
     ) -> None:
         """Adds the frames of one chunk; once this returns they outlive the process.
 
@@ -98,6 +106,8 @@ class Journal:
         differ from the chunk's or from earlier chunks', OutputError and its kin.
         """
         arrays = {"slots": slots.numpy(), "attention": attention.numpy()}
+        if appearance is not None:
+            arrays[OPTIONAL] = appearance.numpy()
         for name, array in arrays.items():
             require_finite(array, chunk.frame_index, name)
         arrays |= {name: getattr(chunk, name) for name in _TIMING}
@@ -117,6 +127,7 @@ class Journal:
         rows = b"".join(
             np.ascontiguousarray(arrays[name], dtype=dtype).tobytes()
             for name, dtype in DTYPES.items()
+            if name in arrays
         )
         digest = hashlib.sha256(head + rows).digest()
         with output_errors(self.path):
@@ -144,9 +155,14 @@ class Journal:
                 self._digest(name),
                 self._blocks(name),
             )
-            for name in DTYPES
+            for name in self._names
         }
         assemble(path, tensors, metadata)
+
+    @property
+    def _names(self) -> list[str]:
+        """The tensors that there are, in the order of their rows."""
+        return [name for name in DTYPES if name in self._shapes]
 
     def _close(self) -> None:
         # Every record was flushed: what a full disk leaves in the buffer is what failed already.
@@ -180,7 +196,7 @@ class Journal:
         shapes = _unpacked_shapes(head[_HEAD.size :])
         if magic != _MAGIC or frames == 0 or (self._records and shapes != self._shapes):
             return None
-        size = frames * sum(_row_bytes(shapes, name) for name in DTYPES)
+        size = frames * sum(_row_bytes(shapes, name) for name in shapes)
         hasher = hashlib.sha256(head)
         if start + len(head) + size + _HASH_BYTES > os.fstat(self._file.fileno()).st_size:
             return None
@@ -207,17 +223,17 @@ class Journal:
         rows = {}
         with output_errors(self.path):
             self._file.seek(offset)
-            for name, dtype in DTYPES.items():
+            for name in self._names:
                 data = self._file.read(frames * _row_bytes(self._shapes, name))
                 # Of a bytearray, for torch warns of arrays that cannot be written to.
-                rows[name] = np.frombuffer(bytearray(data), dtype).reshape(
+                rows[name] = np.frombuffer(bytearray(data), DTYPES[name]).reshape(
                     frames, *self._shapes[name]
                 )
         return rows
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         """One tensor's bytes, from all records."""
-        before = list(DTYPES)[: list(DTYPES).index(name)]
+        before = self._names[: self._names.index(name)]
         for offset, frames in self._records:
             skipped = frames * sum(_row_bytes(self._shapes, other) for other in before)
             self._file.seek(offset + skipped)
@@ -230,8 +246,8 @@ class Journal:
         return hasher.hexdigest()
 
 
-# n, d, and height and width of the grid: what the shapes of all rows follow from
-_SHAPES = struct.Struct("<IIII")
+# n, d, height and width of the grid, and c or 0: what the shapes of all rows follow from
+_SHAPES = struct.Struct("<IIIII")
 
 
 def _first_line(key: str) -> bytes:
@@ -240,12 +256,13 @@ def _first_line(key: str) -> bytes:
 
 def _packed_shapes(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     (n, d), (_, height, width) = shapes["slots"], shapes["attention"]
-    return _SHAPES.pack(n, d, height, width)
+    return _SHAPES.pack(n, d, height, width, shapes.get(OPTIONAL, (n, 0))[1])
 
 
 def _unpacked_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
-    n, d, height, width = _SHAPES.unpack(data)
-    return dict.fromkeys(_TIMING, ()) | {"slots": (n, d), "attention": (n, height, width)}
+    n, d, height, width, looks = _SHAPES.unpack(data)
+    shapes = dict.fromkeys(_TIMING, ()) | {"slots": (n, d), "attention": (n, height, width)}
+    return shapes | ({OPTIONAL: (n, looks)} if looks else {})
 
 
 def _row_bytes(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:

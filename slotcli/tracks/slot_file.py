@@ -1,9 +1,9 @@
 """The canonical result: slots, attention, timing and provenance of a clip in one safetensors file.
 
-Schema `slotcli.slots/1`. The file is byte-identical for identical content: the tensors stand in
-safetensors' own order, and all metadata is ONE key of sorted JSON (the library writes several keys
-in a random order). A sha256 for each tensor and one for the metadata catch flipped bits, which
-safetensors itself loads silently.
+Schema `slotcli.slots/1`, or `/1.1` of a model that draws from appearance too. The file is
+byte-identical for identical content: the tensors stand in safetensors' own order, and all metadata
+is ONE key of sorted JSON (the library writes several keys in a random order). A sha256 for each
+tensor and one for the metadata catch flipped bits, which safetensors itself loads silently.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from slotcli.video.source import access_errors
 from slotcli.video.timing import LATEST_SECONDS
 
 SCHEMA = "slotcli.slots/1"
+SCHEMA_WITH_APPEARANCE = "slotcli.slots/1.1"  # what reads the first reads this as well
 METADATA_KEY = "slotcli"
 SECTIONS = ("model", "source", "transform", "sampling", "run", "statistics")
 
@@ -34,11 +35,22 @@ DTYPES = {
     "frame_index": np.dtype("<i8"),
     "pts": np.dtype("<i8"),
     "slots": np.dtype("<f4"),
+    "appearance": np.dtype("<f2"),
     "attention": np.dtype("<f2"),
     "flags": np.dtype("u1"),
 }
+OPTIONAL = "appearance"
+_FLOATS = ("slots", "appearance", "attention")
 DTYPE_NAMES = {"<i8": "I64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
-RANKS = {"slots": 3, "attention": 4, "pts": 1, "duration": 1, "frame_index": 1, "flags": 1}
+RANKS = {
+    "slots": 3,
+    "appearance": 3,
+    "attention": 4,
+    "pts": 1,
+    "duration": 1,
+    "frame_index": 1,
+    "flags": 1,
+}
 BLOCK_BYTES = 1 << 20
 MOST_SECONDS = 2 * LATEST_SECONDS  # repaired times of a damaged clip may run past its limit
 REMAKE = "Make it again with `slotcli decompose`."
@@ -49,7 +61,8 @@ class SlotFile:
     """What a slot file holds; `metadata` has the sections `SECTIONS`, without schema and hashes.
 
     `slots` are the un-normalised slots of every frame. `attention` sums to 1 over n: what masks are
-    the argmax of, so for a decoder that mixes pictures it is the mixture's shares. `pts` and
+    the argmax of, so for a decoder that mixes pictures it is the mixture's shares. `appearance` is
+    how each slot's place looks, as in `SlotTrack`, of a model whose decoder reads it. `pts` and
     `duration` are in ticks of the source's time base, `flags` are those of slotcli.types.
     """
 
@@ -60,6 +73,7 @@ class SlotFile:
     frame_index: Int64[np.ndarray, " t"]
     flags: UInt8[np.ndarray, " t"]
     metadata: dict[str, Any]
+    appearance: Float16[np.ndarray, "t n c"] | None = None
 
     @property
     def transform(self) -> Transform:
@@ -74,8 +88,11 @@ def write_slot_file(path: Path, slot_file: SlotFile) -> None:
     """
     tensors = {}
     for name, dtype in DTYPES.items():
-        array = np.ascontiguousarray(getattr(slot_file, name), dtype=dtype)
-        if name in ("slots", "attention"):
+        found = getattr(slot_file, name)
+        if found is None:
+            continue
+        array = np.ascontiguousarray(found, dtype=dtype)
+        if name in _FLOATS:
             require_finite(array, slot_file.frame_index, name)
         data = array.data.cast("B") if array.size else memoryview(b"")
         tensors[name] = TensorSource(array.shape, hashlib.sha256(data).hexdigest(), [data])
@@ -96,7 +113,7 @@ def read_slot_file(path: Path) -> SlotFile:
                 raise DataError(f"{shown} holds tensors, but is no slot file.", "Check the path.")
             names = file.keys()
             _require_tensors(shown, {name: file.get_slice(name) for name in names})
-            arrays = {name: file.get_tensor(name) for name in DTYPES}
+            arrays = {name: file.get_tensor(name) for name in DTYPES if name in names}
     except (SafetensorError, ValueError) as error:
         if path.suffix != ".safetensors":
             raise DataError(
@@ -106,8 +123,8 @@ def read_slot_file(path: Path) -> SlotFile:
         reason = shorten(str(error), 200)
         raise DataError(f"{shown} is damaged or no slot file: {reason}.", REMAKE) from error
     metadata = _parse_metadata(shown, text, arrays)
-    for name in ("slots", "attention"):
-        if not np.isfinite(arrays[name]).all():
+    for name in _FLOATS:
+        if name in arrays and not np.isfinite(arrays[name]).all():
             raise DataError(f"{shown} holds NaN or infinity in {name!r}.", REMAKE)
     _require_times(shown, arrays["pts"], arrays["duration"], metadata["source"].get("time_base"))
     return SlotFile(**arrays, metadata=metadata)
@@ -123,20 +140,23 @@ class TensorSource:
 
 
 def assemble(path: Path, tensors: dict[str, TensorSource], metadata: Mapping[str, Any]) -> None:
-    """Writes a slot file of all tensors of `DTYPES`; `metadata` has the keys `SECTIONS`.
+    """Writes a slot file of the tensors of `DTYPES`; `metadata` has the keys `SECTIONS`.
 
     The safetensors format by hand, because its own writer wants whole tensors in memory.
     """
     if not set(SECTIONS) <= set(metadata):
         raise ValueError(f"metadata must have the keys {SECTIONS}, not {tuple(metadata)}")
     Transform.from_json(metadata["transform"])
-    described = {"schema": SCHEMA, **metadata}
+    schema = SCHEMA_WITH_APPEARANCE if OPTIONAL in tensors else SCHEMA
+    described = {"schema": schema, **metadata}
     hashes = {name: tensor.digest for name, tensor in tensors.items()}
     hashes["metadata"] = _digest_of_json(described)
     text = _canonical_json({**described, "sha256": hashes})
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: text}}
     end = 0
     for name, dtype in DTYPES.items():
+        if name not in tensors:
+            continue
         shape = tensors[name].shape
         begin, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         header[name] = {
@@ -149,7 +169,7 @@ def assemble(path: Path, tensors: dict[str, TensorSource], metadata: Mapping[str
     with whole_file(path) as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name in DTYPES:
-            for block in tensors[name].blocks:
+            for block in tensors[name].blocks if name in tensors else ():
                 file.write(block)
 
 
@@ -158,12 +178,15 @@ def _require_tensors(shown: str, tensors: dict[str, Any]) -> None:
     shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
     for name, dtype in DTYPES.items():
         if name not in tensors:
+            if name == OPTIONAL:
+                continue
             raise DataError(f"{shown} lacks the tensor {name!r}.", REMAKE)
         kind, shape = tensors[name].get_dtype(), shapes[name]
         if kind != DTYPE_NAMES[dtype.str] or len(shape) != RANKS[name] or 0 in shape:
             raise DataError(f"The tensor {name!r} of {shown} is {kind} of shape {shape}.", REMAKE)
-    lengths = {shapes[name][0] for name in DTYPES}
-    if len(lengths) > 1 or shapes["slots"][1] != shapes["attention"][1]:
+    ours = [name for name in DTYPES if name in shapes]
+    slots = {shapes[name][1] for name in ours if name in _FLOATS}
+    if len({shapes[name][0] for name in ours}) > 1 or len(slots) > 1:
         raise DataError(f"The shapes in {shown} do not agree: {shapes}.", REMAKE)
 
 

@@ -14,7 +14,7 @@ from slotcli.data.datasets import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel import WHOLE, Part
-from slotcli.training.single_frames import frame_batches, psnr_alone
+from slotcli.training.single_frames import FIGURES, figures_alone, frame_batches
 
 
 class DvaeTask:
@@ -29,7 +29,7 @@ class DvaeTask:
         device: torch.device,
     ) -> None:
         self.module = codec.to(device).to(memory_format=torch.channels_last)
-        self.figures = ["temperature", "codes_used", "psnr"]
+        self.figures = ["temperature", "codes_used", *FIGURES]
         self.judged_by = "psnr"
         self.memory: dict[str, Tensor] = {}
         self.batches = frame_batches(data, spec.train)
@@ -50,7 +50,7 @@ class DvaeTask:
 
     def evaluate(self) -> dict[str, float | None]:
         """How close the codec comes with single codes, as it is used after training."""
-        return {"psnr": psnr_alone(self.module, self._held_out, self._device)}
+        return figures_alone(self.module, self._held_out, self._device)
 
     def draw(self, path: Path) -> None:
         """Nothing: a codec has no masks."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slotcli.data.batches import Batches
 from slotcli.data.datasets import Dataset
-from slotcli.data.windows import Window
+from slotcli.data.windows import Window, draw_windows
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.errors import DataError
@@ -22,14 +22,15 @@ from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
-from slotcli.spec import SlotModelSpec
+from slotcli.spec import SlotModelSpec, SlotTrainSpec
 from slotcli.training.coherence import distortion, motion_distortion
 from slotcli.training.contrast import slot_contrast
+from slotcli.training.encoder_cache import KeptClips
 from slotcli.training.latents import FramePlace, KeptLatents, targets_of
 from slotcli.training.mask_loss import mask_loss, mask_targets
 from slotcli.training.parallel import WHOLE, Part
 from slotcli.training.slot_batches import SlotBatches, open_batches
-from slotcli.types import ClipBatch
+from slotcli.types import ClipBatch, SlotTrack
 
 _AUDITED = (
     "degeneration",
@@ -65,7 +66,8 @@ class SlotTask:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
             "denoising": not isinstance(model.decoder, MasksOnly),
-            "mask": spec.train.mask_weight,
+            # of a cached encoder, which learns nothing, it is not even known
+            "mask": 0 if spec.train.cache_encoder else spec.train.mask_weight,
             "distortion": spec.train.coherence_weight,
             "slot_contrast": spec.train.contrast_weight,
         }
@@ -83,7 +85,12 @@ class SlotTask:
             self._trunk = model.encoder.backbone.trunk
             self._trunk.requires_grad_(spec.train.trunk_learning_rate > 0)
         self.memory: dict[str, Tensor] = {}
-        if workers:
+        self._clips = None
+        self.batches: Batches[Part, Any]
+        if spec.train.cache_encoder:
+            self._clips = KeptClips(model, data, device)
+            self.batches = Batches(partial(_single_frames, spec.train, data), spec.train.steps)
+        elif workers:
             self.batches = Batches.of_processes(
                 partial(open_batches, spec), spec.train.steps, workers
             )
@@ -115,12 +122,15 @@ class SlotTask:
 
     def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
         batch = self.batches.of(step, part)
+        if self._clips is not None:
+            slots, seen, targets = self._clips.of(batch)
+            return self.module.decoder.loss(slots, targets, seen), {}
         normal = normalise(batch.frames.to(self._device))
         track = self.module.encoder(normal)
         figures: dict[str, float] = {}
         loss = torch.zeros((), device=self._device)
         if not isinstance(self.module.decoder, MasksOnly):
-            loss = self._decoder_loss(step, batch.windows, normal, track.slots)
+            loss = self._decoder_loss(step, batch.windows, normal, track)
             figures["denoising"] = loss.item()
         if batch.labels is not None:
             size = (track.attention.shape[-2], track.attention.shape[-1])
@@ -196,13 +206,14 @@ class SlotTask:
         step: int,
         windows: Sequence[Window],
         frames: Float[Tensor, "b t 3 h w"],
-        slots: Float[Tensor, "b t n d"],
+        track: SlotTrack,
     ) -> Float[Tensor, ""]:
         targets = self._targets(windows, frames)
         if self._draws_next(step):
-            slots = self.module.encoder.predicted(slots[:, :-1])
+            slots = self.module.encoder.predicted(track.slots[:, :-1])
             targets = targets.unflatten(0, frames.shape[:2])[:, 1:].flatten(0, 1)
-        return self.module.decoder.loss(slots.flatten(0, 1), targets)
+            return self.module.decoder.loss(slots.flatten(0, 1), targets)
+        return self.module.decoder.loss(track.slots.flatten(0, 1), targets, track.layout)
 
     def _targets(
         self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]
@@ -220,3 +231,19 @@ class SlotTask:
             for number in range(options.clip_length)
         ]
         return self._latents.of(places, every)
+
+
+def _single_frames(
+    options: SlotTrainSpec, data: Dataset, step: int, part: Part
+) -> Sequence[Window]:
+    """Where the frames of a part of a step's batch are: windows of one frame, of random clips."""
+    windows = draw_windows(
+        data,
+        seed=options.seed,
+        step=step,
+        batch_size=options.batch_size,
+        length=1,
+        stride=1,
+        flip=options.flip,
+    )
+    return part.of(windows)

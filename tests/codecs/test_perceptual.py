@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
-from slotcli.codecs.perceptual import gradient_loss, lpips_vgg
+from slotcli.codecs.perceptual import chroma, gradient_loss, lpips_vgg
 from slotcli.errors import DataError, UnavailableError
 
 
@@ -23,6 +23,13 @@ def test_gradient_loss_of_a_step_is_known() -> None:
     torch.testing.assert_close(
         gradient_loss(step, torch.zeros_like(step), scales=1), torch.tensor(1 / 3)
     )
+
+
+def test_chroma_is_what_gray_lacks() -> None:
+    gray = torch.rand(2, 1, 4, 4).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(chroma(gray), torch.zeros(2, 2, 4, 4), atol=1e-6, rtol=0)
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
+    torch.testing.assert_close(chroma(red).flatten(), torch.tensor([-0.168736, 0.5]))
 
 
 def test_missing_weights_are_named_and_nothing_is_downloaded(

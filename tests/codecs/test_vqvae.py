@@ -131,3 +131,28 @@ def test_no_more_codes_are_moved_than_there_are_latents(codec: Vqvae) -> None:
     moved = (codec.codebook.weight.detach() != before).any(1)
     assert moved.nonzero().flatten().tolist() == [0, 1]
     assert codec.restart_dead_codes(torch.randn(2, 4), torch.ones(16, dtype=torch.bool)) == 0
+
+
+def test_with_shortcuts_a_codec_starts_as_the_mean_colour_of_patches() -> None:
+    codec = Vqvae(8, (1, 1, 2), 1, latent_channels=4, num_codes=7, shortcuts=True)
+    frames = torch.rand(2, 3, 16, 24) * 2 - 1
+    drawn = codec(frames, quantise=False).frames
+    means = F.interpolate(F.avg_pool2d(frames, 4), scale_factor=4.0, mode="nearest")
+    # a tenth of what the untrained encoder says is in the latents
+    assert F.mse_loss(drawn, means) < 0.05 * F.mse_loss(torch.zeros_like(means), frames)
+
+
+def test_with_shortcuts_every_part_is_trained() -> None:
+    torch.manual_seed(0)
+    codec = Vqvae(8, (1, 2), 1, latent_channels=4, num_codes=16, shortcuts=True)
+    for parameter in codec.parameters():
+        if not parameter.any():  # would hide whatever hangs on it
+            torch.nn.init.normal_(parameter, std=0.1)
+    output = codec(torch.rand(2, 3, 8, 12))
+    (output.frames.square().mean() + output.quantisation_loss).backward()
+    assert [n for n, p in codec.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_without_shortcuts_nothing_is_added_to_a_published_codec() -> None:
+    codec = Vqvae(8, (1, 2), 1, latent_channels=4, num_codes=16)
+    assert not [name for name in codec.state_dict() if name.startswith("shortcuts")]

@@ -99,7 +99,13 @@ def test_scores_of_rendered_clips_agree_with_scikit_learn(cli, tiny_model, tmp_p
     mean = np.mean([float(row["ari"]) for row in rows if row["row"] == "model" and row["ari"]])
     assert summary["segmentation"]["model"]["ari"]["mean"] == pytest.approx(mean)
     assert list(summary["segmentation_per_frame"]) == sorted(["model", *BASELINES])
-    assert set(summary["pictures"]) == {"model", "codec alone", "first frame copied"}
+    assert set(summary["pictures"]) == {
+        "model",
+        "codec alone",
+        "first frame copied",
+        "mean colour",
+        "k-means mosaic",
+    }
     assert summary["audit"]["clips"] == 2
     # Both tables begin with the model, and all baselines stand below it.
     names = [line.split("  ")[0].strip() for line in out.splitlines() if line.startswith(" ")]

@@ -119,7 +119,9 @@ def test_steps_are_drawn_from_their_range(
     assert isinstance(decoder, LatentDiffusion)
     seen: list[Tensor] = []
 
-    def loss_at(slots: Tensor, target: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+    def loss_at(
+        slots: Tensor, target: Tensor, noise: Tensor, step: Tensor, layout: object
+    ) -> Tensor:
         seen.append(step)
         return torch.zeros(len(slots))
 

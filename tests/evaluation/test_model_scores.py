@@ -14,7 +14,9 @@ from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.model_scores import (
     CODEC,
     FIRST_FRAME,
+    MEAN_COLOUR,
     MODEL,
+    MOSAIC,
     better_baselines,
     evaluate_model,
     label_scores,
@@ -86,7 +88,7 @@ def test_labels_chosen_before_upsampling_are_blocks(model: SlotModel, clip: Clip
 def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -> None:
     segment = Segmenter(model, CPU)
     rows = picture_scores(model, segment, clip, CPU, 2, None)
-    assert list(rows) == [MODEL, CODEC, FIRST_FRAME]
+    assert list(rows) == [MODEL, CODEC, FIRST_FRAME, MEAN_COLOUR, MOSAIC]
     chosen = spread(5, 2)
     frames = normalise(clip.frames)
     slots = model.encode(clip.frames[None]).slots[0, chosen]
@@ -94,10 +96,12 @@ def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -
         MODEL: model.decoder.render(slots, Drawing()),
         CODEC: model.decoder.codec(frames[chosen]).frames.detach(),
         FIRST_FRAME: frames[:1].expand(2, -1, -1, -1),
+        MEAN_COLOUR: frames[chosen].mean((2, 3), keepdim=True).expand(2, -1, 32, 32),
     }.items():
         expected = mse_sum((frames[chosen] + 1) / 2, (drawn + 1) / 2)
         assert rows[row]["mse"] == pytest.approx(expected, rel=1e-4)
         assert rows[row]["lpips"] is None
+    assert rows[MOSAIC]["mse"] < 0.8 * rows[MEAN_COLOUR]["mse"]
     still = Clip(clip.frames[:1].expand(3, -1, -1, -1))
     assert picture_scores(model, segment, still, CPU, 2, None)[FIRST_FRAME]["psnr"] == PSNR_CEILING
 

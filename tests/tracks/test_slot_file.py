@@ -15,6 +15,7 @@ from slotcli.tracks.journal import Journal
 from slotcli.tracks.slot_file import (
     DTYPES,
     METADATA_KEY,
+    OPTIONAL,
     SECTIONS,
     SlotFile,
     read_slot_file,
@@ -61,12 +62,23 @@ def write_in_chunks(path: Path, slot_file: SlotFile, chunk: int) -> None:
                 torch.from_numpy(slot_file.slots[rows]),
                 torch.from_numpy(slot_file.attention[rows]),
                 chunk_of(slot_file, rows),
+                None
+                if slot_file.appearance is None
+                else torch.from_numpy(slot_file.appearance[rows]),
             )
         journal.finish(path, slot_file.metadata)
 
 
+def with_appearance(slot_file: SlotFile) -> SlotFile:
+    looks = np.random.default_rng(2).normal(size=(*slot_file.slots.shape[:2], 5))
+    return replace(slot_file, appearance=looks.astype(np.float16))
+
+
 def assert_equal(left: SlotFile, right: SlotFile) -> None:
     for name in DTYPES:
+        if name == OPTIONAL and left.appearance is None:
+            assert right.appearance is None
+            continue
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
         assert getattr(left, name).dtype == getattr(right, name).dtype
     assert left.metadata == right.metadata
@@ -95,8 +107,9 @@ def with_metadata(path: Path, edit) -> None:
     with_header(path, edit_header)
 
 
-def test_round_trip_and_byte_identity(tmp_path):
-    slot_file = example()
+@pytest.mark.parametrize("looks", [False, True])
+def test_round_trip_and_byte_identity(tmp_path, looks):
+    slot_file = with_appearance(example()) if looks else example()
     whole = tmp_path / "whole.safetensors"
     write_slot_file(whole, slot_file)
     for chunk in (1, 3, 7):
@@ -107,12 +120,15 @@ def test_round_trip_and_byte_identity(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_same_bytes_as_the_safetensors_library(tmp_path):
+@pytest.mark.parametrize("looks", [False, True])
+def test_same_bytes_as_the_safetensors_library(tmp_path, looks):
     path = tmp_path / "clip.slots.safetensors"
-    write_slot_file(path, example())
+    write_slot_file(path, with_appearance(example()) if looks else example())
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     assert list(metadata) == [METADATA_KEY]
+    schema = json.loads(metadata[METADATA_KEY])["schema"]
+    assert schema == ("slotcli.slots/1.1" if looks else "slotcli.slots/1")
     tensors = safetensors.numpy.load_file(path)
     assert safetensors.numpy.save(tensors, metadata) == path.read_bytes()
 
