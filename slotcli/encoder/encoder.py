@@ -51,6 +51,11 @@ class SlotEncoder(nn.Module):
         self.predictor = predictor
         self._graphs = CudaGraphs("The encoding of a frame")
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether frames of any shape fit, whose sides are multiples of 32."""
+        return isinstance(self.backbone, FeaturePyramid)
+
     def train(self, mode: bool = True) -> "SlotEncoder":
         """As any module's; training has no use for graphs and needs their memory."""
         super().train(mode)
