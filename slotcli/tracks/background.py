@@ -7,7 +7,7 @@ from torch import Tensor
 
 # Of the slots that join the one with most of the border, or stand in for it.
 _BORDER = 0.15  # of all border positions
-_AREA = 0.08  # of all positions
+_AREA = 0.1  # of all positions
 _STILL = 0.6  # of the positions held in the first or the last frame are held in both
 _SIDES = 2  # of the frame, of which it has some
 _SOME = 0.1  # of the positions of a side

@@ -1,8 +1,7 @@
 """How frames of any shape become a model's input."""
 
 import math
-from functools import cache
-from itertools import product
+from collections.abc import Iterator
 from typing import Literal
 
 from slotcli.tracks.transform import Transform
@@ -12,7 +11,7 @@ Fit = Literal["keep", "squeeze", "crop"]
 
 STEP = 32  # sides of inputs of any shape are multiples of it
 _LONGEST = 4096
-_PER_AREA = 0.1  # how much an error of the area counts beside one of the aspect ratio
+_PER_AREA = 0.3  # how much an error of the area counts beside one of the aspect ratio
 
 
 def fit_transform(source: Size, model: Size, fit: Fit, *, exact: bool = False) -> Transform:
@@ -30,19 +29,25 @@ def fit_transform(source: Size, model: Size, fit: Fit, *, exact: bool = False) -
     return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
 
 
-@cache
 def shape_like(source: Size, area: int) -> Size:
     """The sides, multiples of STEP, nearest to a source's aspect ratio and to an area in pixels.
 
-    Both errors are factors; that of the aspect ratio counts ten times as much.
+    Both errors are factors; that of the aspect ratio counts three times as much. The area found is
+    at most four times as large.
     """
-    aspect = math.log(source[0] / source[1])
-    most = max(1, min(_LONGEST, 4 * area // STEP) // STEP)
+    aspect = source[0] / source[1]
+    most = max(1, min(_LONGEST // STEP, 4 * area // STEP**2))
 
     def error(size: Size) -> float:
         height, width = size
-        of_aspect = abs(math.log(height / width) - aspect)
+        of_aspect = abs(math.log(height / width / aspect))
         return of_aspect + _PER_AREA * abs(math.log(height * width / area))
 
-    sides = range(STEP, STEP * most + 1, STEP)
-    return min(product(sides, sides), key=error)
+    def sizes() -> Iterator[Size]:
+        for rows in range(1, most + 1):
+            # The error falls towards the width of the same aspect ratio, from either side.
+            nearest = int(rows / aspect)
+            for columns in (nearest, nearest + 1):
+                yield STEP * rows, STEP * min(max(columns, 1), most // rows)
+
+    return min(sizes(), key=error)

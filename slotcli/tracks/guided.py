@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from slotcli.types import Size
 
-RADIUS = 2  # pixels at the small size, on either side of a window's centre
-EPSILON = 1e-3  # variance of a guide from 0 to 1; a window with less is smoothed over
+RADIUS = 6  # pixels at the small size, on either side of a window's centre
+EPSILON = 3e-4  # variance of a guide from 0 to 1; a window with less is smoothed over
 _BAND = 64  # rows labelled at a time: no map of a whole frame is held for each slot
 _MAY_WIN = 0.25  # of the leading share, somewhere within reach: other slots are left out
 

@@ -50,6 +50,6 @@ def test_a_background_of_several_slots_is_their_union(edges):
 def test_pieces_are_tidied_once_labels_are_joined():
     attention = shares(2)
     labels = Labelling(WHOLE, (0, 1)).labels(attention, None)
-    tidy = Labelling(WHOLE, (0, 1), pieces=Pieces(30)).labels(attention, None)
-    np.testing.assert_array_equal(tidy, Pieces(30).tidied(labels))
+    tidy = Labelling(WHOLE, (0, 1), pieces=Pieces(30.0)).labels(attention, None)
+    np.testing.assert_array_equal(tidy, Pieces(30.0).tidied(labels))
     assert (tidy != labels).any()

@@ -23,7 +23,7 @@ def pieces(labels: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return found
 
 
-@pytest.mark.parametrize("least", [20, 20 / (30 * 48)])
+@pytest.mark.parametrize("least", [20.0, 20 / (30 * 48)])
 def test_small_pieces_go_and_the_rest_stays(least):
     for seed in range(5):
         labels = noise(seed)
@@ -63,7 +63,7 @@ def test_what_cannot_be_tidied_stays():
     labels = noise(0)
     assert Pieces().tidied(labels) is labels
     dots = np.indices((6, 6)).sum(0).astype(np.uint8) % 2 + 1
-    tidied = Pieces(least=2).tidied(dots)
+    tidied = Pieces(2.0).tidied(dots)
     assert len(np.unique(tidied)) == 1  # the first piece is as large as any
     outside = np.full((4, 4), 255, np.uint8)
-    np.testing.assert_array_equal(Pieces(1, largest=True).tidied(outside), outside)
+    np.testing.assert_array_equal(Pieces(1.0, largest=True).tidied(outside), outside)
