@@ -108,7 +108,7 @@ def recorded_labelling(slot_file: SlotFile, edges: Edges | None = None) -> Label
         slot_file.transform,
         recorded_background(slot_file),
         edges or recorded,
-        Pieces(least, largest),
+        Pieces(float(least), largest),
     )
 
 

@@ -138,7 +138,7 @@ def test_a_slot_file_that_tells_no_edges_has_smooth_ones(folder, tmp_path):
 
 
 def test_a_report_is_drawn_again_to_the_byte(folder, any_size_model):
-    tidy = ["--min-area", "0.02", "--largest-component", "--background", "1,3"]
+    tidy = ["--min-area", "0.02", "--largest-component", "--background", "1,3"]  # of three slots
     result = decomposed(folder, any_size_model, "tidy", *tidy)
     before = tree(result)
     code, _, err = run_in(folder, "report", result)
@@ -146,10 +146,9 @@ def test_a_report_is_drawn_again_to_the_byte(folder, any_size_model):
     assert tree(result) == before
     assert slots(result).metadata["statistics"]["background"] == [0, 2]
     labels = mask_files(result / "masks")
-    assert set(np.unique(labels)) <= {0, 2, 4}
-    rows = list(csv.DictReader((result / "tracks.csv").open()))
-    assert [int(row["id"]) for row in rows[:3]] == [0, 2, 4]
-    assert len(rows) == 3 * COUNT
+    assert set(np.unique(labels)) <= {0, 2}
+    rows = list(csv.DictReader((result / "tracks.csv").read_text().splitlines()))
+    assert [int(row["id"]) for row in rows] == [0, 2] * COUNT
     for row in rows:
         assert (row["confidence"] == "") == (row["area"] == "0")
         assert 0 <= float(row["confidence"] or 0) <= 1
@@ -178,8 +177,6 @@ def test_a_model_is_scored_on_clips_of_their_own_shape(folder, any_size_model):
     code, out, err = run_in(folder, "--json", "evaluate", *given)
     assert code == 0, err
     assert json.loads(out.splitlines()[-1])["segmentation"]["model"]["miou"]["mean"] > 0
-    code, out, err = run_in(folder, "--json", "audit", *given, "--frames", "2")
-    assert code in (0, 3), err
 
 
 @pytest.mark.parametrize("size", ["100", "33x64", "0x32", "16"])
