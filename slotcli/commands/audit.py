@@ -118,7 +118,7 @@ def _audit_model(
     from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.audit import audit, audit_shift
-    from slotcli.evaluation.segmenter import Segmenter
+    from slotcli.evaluation.segmenter import Segmenter, input_size
     from slotcli.evaluation.slot_information import slot_information
     from slotcli.evaluation.sources import RENDERED, open_source, unrelated_frames
 
@@ -138,6 +138,7 @@ def _audit_model(
         first_seed={"train": 0, "validation": VALIDATION_SEEDS, "test": TEST_SEEDS}[part],
         split=part,
         kind=found_kind,
+        keep=module.encoder.takes_any_size,
     )
     for remark in source.remarks:
         console.note(remark)
@@ -146,15 +147,20 @@ def _audit_model(
         f"{'rendering' if data.startswith(RENDERED) else 'reading'} clips", "clips"
     ) as meter:
         pictures, left_out = unrelated_frames(
-            source, clips=clips, frames=frames, size=spec.size, progress=meter.update
+            source,
+            clips=clips,
+            frames=frames,
+            size=lambda first: input_size(module, first),
+            progress=meter.update,
         )
     _warn("left out", left_out)
     console.phase("auditing the masks")
+    size = (pictures.shape[-2], pictures.shape[-1])
     scores = audit(
-        Segmenter(module, chosen),
+        Segmenter(module, chosen, size=size),
         pictures,
         spec.num_slots,
-        shift=audit_shift(spec.size),
+        shift=audit_shift(size),
         information=slot_information(module, pictures, chosen),
     )
     verdict = scores.verdict()

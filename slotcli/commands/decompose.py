@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from slotcli.commands import console, setup
+from slotcli.commands.mask_words import parsed_background, parsed_size
 from slotcli.commands.meters import Meter
 from slotcli.commands.options import (
     COMPUTING,
@@ -20,6 +21,7 @@ from slotcli.commands.options import (
     OUTPUT,
     PART,
     Device,
+    Edges,
     Kernels,
     Masks,
     Model,
@@ -80,12 +82,22 @@ def decompose(
     ] = False,
     model: Model = "tiny-64",
     fit: Annotated[
-        Literal["squeeze", "crop"],
+        Literal["keep", "squeeze", "crop"] | None,
         typer.Option(
-            help="Squeeze frames to the model's aspect ratio, or crop their centre.",
+            help="Keep the aspect ratio of frames, squeeze them to the model's, or crop their "
+            "centre. Default: keep for models of any shape, else squeeze.",
             rich_help_panel=MODEL,
         ),
-    ] = "squeeze",
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="For models of any shape: what the model sees, as the area of a square of N x N "
+            "pixels, or exactly as 96x160 (height x width). Default: the model's.",
+            metavar="N|HxW",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     reset: Annotated[
         str,
         typer.Option(
@@ -109,11 +121,32 @@ def decompose(
     background: Annotated[
         str,
         typer.Option(
-            help="The object that becomes the background, ID 0: auto, none, or its ID.",
+            help="The object that becomes the background, ID 0: auto, none, its ID, or several "
+            "as 1,4.",
             metavar="SLOT",
             rich_help_panel=OUTPUT,
         ),
     ] = "auto",
+    edges: Edges = None,
+    min_area: Annotated[
+        float,
+        typer.Option(
+            help="Pieces of a mask below this area join what is around them: a share of the frame "
+            "as 0.001, or pixels as 50.",
+            min=0,
+            metavar="AREA",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 0.0,
+    largest_component: Annotated[
+        bool,
+        typer.Option(
+            "--largest-component",
+            help="Keep the largest piece of each object in a frame; others join what is around "
+            "them.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     overlay: Annotated[
         bool,
         typer.Option(
@@ -211,6 +244,7 @@ def decompose(
     from slotcli.runs.standard_input import SIGN, spooled
     from slotcli.runs.worker import Work
     from slotcli.tracks.formats.all_formats import MaskFormat
+    from slotcli.tracks.pieces import Pieces
     from slotcli.video.selection import Selection
 
     if end is not None and end <= start:
@@ -225,8 +259,11 @@ def decompose(
     options = DecomposeOptions(
         masks=formats,
         overlay=overlay,
-        background=_background(background),
+        background=parsed_background(background),
+        edges=edges,
+        pieces=Pieces(min_area, largest_component),
         fit=fit,
+        size=parsed_size(size),
         chunk=chunk,
         selection=Selection(start, end, stride, max_frames),
         reset=Reset.parse(reset),
@@ -435,14 +472,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _background(text: str) -> int | Literal["auto", "none"]:
-    if text == "auto" or text == "none":
-        return text
-    try:
-        return int(text) - 1  # the slot of an ID
-    except ValueError:
-        raise UsageError(
-            f"--background {text}: not an ID.", "Use auto, none, or an object's ID: 1, 2, ..."
-        ) from None

@@ -193,6 +193,7 @@ def evaluate(
         first_seed=seeds[part] if seed_offset is None else seed_offset,
         split=part,
         kind=found_kind,
+        keep=module.encoder.takes_any_size,
     )
     for remark in source.remarks:
         console.note(remark)

@@ -49,6 +49,14 @@ Overrides = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Edges = Annotated[
+    Literal["guided", "bilinear"] | None,
+    typer.Option(
+        help="Borders of masks: along the edges of the frame (guided), or smooth. Default: guided "
+        "for models of any shape; of an export, as decomposed.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace what exists at --out.", rich_help_panel=OUTPUT),

@@ -57,6 +57,11 @@ class SlotEncoder(nn.Module):
         self.appearance = appearance
         self._graphs = CudaGraphs("The encoding of a frame")
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether frames of any shape fit, whose sides are multiples of 32."""
+        return isinstance(self.backbone, FeaturePyramid)
+
     def train(self, mode: bool = True) -> "SlotEncoder":
         """As any module's; training has no use for graphs and needs their memory."""
         super().train(mode)
@@ -132,7 +137,7 @@ def looks(
     frames: Float[Tensor, "b t 3 h w"],
 ) -> Float[Tensor, "b t n e"]:
     """Means over each slot's place: of the backbone's maps of all frames, and of the colours."""
-    colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), maps.shape[-2:])
+    colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), (maps.shape[-2], maps.shape[-1]))
     seen = torch.cat([maps, colours], dim=1).flatten(2).unflatten(0, frames.shape[:2])
     shares = attention / (attention.sum(-1, keepdim=True) + _NOWHERE)
     return shares @ seen.transpose(-1, -2)

@@ -19,11 +19,11 @@ from slotcli.evaluation.intervals import MeanInterval, mean_interval
 from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
 from slotcli.evaluation.segmentation import scores_per_frame, segmentation_scores
-from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size
+from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size, input_size
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
-from slotcli.types import Clip, SlotTrack
+from slotcli.types import Clip, Size, SlotTrack
 
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
 MEAN_COLOUR, MOSAIC = "mean colour", "k-means mosaic"
@@ -90,24 +90,27 @@ def evaluate_model(
     segment = Segmenter(model, device, argmax)
     found: list[ClipScores] = []
     for_audit: list[Tensor] = []
+    size: Size = model.size  # of the audit's frames, all of one
     for number, name in enumerate(source.names):
         clip = source.load(number)
         video, frames = label_scores(segment, clip, num_slots, seed=number)
         drawn = number < rendered and not isinstance(model.decoder, MasksOnly)
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
         found.append(ClipScores(name, video, frames, shown))
+        if number == 0:
+            size = input_size(model, clip.frames)
         if number < RECOMMENDED_CLIPS:
-            for_audit.append(at_size(clip.frames[:AUDIT_FRAMES].clone(), model.size))
+            for_audit.append(at_size(clip.frames[:AUDIT_FRAMES].clone(), size))
         scored(found[-1], number + 1, len(source.names))
     judged = None
     if len(for_audit) > 1:
         length = min(len(frames) for frames in for_audit)
         together = torch.stack([frames[:length] for frames in for_audit])
         judged = audit(
-            segment,
+            Segmenter(model, device, argmax, size=size),
             together,
             num_slots,
-            shift=audit_shift(model.size),
+            shift=audit_shift(size),
             information=slot_information(model, together, device),
         )
     return Evaluation(found, judged)

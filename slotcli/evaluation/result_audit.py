@@ -52,12 +52,14 @@ def audit_results(
 ) -> ResultAudit:
     """Score the first `frames` frames of the first `clips` results that have them.
 
-    Labels and pictures are those of the model's size, as in an audit of the model. One slot file
+    Labels and pictures are those of the model's size, as in an audit of the model; of results of
+    several shapes, the first one's. Labels are of the slots, before masks are tidied. One slot file
     is in memory at a time; its labels and small pictures stay. A result that cannot be read or is
     too short is left out; one whose clip cannot be read does not count for figures of pictures.
     Raises NoInputError if no result is left, UsageError for results of several models.
     """
-    made_by: tuple[dict[str, Any], int, Size] | None = None
+    made_by: tuple[dict[str, Any], int] | None = None
+    size: Size | None = None
     labels: list[UInt8[np.ndarray, "t h w"]] = []
     pictures: list[tuple[int, UInt8[Tensor, "t 3 h w"]]] = []
     left_out: dict[str, SlotcliError] = {}
@@ -68,7 +70,8 @@ def audit_results(
         name = printable(result.slots)
         try:
             stored = read_slot_file(result.slots)
-            own = _labels(stored, frames)
+            size = size or stored.transform.model_size
+            own = _labels(stored, frames, size)
         except SlotcliError as error:
             left_out[name] = error
             continue
@@ -80,7 +83,7 @@ def audit_results(
                 "Audit the results of each model by themselves.",
             )
         try:
-            pictures.append((len(labels), _pictures(result.source, stored, frames)))
+            pictures.append((len(labels), _pictures(result.source, stored, frames, size)))
         except SlotcliError as error:
             without[name] = error
         labels.append(own)
@@ -90,7 +93,7 @@ def audit_results(
             f"None of {len(results)} results has {frames} frames that can be read.",
             "Choose other results, or fewer frames.",
         )
-    model, num_slots, _ = made_by
+    model, num_slots = made_by
     stacked = np.stack(labels)
     scores = audit_labels(stacked, num_slots)
     if pictures:
@@ -102,27 +105,26 @@ def audit_results(
     return ResultAudit(scores, model, num_slots, left_out, without)
 
 
-def _maker(stored: SlotFile) -> tuple[dict[str, Any], int, Size]:
+def _maker(stored: SlotFile) -> tuple[dict[str, Any], int]:
     facts = {name: stored.metadata["model"].get(name) for name in ("name", "weights_sha256")}
-    return facts, stored.slots.shape[1], stored.transform.model_size
+    return facts, stored.slots.shape[1]
 
 
-def _described(maker: tuple[dict[str, Any], int, Size]) -> str:
-    facts, num_slots, _ = maker
+def _described(maker: tuple[dict[str, Any], int]) -> str:
+    facts, num_slots = maker
     return f"{facts['name']} ({str(facts['weights_sha256'])[:8]}, {num_slots} slots)"
 
 
-def _labels(stored: SlotFile, frames: int) -> UInt8[np.ndarray, "t h w"]:
-    """The slot of every pixel of the model's picture: what an export draws, less its crop."""
+def _labels(stored: SlotFile, frames: int, size: Size) -> UInt8[np.ndarray, "t h w"]:
+    """The slot of every pixel of a picture of the crop."""
     if len(stored.attention) < frames:
         raise DataError(f"it has only {len(stored.attention)} frames.", "Ask for fewer frames.")
-    size = stored.transform.model_size
     whole = Transform(size, (0, 0, *size), size)
-    return labels_from_attention(stored.attention[:frames], whole, None) - np.uint8(1)
+    return labels_from_attention(stored.attention[:frames], whole) - np.uint8(1)
 
 
 def _pictures(
-    source: Path | None, stored: SlotFile, frames: int
+    source: Path | None, stored: SlotFile, frames: int, size: Size
 ) -> UInt8[Tensor, "t 3 height width"]:
     """What the model saw of the first frames, decoded anew."""
     if source is None:
@@ -141,7 +143,7 @@ def _pictures(
             for picture, index in zip(chunk.frames, chunk.frame_index.tolist(), strict=True):
                 if index in wanted:
                     cropped = picture[top : top + height, left : left + width]
-                    found.append(resized(cropped, transform.model_size))
+                    found.append(resized(cropped, size))
             if len(found) == len(wanted):
                 break
     if len(found) != frames:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from slotcli.errors import NumericError
 from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
+from slotcli.tracks.fitting import shape_like
 from slotcli.types import Size, SlotTrack
 from slotcli.video.pixels import resized
 
@@ -24,14 +25,22 @@ Argmax = Literal["after", "before"]
 class Segmenter:
     """Calls a model on any number of clips of any length, in constant memory on its device.
 
-    Frames of another size than the model's are resized for it; the labels have the frames' own
-    size. The winning slot of each pixel is found `after` the soft masks are upsampled (bilinear; as
-    SlotDiffusion is evaluated) or `before`, on their own grid, which then shows as blocks. Raises
-    NumericError where slots are not finite.
+    Frames of another size than the model's are resized for it, to `size` or else their
+    `input_size`; the labels have the frames' own size. The winning slot of each pixel is found
+    `after` the soft masks are upsampled (bilinear; as SlotDiffusion is evaluated) or `before`, on
+    their own grid, which then shows as blocks. Raises NumericError where slots are not finite.
     """
 
-    def __init__(self, model: SlotModel, device: torch.device, argmax: Argmax = "after") -> None:
+    def __init__(
+        self,
+        model: SlotModel,
+        device: torch.device,
+        argmax: Argmax = "after",
+        *,
+        size: Size | None = None,
+    ) -> None:
         self._model = model
+        self._size = size
         self._device = device
         self._argmax = argmax
 
@@ -55,8 +64,9 @@ class Segmenter:
         A clip encoded in chunks equals the clip encoded whole.
         """
         state = None
+        size = self._size or input_size(self._model, frames)
         for start in range(0, frames.shape[1], FRAMES):
-            chunk = at_size(frames[:, start : start + FRAMES], self._model.size)
+            chunk = at_size(frames[:, start : start + FRAMES], size)
             track = self._model.encode(chunk.to(self._device), state)
             if not torch.isfinite(track.slots).all():
                 raise NumericError(
@@ -71,6 +81,13 @@ class Segmenter:
             return mask_argmax(shares, size)
         winners = shares.argmax(dim=1, keepdim=True).to(torch.uint8)
         return interpolate(winners, size, mode="nearest-exact")[:, 0]
+
+
+def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:
+    """What frames are resized to for a model: of their aspect and its area if it takes any size."""
+    if not model.encoder.takes_any_size:
+        return model.size
+    return shape_like((frames.shape[-2], frames.shape[-1]), model.size[0] * model.size[1])
 
 
 def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:

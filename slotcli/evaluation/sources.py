@@ -12,6 +12,7 @@ from torch import Tensor
 
 from slotcli.data.clip_cache import window
 from slotcli.data.datasets import Dataset, VideoFolder, open_public, remarks
+from slotcli.data.pictures import resized_labels
 from slotcli.data.recognise import DataKind, recognise
 from slotcli.data.scenes import TIERS, render_clip
 from slotcli.data.synth_files import read_index
@@ -25,6 +26,7 @@ from slotcli.errors import (
 )
 from slotcli.evaluation.segmenter import at_size
 from slotcli.spec import SplitName
+from slotcli.tracks.fitting import shape_like
 from slotcli.tracks.masks import read_masks
 from slotcli.types import Clip, Size
 from slotcli.video.finding import counted, find_clips
@@ -101,15 +103,17 @@ def open_source(
     first_seed: int,
     split: SplitName = "test",
     kind: DataKind | None = None,
+    keep: bool = False,
 ) -> ClipSource:
     """What `reference` names: at most `clips` clips of at most `frames` frames.
 
     `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder is of the `kind` that is
     said, or else recognised: of a published data set the split's first clips, with frames and
-    labels resized to `size`, as the paper scores; clips that `data synth` wrote, with labels, at
-    their own size; or any videos without labels, of which all clips are named, since some may turn
-    out to be unreadable. Raises UsageError for an unknown tier or a folder that could be several
-    kinds, NoInputError, DataError.
+    labels resized to `size`, as the paper scores, or with `keep` to each clip's own shape of that
+    area (only DAVIS and YouTube-VIS have others than squares); clips that `data synth` wrote, with
+    labels, at their own size; or any videos without labels, of which all clips are named, since
+    some may turn out to be unreadable. Raises UsageError for an unknown tier or a folder that could
+    be several kinds, NoInputError, DataError.
     """
     if reference.startswith(RENDERED):
         return _rendered(reference.removeprefix(RENDERED), clips, frames, size, first_seed)
@@ -117,11 +121,17 @@ def open_source(
     kind = kind or recognise(folder)
     if kind == "folder":
         return _videos(folder, frames)
-    dataset = open_folder(folder, kind, split, size)
+    keeps = keep and kind in ("davis", "ytvis")
+    dataset = open_folder(folder, kind, split, None if keeps else size)
+
+    def load(index: int) -> Clip:
+        clip = dataset.clip(index, 0, min(frames, dataset.frames(index)))
+        return _in_its_shape(clip, size) if keeps else clip
+
     return ClipSource(
         [dataset.name(index) for index in range(min(clips, len(dataset)))],
         dataset.labelled,
-        lambda index: dataset.clip(index, 0, min(frames, dataset.frames(index))),
+        load,
         tuple(remarks(dataset)),
     )
 
@@ -131,10 +141,10 @@ def unrelated_frames(
     *,
     clips: int,
     frames: int,
-    size: Size,
+    size: Callable[[UInt8[Tensor, "t 3 h w"]], Size],
     progress: Callable[[int, int], None],
 ) -> tuple[UInt8[Tensor, "b t 3 h w"], dict[str, SlotcliError]]:
-    """The first `frames` frames of the first `clips` clips that have them, at `size`.
+    """The first `frames` frames of the first `clips` clips that have them, at the first's `size`.
 
     Beside them, by name, the clips that were left out and why. Raises NoInputError if none is left.
     """
@@ -151,7 +161,7 @@ def unrelated_frames(
         if len(found) < frames:
             left_out[name] = DataError(f"it has only {len(found)} frames.", "Ask for fewer frames.")
             continue
-        kept.append(at_size(found, size))
+        kept.append(at_size(found, _size_of(kept[0]) if kept else size(found)))
         progress(len(kept), min(clips, len(source.names)))
     if not kept:
         raise NoInputError(
@@ -159,6 +169,18 @@ def unrelated_frames(
             "Choose another folder, or fewer frames.",
         )
     return torch.stack(kept), left_out
+
+
+def _in_its_shape(clip: Clip, size: Size) -> Clip:
+    own = shape_like(_size_of(clip.frames), size[0] * size[1])
+    labels = clip.labels
+    if labels is not None:
+        labels = torch.from_numpy(np.stack([resized_labels(one, own) for one in labels.numpy()]))
+    return Clip(at_size(clip.frames, own), labels)
+
+
+def _size_of(frames: UInt8[Tensor, "t 3 h w"]) -> Size:
+    return frames.shape[-2], frames.shape[-1]
 
 
 def _rendered(tier: str, clips: int, frames: int, size: Size, first_seed: int) -> ClipSource:

@@ -82,8 +82,9 @@ def run_clips(
 
     Raises UsageError where it is the options that are wrong, and what stops the process.
     """
-    spec, model = loaded.slot_model()
-    encoder = ClipEncoder(model, spec.size, device)
+    _, model = loaded.slot_model()
+    options = options.settled(model)
+    encoder = ClipEncoder(model, device)
     waiting = iter(clips)
     running: list[ClipRun] = []
     try:

@@ -95,10 +95,9 @@ class ClipEncoder:
     Where device memory runs out, chunks are halved, down to a frame, and stay so.
     """
 
-    def __init__(self, model: SlotModel, size: Size, device: torch.device) -> None:
+    def __init__(self, model: SlotModel, device: torch.device) -> None:
         self.most_frames: int | None = None  # at once, where memory ran out for more
         self._model = model
-        self._size = size
         self._device = device
 
     def encode(self, state: ClipState, chunk: FrameChunk) -> EncodedChunk:
@@ -110,20 +109,22 @@ class ClipEncoder:
     ) -> list[EncodedChunk]:
         """The next chunks of several clips, those side by side that may be.
 
-        These have equally many frames, no reset among them, and all or none are a clip's first.
+        These have equally many frames of one size, no reset among them, and all or none are a
+        clip's first.
         """
         resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
         frames = [self._input(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
         found: dict[int, EncodedChunk] = {}
-        groups: dict[tuple[int, bool], list[int]] = {}
+        groups: dict[tuple[int, Size, bool], list[int]] = {}
         for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
             if resets[index]:
                 found[index] = self._with_resets(state, chunk, frames[index], resets[index])
             else:
-                groups.setdefault((len(chunk), state.slots is None), []).append(index)
+                alike = (len(chunk), state.transform.model_size, state.slots is None)
+                groups.setdefault(alike, []).append(index)
         for indices in groups.values():
-            alike = [states[index] for index in indices]
-            encoded = self._run(alike, torch.stack([frames[index] for index in indices]))
+            together = [states[index] for index in indices]
+            encoded = self._run(together, torch.stack([frames[index] for index in indices]))
             for place, index in enumerate(indices):
                 slots, shares, *looks = (part[place] for part in encoded)
                 found[index] = EncodedChunk(slots, shares, chunks[index].flags, *looks)
@@ -132,7 +133,7 @@ class ClipEncoder:
     def _input(self, state: ClipState, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
         top, left, height, width = state.transform.crop
         cropped = chunk.frames[:, top : top + height, left : left + width]
-        frames = np.stack([resized(frame, self._size) for frame in cropped])
+        frames = np.stack([resized(frame, state.transform.model_size) for frame in cropped])
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def _with_resets(

@@ -4,6 +4,7 @@ The overlay has a thread of its own, for it takes as long as all the others toge
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -18,9 +19,10 @@ from slotcli.report.strip import StripBuilder
 from slotcli.runs.describe import OVERLAY, STRIP
 from slotcli.runs.pipeline import Behind
 from slotcli.runs.result_verdict import VerdictSample
+from slotcli.tracks.background import BackgroundVote
 from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
 from slotcli.tracks.formats.masked_clip import MaskedClip
-from slotcli.tracks.masks import BorderVote, labels_from_attention
+from slotcli.tracks.labelling import Labelling
 from slotcli.tracks.statistics import (
     TRACKS,
     SlotSummary,
@@ -28,7 +30,6 @@ from slotcli.tracks.statistics import (
     TrackStatistics,
     write_tracks_json,
 )
-from slotcli.tracks.transform import Transform
 from slotcli.types import FrameChunk
 from slotcli.video.source import SourceInfo
 
@@ -38,7 +39,7 @@ LEAD_IN = 16
 OPACITY = 0.5
 _WAITING_FRAMES = 4  # for the overlay; they hold on to their chunk
 
-Background = int | Literal["auto", "none"]
+Background = tuple[int, ...] | Literal["auto", "none"]
 _Drawn = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], int, int]
 
 
@@ -55,7 +56,7 @@ class ClipOutputs:
         self,
         folder: Path,
         source: SourceInfo,
-        transform: Transform,
+        labelling: Labelling,
         num_slots: int,
         masks: tuple[MaskFormat, ...],
         background: Background,
@@ -63,11 +64,11 @@ class ClipOutputs:
         overlay: bool,
         excerpt: bool,
     ) -> None:
-        self.background: int | None = None
+        self.background: tuple[int, ...] = ()
         self.frames = 0
         self._folder = folder
         self._source = source
-        self._transform = transform
+        self._labelling = labelling
         self._num_slots = num_slots
         self._mask_formats = masks
         self._wanted_background: Background = background
@@ -93,7 +94,7 @@ class ClipOutputs:
             self._csv = enter(TracksCsv(folder / "tracks.csv"))
             opened.pop_all()
         self._strip = StripBuilder(OPACITY)
-        self._sample = VerdictSample(self._transform)
+        self._sample = VerdictSample(self._labelling.transform)
         return self
 
     def __exit__(
@@ -127,23 +128,27 @@ class ClipOutputs:
         """Writes the next frames. Raises OutputError and its kin."""
         if self.frames == 0:
             self.background = _settled(self._wanted_background, attention)
+            self._labelling = replace(self._labelling, background=self.background)
             self._statistics = TrackStatistics(self._num_slots, self.background)
         for index in range(len(chunk)):
             # Frame by frame: labels at full size of a whole chunk would be much memory.
-            labels = labels_from_attention(
-                attention[index : index + 1], self._transform, self.background
-            )[0]
+            shares, frame = attention[index].numpy(), chunk.frames[index]
+            labels = self._labelling.labels(shares, frame)
             pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
-            frame = chunk.frames[index]
             for writer in self._masks:
                 writer.write(labels, pts, duration, frame)
             if self._drawing is not None:
                 self._drawing.put((frame, labels, pts, duration))
             self._strip.add(frame, labels)
             self._sample.add(frame, labels)
-            seconds = self._source.seconds(pts)
             self._csv.write(
-                self._statistics.add(labels, frame, seconds, int(chunk.frame_index[index]))
+                self._statistics.add(
+                    labels,
+                    frame,
+                    self._source.seconds(pts),
+                    int(chunk.frame_index[index]),
+                    self._labelling.confidence(shares, labels),
+                )
             )
             if self._last_labels is not None:
                 kept = np.count_nonzero(labels == self._last_labels)
@@ -203,18 +208,20 @@ class ClipOutputs:
 
 def check_background(background: Background, num_slots: int) -> None:
     """Raises UsageError for a slot that does not exist."""
-    if isinstance(background, int) and not 0 <= background < num_slots:
+    if isinstance(background, str):
+        return
+    if wrong := [slot for slot in background if not 0 <= slot < num_slots]:
         raise UsageError(
-            f"--background {background + 1}: the model's objects have IDs 1 to {num_slots}.",
-            "Choose one of them, auto or none.",
+            f"--background {wrong[0] + 1}: the model's objects have IDs 1 to {num_slots}.",
+            "Choose among them, auto or none.",
         )
 
 
-def _settled(wanted: Background, attention: Float16[Tensor, "t n h w"]) -> int | None:
+def _settled(wanted: Background, attention: Float16[Tensor, "t n h w"]) -> tuple[int, ...]:
     if wanted == "none":
-        return None
-    if isinstance(wanted, int):
+        return ()
+    if wanted != "auto":
         return wanted
-    vote = BorderVote(attention.shape[1])
+    vote = BackgroundVote(attention.shape[1])
     vote.add(attention[:LEAD_IN])
     return vote.background()

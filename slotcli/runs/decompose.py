@@ -41,6 +41,7 @@ from slotcli.runs.describe import (
 )
 from slotcli.runs.pipeline import Ahead, Behind
 from slotcli.runs.plan import RESULT, SLOT_FILE, PlannedClip
+from slotcli.runs.reconstruct import recordable_background
 from slotcli.runs.request import DecomposeOptions, Request, difference
 from slotcli.runs.space import bytes_per_frame, require_space
 from slotcli.runs.work_folder import (
@@ -54,10 +55,9 @@ from slotcli.runs.work_folder import (
     work_folder,
 )
 from slotcli.tracks.journal import Journal
-from slotcli.tracks.statistics import SlotSummary
-from slotcli.tracks.transform import Transform
+from slotcli.tracks.statistics import SlotSummary, object_ids
 from slotcli.tracks.writing import output_errors, whole_file
-from slotcli.types import FrameChunk, Size
+from slotcli.types import FrameChunk
 from slotcli.video.reader import open_clip
 from slotcli.video.selection import Selection, selected
 from slotcli.video.source import SourceInfo, access_errors
@@ -142,7 +142,7 @@ class ClipRun:
                 # What is only declared, or worked out of a duration, may be wrong by any factor.
                 counted = min(self.expected_frames or 0, self.source.indexed_frames)
                 require_space(self.clip.result, written * counted)
-            self.transform = fit_transform(self.source.size, self._spec.size, self._options.fit)
+            self.transform = self._options.transform(self.source.size, self._spec.size)
             self.state = ClipState(self.transform, self._options.reset)
             self._work = enter(work_folder(self.clip.result, beside(self.clip.result, "part")))
             self._journal = enter(Journal(self._journal_path, self._journal_key()))
@@ -274,7 +274,7 @@ class ClipRun:
         return ClipOutputs(
             self._work,
             self.source,
-            self.transform,
+            self._options.labelling(self.transform),
             self._spec.num_slots,
             self._options.masks,
             self._background(),
@@ -283,10 +283,10 @@ class ClipRun:
         )
 
     def _background(self) -> Background:
-        """What was asked for; by default the slot that the model learnt as background, if any."""
+        """As in the options; by default the slot that the model learnt as background, if any."""
         learnt = self._spec.background_slot
         asked = self._options.background
-        return asked if asked != "auto" or learnt is None else learnt
+        return asked if asked != "auto" or learnt is None else (learnt,)
 
     def _selected_chunks(self) -> Iterator[FrameChunk]:
         selection, length = self._options.selection, self._options.chunk
@@ -306,6 +306,8 @@ class ClipRun:
 
     def _metadata(self, summaries: list[SlotSummary]) -> dict[str, Any]:
         selection, kept = self._options.selection, self._outputs.kept_pixels
+        ids = object_ids(self._spec.num_slots, self._outputs.background)
+        present = {own.id for own in summaries if own.frames_present}
         return {
             "model": model_facts(self._loaded),
             "source": source_facts(self.source),
@@ -319,8 +321,8 @@ class ClipRun:
             "run": self._run_facts(),
             "statistics": {
                 "frames": self._outputs.frames,
-                "background": self._outputs.background,
-                "used_slots": [slot for slot, own in enumerate(summaries) if own.frames_present],
+                "background": recordable_background(self._outputs.background),
+                "used_slots": [slot for slot, own in enumerate(ids) if own in present],
                 "kept_pixels": None if kept is None else round(kept, 6),
                 "corrupt_frames": self._reader.damage.corrupt_frames,
             },
@@ -356,16 +358,6 @@ def expected_frames(source: SourceInfo, selection: Selection) -> int | None:
         total = max(0, min(total, end) - round(selection.start * source.average_rate))
     total = -(-total // selection.stride)
     return total if selection.max_frames is None else min(total, selection.max_frames)
-
-
-def fit_transform(source: Size, model: Size, fit: Literal["squeeze", "crop"]) -> Transform:
-    """The whole source squeezed to the model's size, or its largest centred box of that shape."""
-    height, width = source
-    if fit == "squeeze":
-        return Transform(source, (0, 0, height, width), model)
-    scale = min(height / model[0], width / model[1])
-    crop = (max(1, round(model[0] * scale)), max(1, round(model[1] * scale)))
-    return Transform(source, ((height - crop[0]) // 2, (width - crop[1]) // 2, *crop), model)
 
 
 def _flagged(chunk: FrameChunk, flags: np.ndarray) -> FrameChunk:

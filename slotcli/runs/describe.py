@@ -125,8 +125,8 @@ def _page(
     statistics, run = metadata["statistics"], metadata["run"]
     source, model = metadata["source"], metadata["model"]
     height, width = source["size"]
-    model_height, model_width = model["spec"]["size"]
-    slot = statistics["background"]
+    model_height, model_width = metadata["transform"]["model_size"]
+    options = run["options"]
     return Report(
         title=source["name"],
         trust=trust_sentence(len(statistics["used_slots"]), verdict),
@@ -140,18 +140,26 @@ def _page(
         model=[
             ("Model", model["name"]),
             ("Weights", f"sha256 {model['weights_sha256'][:16]}, step {model['step']}"),
-            ("Sees", f"{model_width} x {model_height} pixels, {run['options']['fit']}"),
+            ("Sees", f"{model_width} x {model_height} pixels, {options['fit']}"),
         ],
         run=[
             ("Version", f"slotcli {run['version']}, torch {run['torch']}"),
             ("Device", run["device"]),
-            ("Background", "none" if slot is None else f"ID 0 (slot {slot} of the slot file)"),
+            ("Background", _background(statistics["background"])),
+            ("Mask edges", options.get("edges", "bilinear")),
             ("Time", f"{seconds:.1f} s"),
         ],
         slots=summaries,
         overlay=OVERLAY if OVERLAY in pictures else None,
         strip=STRIP if STRIP in pictures else None,
     )
+
+
+def _background(recorded: int | list[int] | None) -> str:
+    if recorded is None:
+        return "none"
+    slots = recorded if isinstance(recorded, list) else [recorded]
+    return f"ID 0 (slot{'s' * (len(slots) > 1)} {', '.join(map(str, slots))} of the slot file)"
 
 
 def trust_sentence(used: int, verdict: dict[str, Any] | None) -> str:

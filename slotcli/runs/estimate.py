@@ -9,6 +9,7 @@ import torch
 
 from slotcli.checkpoint import LoadedModel
 from slotcli.errors import clip_error, printable
+from slotcli.model import SlotModel
 from slotcli.runs.decompose import expected_frames
 from slotcli.runs.machine import free_disk
 from slotcli.runs.plan import PlannedClip
@@ -72,8 +73,11 @@ def estimated(
 
     Decoding and writing run beside the model and are not in it; a run is as slow as the slowest.
     """
-    cost = _tried(loaded, device, options.chunk)
-    slots = loaded.slot_model()[0].num_slots
+    spec, model = loaded.slot_model()
+    options = options.settled(model)
+    # Other shapes of the same area take about as long.
+    cost = _tried(model, options.transform(spec.size, spec.size).model_size, device, options.chunk)
+    slots = spec.num_slots
     estimates = []
     for clip in clips:
         try:
@@ -96,9 +100,8 @@ def free_for(clips: list[PlannedClip]) -> int:
     return free_disk(clips[0].result.parent)
 
 
-def _tried(loaded: LoadedModel, device: torch.device, chunk: int) -> _Cost:
-    spec, model = loaded.slot_model()
-    shape = (1, chunk, 3, *spec.size)
+def _tried(model: SlotModel, size: Size, device: torch.device, chunk: int) -> _Cost:
+    shape = (1, chunk, 3, *size)
     frames = torch.randint(256, shape, dtype=torch.uint8, device=device)
     rounds: list[float] = []
     stored = 0

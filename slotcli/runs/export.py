@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from slotcli.errors import CannotCreateError, DataError, UsageError, printable
-from slotcli.runs.reconstruct import is_excerpt, recorded_background, recorded_time_base
+from slotcli.runs.reconstruct import is_excerpt, recorded_labelling, recorded_time_base
 from slotcli.runs.work_folder import work_folder
 from slotcli.tracks.formats.all_formats import (
     OF_PICTURES,
@@ -19,7 +19,7 @@ from slotcli.tracks.formats.all_formats import (
     open_mask_writers,
 )
 from slotcli.tracks.formats.masked_clip import MaskedClip
-from slotcli.tracks.masks import labels_from_attention
+from slotcli.tracks.labelling import Edges
 from slotcli.tracks.slot_file import SlotFile
 from slotcli.tracks.writing import output_errors
 from slotcli.types import Size
@@ -34,19 +34,26 @@ def export_masks(
     formats: tuple[MaskFormat, ...],
     video: Path | None,
     progress: Callable[[int, int], None],
+    *,
+    edges: Edges | None = None,
 ) -> None:
-    """Writes the masks of a slot file, the same pixels as `decompose` wrote.
+    """Writes the masks of a slot file, the same pixels as `decompose` wrote, unless with `edges`.
 
-    Each format gets its place in `out`. `video` is the source, for the formats that need its
+    Each format gets its place in `out`. `video` is the source, for formats and edges that need its
     pixels. Raises UsageError without it, DataError where it is another clip, CannotCreateError
     where a place is taken, and what the writers raise.
     """
     if video is None and OF_PICTURES.intersection(formats):
         raise UsageError("--masks alpha cuts objects out of the video.", "Name it with --video.")
-    transform, background = slot_file.transform, recorded_background(slot_file)
+    labelling = recorded_labelling(slot_file, edges)
+    if video is None and labelling.needs_frames:
+        raise UsageError(
+            "These masks follow the edges of the clip, which is not where it was.",
+            "Name it with --video, or use --edges bilinear.",
+        )
     clip = MaskedClip(
         name=printable(str(slot_file.metadata["source"].get("name", "clip"))),
-        size=transform.source_size,
+        size=labelling.transform.source_size,
         time_base=recorded_time_base(slot_file),
         excerpt=is_excerpt(slot_file),
     )
@@ -63,8 +70,7 @@ def export_masks(
                 reader = files.enter_context(opened_source(video, clip.size))
                 pictures = source_pictures(slot_file, reader)
             for index, picture in zip(range(count), pictures, strict=False):
-                attention = slot_file.attention[index : index + 1]
-                labels = labels_from_attention(attention, transform, background)[0]
+                labels = labelling.labels(slot_file.attention[index], picture)
                 pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
                 for writer in writers:
                     writer.write(labels, pts, duration, picture)

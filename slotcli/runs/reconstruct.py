@@ -20,6 +20,8 @@ from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.model import denormalise
 from slotcli.runs.plan import RESULT, SLOT_FILE
 from slotcli.runs.work_folder import work_path
+from slotcli.tracks.labelling import Edges, Labelling
+from slotcli.tracks.pieces import Pieces
 from slotcli.tracks.slot_file import REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
@@ -75,10 +77,41 @@ def recorded_time_base(slot_file: SlotFile) -> Fraction:
     )
 
 
-def recorded_background(slot_file: SlotFile) -> int | None:
-    """The slot that `decompose` took for the background."""
+def recorded_background(slot_file: SlotFile) -> tuple[int, ...]:
+    """The slots that `decompose` took for the background."""
     value: object = slot_file.metadata["statistics"].get("background")
-    return value if isinstance(value, int) and 0 <= value < slot_file.slots.shape[1] else None
+    slots = value if isinstance(value, list) else [value]
+    count = slot_file.slots.shape[1]
+    return tuple(slot for slot in slots if isinstance(slot, int) and 0 <= slot < count)
+
+
+def recordable_background(slots: tuple[int, ...]) -> int | list[int] | None:
+    """What `recorded_background` reads: a slot alone as it stood before there could be several."""
+    return list(slots) if len(slots) > 1 else next(iter(slots), None)
+
+
+def recorded_labelling(slot_file: SlotFile, edges: Edges | None = None) -> Labelling:
+    """How `decompose` made labels of soft masks, but for `edges`, if given.
+
+    Versions that recorded nothing had bilinear edges and left all pieces. Raises DataError where
+    what is recorded cannot be.
+    """
+    options = slot_file.metadata["run"].get("options")
+    options = options if isinstance(options, dict) else {}
+    recorded = options.get("edges", "bilinear")
+    least, largest = options.get("min_area", 0), options.get("largest_component", False)
+    plausible = isinstance(least, int | float) and least >= 0 and isinstance(largest, bool)
+    if recorded not in ("guided", "bilinear") or not plausible:
+        raise DataError(
+            "The slot file does not tell how its masks were made.",
+            "Make it again with slotcli decompose.",
+        )
+    return Labelling(
+        slot_file.transform,
+        recorded_background(slot_file),
+        edges or recorded,
+        Pieces(float(least), largest),
+    )
 
 
 def recorded_ids(slot_file: SlotFile) -> list[int]:
@@ -90,7 +123,9 @@ def require_ids(slot_file: SlotFile, asked: Iterable[int]) -> None:
     """Raises UsageError for IDs that no object of the file has."""
     ids = recorded_ids(slot_file)
     if wrong := sorted(set(asked) - set(ids)):
-        known = ", ".join("0 (the background)" if own == 0 else str(own) for own in sorted(ids))
+        known = ", ".join(
+            "0 (the background)" if own == 0 else str(own) for own in sorted(set(ids))
+        )
         raise UsageError(
             f"No object has the ID {', '.join(map(str, wrong))}.", f"The file has: {known}."
         )

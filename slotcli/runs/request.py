@@ -2,31 +2,42 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from slotcli.checkpoint import LoadedModel
+from slotcli.errors import UsageError
+from slotcli.model import SlotModel
 from slotcli.runs.clip_encoder import Reset
 from slotcli.runs.clip_outputs import Background
 from slotcli.runs.plan import RESULT, PlannedClip
 from slotcli.runs.source_identity import SourceIdentity, source_identity
+from slotcli.tracks.fitting import STEP, Fit, fit_transform
 from slotcli.tracks.formats.all_formats import MaskFormat
+from slotcli.tracks.labelling import Edges, Labelling
+from slotcli.tracks.pieces import Pieces
+from slotcli.tracks.transform import Transform
+from slotcli.types import Size
 from slotcli.video.selection import Selection
 from slotcli.video.source import MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class DecomposeOptions:
-    """`background` is a slot, or how to find it; `fit` is what becomes of another aspect ratio.
+    """`background` are slots, or how to find them; `fit` is what becomes of another aspect ratio.
 
-    `strict` refuses a clip of which anything was lost, repaired or changed on the way, where
-    otherwise its result says so.
+    `size` is the side of a square that has the area of the model's input, or the input's own size.
+    What is None depends on the model: `settled` says it. `strict` refuses a clip of which anything
+    was lost, repaired or changed on the way, where otherwise its result says so.
     """
 
     masks: tuple[MaskFormat, ...] = ("png",)
     overlay: bool = True
     background: Background = "auto"
-    fit: Literal["squeeze", "crop"] = "squeeze"
+    edges: Edges | None = None
+    pieces: Pieces = field(default_factory=Pieces)
+    fit: Fit | None = None
+    size: int | Size | None = None
     chunk: int = 16
     selection: Selection = field(default_factory=Selection)
     reset: Reset = field(default_factory=Reset)
@@ -35,11 +46,51 @@ class DecomposeOptions:
     max_pixels: int = MAX_PIXELS
     overwrite: bool = False
 
+    def settled(self, model: SlotModel) -> "DecomposeOptions":
+        """The same, with everything that the model decides.
+
+        Raises UsageError for a shape that the model cannot take.
+        """
+        any_size = model.encoder.takes_any_size
+        if not any_size and (self.fit == "keep" or self.size is not None):
+            asked = "--fit keep" if self.fit == "keep" else f"--size {_shown(self.size)}"
+            height, width = model.size
+            raise UsageError(
+                f"{asked}: this model takes frames of {height}x{width} only.",
+                "Use --fit squeeze or crop without --size, or a model such as things-128.",
+            )
+        fit = self.fit or ("keep" if any_size else "squeeze")
+        sides = self.size if isinstance(self.size, tuple) else (self.size or STEP,) * 2
+        step = 1 if fit == "keep" and isinstance(self.size, int) else STEP
+        if min(sides) < STEP or any(side % step for side in sides):
+            raise UsageError(
+                f"--size {_shown(self.size)}: the sides of an input are multiples of {STEP}.",
+                f"Use such as --size {5 * STEP}, or 96x160.",
+            )
+        return replace(self, fit=fit, edges=self.edges or ("guided" if any_size else "bilinear"))
+
+    def transform(self, source: Size, model: Size) -> Transform:
+        """What a model of size `model` is shown of a source; for `settled` options."""
+        assert self.fit is not None
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size or model
+        return fit_transform(source, size, self.fit, exact=isinstance(self.size, tuple))
+
+    def labelling(self, transform: Transform) -> Labelling:
+        """How labels are made, before the background is known; for `settled` options."""
+        assert self.edges is not None
+        return Labelling(transform, (), self.edges, self.pieces)
+
     def as_dict(self) -> dict[str, Any]:
         """What a result depends on, in plain values."""
         return {
-            "background": self.background,
+            "background": self.background
+            if isinstance(self.background, str)
+            else list(self.background),
+            "edges": self.edges,
+            "min_area": self.pieces.least,
+            "largest_component": self.pieces.largest,
             "fit": self.fit,
+            "size": list(self.size) if isinstance(self.size, tuple) else self.size,
             "masks": list(self.masks),
             "overlay": self.overlay,
             "chunk": self.chunk,
@@ -49,6 +100,10 @@ class DecomposeOptions:
             "max_frames": self.selection.max_frames,
             "reset": str(self.reset),
         }
+
+
+def _shown(size: int | Size | None) -> str:
+    return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
 @dataclass(frozen=True)

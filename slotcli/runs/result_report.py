@@ -13,11 +13,10 @@ from slotcli.runs.clip_outputs import OPACITY
 from slotcli.runs.describe import OVERLAY, PAGE, STRIP, report_page
 from slotcli.runs.export import opened_source, source_pictures
 from slotcli.runs.plan import RESULT, SLOT_FILE
-from slotcli.runs.reconstruct import recorded_background, recorded_time_base
+from slotcli.runs.reconstruct import recorded_ids, recorded_labelling, recorded_time_base
 from slotcli.runs.work_folder import locked, work_folder
-from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
-from slotcli.tracks.statistics import TRACKS, object_ids, read_tracks_json
+from slotcli.tracks.statistics import TRACKS, read_tracks_json
 from slotcli.tracks.writing import output_errors
 
 _PICTURES = (OVERLAY, STRIP)
@@ -37,8 +36,7 @@ def write_result_report(
     slot_file = read_slot_file(folder / SLOT_FILE)
     told = _told(folder / RESULT)
     summaries = read_tracks_json(folder / TRACKS)
-    ids = object_ids(slot_file.slots.shape[1], recorded_background(slot_file))
-    if [own.id for own in summaries] != ids:
+    if {own.id for own in summaries} != set(recorded_ids(slot_file)):
         raise DataError(
             f"{printable(folder / TRACKS)} is of other slots.",
             "Make the result again: slotcli decompose.",
@@ -74,8 +72,8 @@ def write_result_report(
 def _draw(
     slot_file: SlotFile, source: Path, work: Path, progress: Callable[[int, int], None]
 ) -> None:
-    transform, background = slot_file.transform, recorded_background(slot_file)
-    size, count = transform.source_size, len(slot_file.pts)
+    labelling = recorded_labelling(slot_file)
+    size, count = labelling.transform.source_size, len(slot_file.pts)
     strip = StripBuilder(OPACITY)
     time_base = recorded_time_base(slot_file)
     with (
@@ -83,8 +81,7 @@ def _draw(
         OverlayWriter(work / OVERLAY, size, time_base, OPACITY) as overlay,
     ):
         for index, picture in enumerate(source_pictures(slot_file, reader)):
-            attention = slot_file.attention[index : index + 1]
-            labels = labels_from_attention(attention, transform, background)[0]
+            labels = labelling.labels(slot_file.attention[index], picture)
             pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
             overlay.write(picture, labels, pts, duration)
             strip.add(picture, labels)

@@ -24,11 +24,11 @@ def find_results(paths: list[Path]) -> list[StoredResult]:
                 f"{printable(path)}: there is no result of slotcli decompose.", "Check the path."
             )
         for slots in below:
-            found.setdefault(slots.resolve(), StoredResult(slots, _recorded_source(slots)))
+            found.setdefault(slots.resolve(), StoredResult(slots, recorded_source(slots)))
     return list(found.values())
 
 
-def _recorded_source(slots: Path) -> Path | None:
+def recorded_source(slots: Path) -> Path | None:
     """Where result.json says the clip was; None where it does not."""
     try:
         recorded = json.loads((slots.parent / RESULT).read_bytes())["source"]["path"]

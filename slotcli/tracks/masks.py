@@ -7,7 +7,7 @@ file stores it, so that an export draws the same pixels as the first run.
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -37,49 +37,47 @@ PNG_COMPRESSION = 3  # flat areas pack well at any level; higher ones only cost 
 def labels_from_attention(
     attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"],
     transform: Transform,
-    background: int | None,
+    background: Collection[int] = (),
 ) -> UInt8[np.ndarray, "t height width"]:
     """Label every source pixel with the slot whose upsampled attention is greatest there.
 
     The attention, at float16 precision, is upsampled bilinearly (align_corners=False) to the crop.
-    Raises DataError for more than 254 slots, which no label image can hold.
+    The slots of the `background` have label 0. Raises DataError for more than 254 slots, which no
+    label image can hold.
     """
     attention = torch.as_tensor(attention)
-    num_frames, num_slots = attention.shape[:2]
+    _require_labels(attention.shape[1])
+    winners = mask_argmax(attention.half().float(), transform.crop_size).cpu().numpy()
+    return labels_of_winners(winners, attention.shape[1], transform, background)
+
+
+def labels_of_winners(
+    winners: UInt8[np.ndarray, "t h w"],
+    num_slots: int,
+    transform: Transform,
+    background: Collection[int],
+) -> UInt8[np.ndarray, "t height width"]:
+    """Labels at the source's size from the winning slot of each pixel of the crop.
+
+    Raises DataError for more than 254 slots.
+    """
+    _require_labels(num_slots)
+    label_of_slot = np.zeros(256, np.uint8)
+    label_of_slot[:num_slots] = np.arange(1, num_slots + 1)
+    label_of_slot[list(background)] = 0
+    top, left, height, width = transform.crop
+    labels = np.full((len(winners), *transform.source_size), OUTSIDE, dtype=np.uint8)
+    inside = cv2.LUT(winners.reshape(len(winners), -1), label_of_slot).reshape(winners.shape)
+    labels[:, top : top + height, left : left + width] = inside
+    return labels
+
+
+def _require_labels(num_slots: int) -> None:
     if num_slots > MAX_SLOTS:
         raise DataError(
             f"Label images hold {MAX_SLOTS} slots, not {num_slots}.",
             "Use fewer slots.",
         )
-    winners = mask_argmax(attention.half().float(), transform.crop_size).cpu().numpy()
-    label_of_slot = np.zeros(256, np.uint8)
-    label_of_slot[:num_slots] = np.arange(1, num_slots + 1)
-    if background is not None:
-        label_of_slot[background] = 0
-    top, left, height, width = transform.crop
-    labels = np.full((num_frames, *transform.source_size), OUTSIDE, dtype=np.uint8)
-    inside = cv2.LUT(winners.reshape(num_frames, -1), label_of_slot).reshape(winners.shape)
-    labels[:, top : top + height, left : left + width] = inside
-    return labels
-
-
-class BorderVote:
-    """Counts, chunk by chunk, which slot holds the border of the encoder's grid of positions."""
-
-    def __init__(self, num_slots: int) -> None:
-        self._votes = np.zeros(num_slots, dtype=np.int64)
-
-    def add(self, attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"]) -> None:
-        """Let every border position of every frame vote for its slot of greatest attention."""
-        winners = torch.as_tensor(attention).half().float().argmax(dim=1).cpu().numpy()
-        border = np.ones(winners.shape[1:], dtype=bool)
-        border[1:-1, 1:-1] = False
-        self._votes += np.bincount(winners[:, border].ravel(), minlength=len(self._votes))
-
-    def background(self) -> int | None:
-        """The slot with more than half of the votes, or None where no slot has."""
-        leader = int(self._votes.argmax())
-        return leader if 2 * self._votes[leader] > self._votes.sum() else None
 
 
 def objects_in(labels: UInt8[np.ndarray, "h w"]) -> list[int]:

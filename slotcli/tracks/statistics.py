@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -42,11 +42,12 @@ class TrackRow:
     y0: int | None
     x1: int | None
     y1: int | None
+    confidence: float | None  # mean share of its slot over its pixels, 0 to 1
 
 
 @dataclass(frozen=True)
 class SlotSummary:
-    """One slot over a whole clip; means are over the frames (colour: the pixels) it appears in.
+    """One object over a whole clip; means are over the frames (colour: the pixels) it appears in.
 
     Its `id` is its label in the masks, as in `TrackRow`.
     """
@@ -63,33 +64,33 @@ class SlotSummary:
         float  # pixels the centroid travelled between neighbouring frames that both show it
     )
     mean_colour: tuple[int, int, int] | None  # RGB
+    mean_confidence: float | None = None  # results of older versions have none
 
 
-def object_ids(num_slots: int, background: int | None) -> list[int]:
-    """The id of each slot, its label in the masks: slot + 1, and 0 of the background's slot."""
-    return [0 if slot == background else slot + 1 for slot in range(num_slots)]
+def object_ids(num_slots: int, background: Collection[int]) -> list[int]:
+    """The id of each slot, its label in the masks: slot + 1, and 0 of the background's slots."""
+    return [0 if slot in background else slot + 1 for slot in range(num_slots)]
 
 
 class TrackStatistics:
     """Measures labels frame by frame in constant memory.
 
-    `background` is the slot that has label 0, if any; every other slot k has label k + 1.
+    The slots of the `background` have label 0 together; every other slot k has label k + 1.
     """
 
-    def __init__(self, num_slots: int, background: int | None) -> None:
-        self._background = background
-        self._labels = np.arange(1, num_slots + 1)
-        if background is not None:
-            self._labels[background] = 0
+    def __init__(self, num_slots: int, background: Collection[int]) -> None:
+        self._labels = np.array(list(dict.fromkeys(object_ids(num_slots, background))))
+        count = len(self._labels)
         self._num_frames = 0
-        self._present = np.zeros(num_slots, dtype=np.int64)
-        self._first = np.full(num_slots, np.nan)
-        self._last = np.full(num_slots, np.nan)
-        self._area = np.zeros(num_slots, dtype=np.int64)
-        self._fraction = np.zeros(num_slots)
-        self._colour = np.zeros((num_slots, 3), dtype=np.int64)
-        self._path = np.zeros(num_slots)
-        self._centroid = np.full((num_slots, 2), np.nan)
+        self._present = np.zeros(count, dtype=np.int64)
+        self._first = np.full(count, np.nan)
+        self._last = np.full(count, np.nan)
+        self._area = np.zeros(count, dtype=np.int64)
+        self._fraction = np.zeros(count)
+        self._colour = np.zeros((count, 3), dtype=np.int64)
+        self._path = np.zeros(count)
+        self._centroid = np.full((count, 2), np.nan)
+        self._confidence = np.zeros(count)
 
     def add(
         self,
@@ -97,8 +98,12 @@ class TrackStatistics:
         frame: UInt8[np.ndarray, "h w 3"],
         time: float,
         frame_index: int,
+        confidence: Float64[np.ndarray, "256"],
     ) -> list[TrackRow]:
-        """Measure the next frame (source RGB, `time` in seconds); return one row for every slot."""
+        """Measure the next frame (source RGB, `time` in seconds); return one row for every object.
+
+        `confidence` is by label, as `Labelling.confidence`.
+        """
         found = _measure(labels, frame)
         area = found.area[self._labels]
         colour = found.colour[self._labels]
@@ -106,6 +111,7 @@ class TrackStatistics:
         box = found.box[self._labels]
         present = area > 0
         fraction = area / labels.size
+        sure = confidence[self._labels]
         step = np.hypot(*(centroid - self._centroid).T)
 
         self._num_frames += 1
@@ -117,39 +123,42 @@ class TrackStatistics:
         self._colour += colour
         self._path += np.where(np.isnan(step), 0.0, step)
         self._centroid = centroid
+        self._confidence += np.where(present, sure, 0.0)
 
         return [
             TrackRow(
                 frame_index,
                 time,
-                int(self._labels[slot]),
-                int(area[slot]),
-                float(fraction[slot]),
-                *(centroid[slot].tolist() if present[slot] else (None, None)),
-                *(box[slot].tolist() if present[slot] else (None, None, None, None)),
+                int(self._labels[row]),
+                int(area[row]),
+                float(fraction[row]),
+                *(centroid[row].tolist() if present[row] else (None, None)),
+                *(box[row].tolist() if present[row] else (None, None, None, None)),
+                confidence=float(sure[row]) if present[row] else None,
             )
-            for slot in range(len(area))
+            for row in range(len(area))
         ]
 
     def summary(self) -> list[SlotSummary]:
-        """What is known of every slot so far."""
-        return [self._summary_of(slot) for slot in range(len(self._labels))]
+        """What is known of every object so far."""
+        return [self._summary_of(row) for row in range(len(self._labels))]
 
-    def _summary_of(self, slot: int) -> SlotSummary:
-        frames = int(self._present[slot])
-        area = int(self._area[slot])
-        red, green, blue = (int(value) for value in np.rint(self._colour[slot] / max(area, 1)))
+    def _summary_of(self, row: int) -> SlotSummary:
+        frames = int(self._present[row])
+        area = int(self._area[row])
+        red, green, blue = (int(value) for value in np.rint(self._colour[row] / max(area, 1)))
         return SlotSummary(
-            id=int(self._labels[slot]),
-            is_background=slot == self._background,
+            id=int(self._labels[row]),
+            is_background=int(self._labels[row]) == 0,
             frames_present=frames,
             share_present=frames / max(self._num_frames, 1),
-            first_time=float(self._first[slot]) if frames else None,
-            last_time=float(self._last[slot]) if frames else None,
+            first_time=float(self._first[row]) if frames else None,
+            last_time=float(self._last[row]) if frames else None,
             mean_area=area / max(frames, 1),
-            mean_visible_fraction=float(self._fraction[slot]) / max(frames, 1),
-            path_length=float(self._path[slot]),
+            mean_visible_fraction=float(self._fraction[row]) / max(frames, 1),
+            path_length=float(self._path[row]),
             mean_colour=(red, green, blue) if frames else None,
+            mean_confidence=round(float(self._confidence[row]) / frames, 6) if frames else None,
         )
 
 
@@ -181,7 +190,7 @@ class TracksCsv:
 
 
 def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str, Any]) -> None:
-    """Write tracks.json: schema, `facts` about the clip, and a summary a slot.
+    """Write tracks.json: schema, `facts` about the clip, and a summary an object.
 
     Raises: OutputError and its kin.
     """

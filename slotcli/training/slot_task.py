@@ -101,7 +101,7 @@ class SlotTask:
         self._options = spec.train
         self._held_out = held_out
         self._device = device
-        self._segment = Segmenter(model, device)
+        self._segment = Segmenter(model, device, size=spec.size)
         kept = KeptLatents(self.module.decoder.target)
         self._latents = kept if spec.train.cache_latents else None
 

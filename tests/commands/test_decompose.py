@@ -86,7 +86,11 @@ def test_result_json_says_what_was_done(folder, result, tiny_model):
     assert told["slots_sha256"] == hashlib.sha256((result / SLOTS).read_bytes()).hexdigest()
     assert told["options"] == {
         "background": "auto",
+        "edges": "bilinear",
+        "min_area": 0,
+        "largest_component": False,
         "fit": "squeeze",
+        "size": None,
         "masks": ["png", "ffv1"],
         "overlay": True,
         "chunk": 16,

@@ -87,6 +87,16 @@ def test_wrong_command_lines(refused, decompose, tmp_path):
     assert decompose("a.mp4", "--background", "sky")[0] == 2
     assert decompose("a.mp4", "--background", 0)[0] == 2
     assert decompose("a.mp4", "--background", 5)[0] == 2
+    assert decompose("a.mp4", "--background", "1,5")[0] == 2
+    assert decompose("a.mp4", "--background", "1,")[0] == 2
+    assert decompose("a.mp4", "--min-area", "-1")[0] == 2
+    for size in ("0", "x", "96x", "1x2x3", "9999", "-32", "big"):
+        assert decompose("a.mp4", "--size", size)[0] == 2
+    # This model takes frames of one size.
+    for asked in (["--size", "64"], ["--size", "64x96"], ["--fit", "keep"]):
+        code, err = decompose("a.mp4", *asked)
+        assert code == 2
+        assert f"{' '.join(asked)}: this model takes frames of 32x32 only." in err
     assert decompose("a.mp4", "--device", "toaster")[0] == 2
     make_clip(tmp_path / "b.mp4", 1)
     # What is wrong for every clip is said once.

@@ -7,7 +7,7 @@ import torch
 from slotcli.build import build_model
 from slotcli.errors import BusyError, UsageError
 from slotcli.runs.clip_encoder import ClipEncoder, ClipState, Reset
-from slotcli.runs.decompose import fit_transform
+from slotcli.tracks.fitting import fit_transform
 from slotcli.types import FLAG_RESET, FrameChunk
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def new_state(reset="never"):
 
 
 def encoded(model, frames, length, reset="never", encoder=None):
-    encoder = encoder or ClipEncoder(model, (32, 32), CPU)
+    encoder = encoder or ClipEncoder(model, CPU)
     state = new_state(reset)
     found = [encoder.encode(state, chunk) for chunk in chunks(frames, length)]
     return (
@@ -98,7 +98,7 @@ def test_behind_a_reset_stands_a_clip_begun_anew_under_the_old_numbers(model):
 def test_clips_side_by_side_are_what_they_are_alone(model):
     clips = [clip(3, 10), clip(4, 10), clip(5, 7), clip(6, 10)]
     resets = ["never", "never", "never", "every:3"]
-    encoder = ClipEncoder(model, (32, 32), CPU)
+    encoder = ClipEncoder(model, CPU)
     states = [new_state(reset) for reset in resets]
     pieces = [list(chunks(frames, 4)) for frames in clips]
     found = [[] for _ in clips]
@@ -141,7 +141,7 @@ class _Small:
 @pytest.mark.parametrize("most", [1, 3, 6])
 def test_where_memory_runs_out_chunks_are_halved_and_nothing_else_changes(model, most, monkeypatch):
     small = _Small(model, most)
-    encoder = ClipEncoder(model, (32, 32), CPU)
+    encoder = ClipEncoder(model, CPU)
     monkeypatch.setattr(encoder, "_model", small)
     frames = clip(7, 20)
     slots, shares, _ = encoded(model, frames, 10, encoder=encoder)
@@ -152,7 +152,7 @@ def test_where_memory_runs_out_chunks_are_halved_and_nothing_else_changes(model,
     assert sum(call > most for call in small.calls) <= 4
     assert small.calls[-1] <= most
 
-    encoder = ClipEncoder(model, (32, 32), CPU)
+    encoder = ClipEncoder(model, CPU)
     monkeypatch.setattr(encoder, "_model", _Small(model, most))
     states = [new_state(), new_state(), new_state()]
     pieces = [next(chunks(clip(seed, 4), 4)) for seed in (1, 2, 3)]
@@ -163,7 +163,7 @@ def test_where_memory_runs_out_chunks_are_halved_and_nothing_else_changes(model,
 
 
 def test_memory_for_no_frame_at_all_is_said(model, monkeypatch):
-    encoder = ClipEncoder(model, (32, 32), CPU)
+    encoder = ClipEncoder(model, CPU)
     monkeypatch.setattr(encoder, "_model", _Small(model, 0))
     with pytest.raises(BusyError, match="single frame"):
         encoder.encode(new_state(), next(chunks(clip(0, 4), 4)))

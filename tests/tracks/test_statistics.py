@@ -14,8 +14,9 @@ from slotcli.tracks.statistics import (
 )
 
 NUM_SLOTS = 5
-BACKGROUND = 2
+BACKGROUND = (2,)
 IDS = [1, 2, 0, 4, 5]
+SURE = np.full(256, 0.5)
 
 
 def clip() -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +38,8 @@ def test_rows_and_summary_against_a_naive_loop():
     statistics = TrackStatistics(NUM_SLOTS, BACKGROUND)
     seen: dict[int, list] = {own: [] for own in IDS}
     for index in range(len(labels)):
-        rows = statistics.add(labels[index], frames[index], 0.5 * index, 10 + index)
+        sure = np.linspace(0, 1, 256) ** (index + 1)
+        rows = statistics.add(labels[index], frames[index], 0.5 * index, 10 + index, sure)
         assert [row.id for row in rows] == IDS
         for row in rows:
             assert (row.frame_index, row.time) == (10 + index, 0.5 * index)
@@ -50,7 +52,7 @@ def test_rows_and_summary_against_a_naive_loop():
             assert row.area == len(pixels)
             assert row.visible_fraction == pytest.approx(len(pixels) / labels[index].size)
             if not pixels:
-                assert (row.centroid_x, row.x0, row.y1) == (None, None, None)
+                assert (row.centroid_x, row.x0, row.y1, row.confidence) == (None,) * 4
                 continue
             xs, ys = np.array(pixels).T
             assert (row.centroid_x, row.centroid_y) == pytest.approx((xs.mean(), ys.mean()))
@@ -60,6 +62,7 @@ def test_rows_and_summary_against_a_naive_loop():
                 xs.max() + 1,
                 ys.max() + 1,
             )
+            assert row.confidence == sure[row.id]
             seen[row.id].append((index, (xs.mean(), ys.mean()), len(pixels)))
     for summary in statistics.summary():
         history = seen[summary.id]
@@ -78,18 +81,20 @@ def test_rows_and_summary_against_a_naive_loop():
             np.hypot(*np.subtract(b[1], a[1])) for a, b in pairwise(history) if b[0] == a[0] + 1
         ]
         assert summary.path_length == pytest.approx(sum(steps))
+        sure = [(summary.id / 255) ** (index + 1) for index, _, _ in history]
+        assert summary.mean_confidence == pytest.approx(np.mean(sure), abs=1e-6)
         colour = frames[labels == summary.id].mean(axis=0)
         assert summary.mean_colour == pytest.approx(colour, abs=0.5)
     assert [len(history) for history in seen.values()] == [4, 4, 4, 0, 2]
 
 
 def test_a_gap_adds_nothing_to_the_path():
-    statistics = TrackStatistics(2, None)
+    statistics = TrackStatistics(2, ())
     for position in (0, 2, None, 20):
         labels = np.ones((4, 30), np.uint8)
         if position is not None:
             labels[1, position] = 2
-        statistics.add(labels, np.zeros((4, 30, 3), np.uint8), 0.0, 0)
+        statistics.add(labels, np.zeros((4, 30, 3), np.uint8), 0.0, 0, SURE)
     assert statistics.summary()[1].path_length == 2
 
 
@@ -98,7 +103,7 @@ def test_csv_and_json(tmp_path):
     statistics = TrackStatistics(NUM_SLOTS, BACKGROUND)
     with TracksCsv(tmp_path / "tracks.csv") as table:
         for index in range(len(labels)):
-            table.write(statistics.add(labels[index], frames[index], index / 30, index))
+            table.write(statistics.add(labels[index], frames[index], index / 30, index, SURE))
     with (tmp_path / "tracks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(labels) * NUM_SLOTS
@@ -118,7 +123,7 @@ def test_csv_and_json(tmp_path):
 def test_tracks_of_the_first_schema_get_the_ids_of_their_masks(tmp_path):
     labels, frames = clip()
     statistics = TrackStatistics(NUM_SLOTS, BACKGROUND)
-    statistics.add(labels[0], frames[0], 0.0, 0)
+    statistics.add(labels[0], frames[0], 0.0, 0, SURE)
     write_tracks_json(tmp_path / "new.json", statistics.summary(), {})
     told = json.loads((tmp_path / "new.json").read_text())
     for slot, own in enumerate(told["slots"]):
@@ -130,10 +135,18 @@ def test_tracks_of_the_first_schema_get_the_ids_of_their_masks(tmp_path):
 
 def test_a_full_disk_is_an_output_error(tmp_path):
     (tmp_path / "tracks.csv").symlink_to("/dev/full")
-    statistics = TrackStatistics(1, None)
-    rows = statistics.add(np.ones((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8), 0.0, 0)
+    statistics = TrackStatistics(1, ())
+    rows = statistics.add(np.ones((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8), 0.0, 0, SURE)
     with (
         pytest.raises(OutputError, match="disk is full"),
         TracksCsv(tmp_path / "tracks.csv") as table,
     ):
         table.write(rows)
+
+
+def test_several_slots_of_the_background_are_one_row():
+    statistics = TrackStatistics(4, (1, 3))
+    labels = np.array([[0, 0, 3], [1, 0, 0]], np.uint8)
+    rows = statistics.add(labels, np.zeros((2, 3, 3), np.uint8), 0.0, 0, SURE)
+    assert [(row.id, row.area) for row in rows] == [(1, 1), (0, 4), (3, 1)]
+    assert [own.is_background for own in statistics.summary()] == [False, True, False]

@@ -1,0 +1,66 @@
+"""Which slots are the background of a clip, where a model learned none of its own."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+# Of the slots that join the one with most of the border, or stand in for it.
+_BORDER = 0.15  # of all border positions
+_AREA = 0.1  # of all positions
+_STILL = 0.6  # of the positions held in the first or the last frame are held in both
+_SIDES = 2  # of the frame, of which it has some
+_SOME = 0.1  # of the positions of a side
+
+
+class BackgroundVote:
+    """Counts, chunk by chunk, what slots hold of the encoder's grid of positions and its border."""
+
+    def __init__(self, num_slots: int) -> None:
+        self._border = np.zeros(num_slots, np.int64)
+        self._sides = np.zeros((4, num_slots), np.int64)
+        self._area = np.zeros(num_slots, np.int64)
+        self._first: Int64[np.ndarray, "h w"] | None = None
+        self._last: Int64[np.ndarray, "h w"] | None = None
+
+    def add(self, attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"]) -> None:
+        """Let every position of every frame count for its slot of greatest attention."""
+        winners = torch.as_tensor(attention).half().float().argmax(dim=1).cpu().numpy()
+        border = np.ones(winners.shape[1:], dtype=bool)
+        border[1:-1, 1:-1] = False
+        self._border += self._counts(winners[:, border])
+        self._area += self._counts(winners)
+        edges = (winners[:, 0], winners[:, -1], winners[:, :, 0], winners[:, :, -1])
+        self._sides += np.stack([self._counts(edge) for edge in edges])
+        self._first = winners[0] if self._first is None else self._first
+        self._last = winners[-1]
+
+    def background(self) -> tuple[int, ...]:
+        """The slot with more than half of the border, and those that are as surely background.
+
+        These have a part of the border on two sides at least and of the frame, and stay where they
+        are. Where no slot has more than half of the border, they have to have it together. Empty
+        where nothing is as sure.
+        """
+        total = self._border.sum()
+        sure = (
+            (self._border >= _BORDER * total)
+            & (self._area >= _AREA * self._area.sum())
+            & ((self._sides >= _SOME * self._sides.sum(1, keepdims=True)).sum(0) >= _SIDES)
+            & self._still()
+        )
+        leads = 2 * self._border > total
+        found = leads | sure
+        return (
+            tuple(np.flatnonzero(found).tolist()) if 2 * self._border[found].sum() > total else ()
+        )
+
+    def _counts(self, winners: np.ndarray) -> Int64[np.ndarray, " n"]:
+        return np.bincount(winners.ravel(), minlength=len(self._border))
+
+    def _still(self) -> Bool[np.ndarray, " n"]:
+        if self._first is None or self._last is None:
+            return np.zeros(len(self._border), bool)
+        first, last = self._counts(self._first), self._counts(self._last)
+        both = self._counts(self._first[self._first == self._last])
+        return both >= _STILL * (first + last - both)

@@ -1,0 +1,80 @@
+"""The labels of a clip's frames, by everything that was chosen for its masks."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+
+from slotcli.tracks.guided import guided_winners
+from slotcli.tracks.masks import labels_from_attention, labels_of_winners
+from slotcli.tracks.pieces import Pieces
+from slotcli.tracks.statistics import object_ids
+from slotcli.tracks.transform import Transform
+from slotcli.types import OUTSIDE
+
+Edges = Literal["guided", "bilinear"]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """`background` are the slots that have label 0; `edges` is how soft masks are upsampled."""
+
+    transform: Transform
+    background: tuple[int, ...] = ()
+    edges: Edges = "bilinear"
+    pieces: Pieces = field(default_factory=Pieces)
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether labels depend on the pixels of the source."""
+        return self.edges == "guided"
+
+    def labels(
+        self,
+        attention: Float[np.ndarray, "n i j"],
+        frame: UInt8[np.ndarray, "h w 3"] | None,
+    ) -> UInt8[np.ndarray, "h w"]:
+        """Labels of a frame at the source's size; `frame` is its RGB where it `needs_frames`.
+
+        The attention counts at float16 precision, as the slot file stores it. Raises DataError for
+        more than 254 slots.
+        """
+        if self.edges == "bilinear":
+            labels = labels_from_attention(attention[None], self.transform, self.background)[0]
+            return self.pieces.tidied(labels)
+        assert frame is not None
+        top, left, height, width = self.transform.crop
+        winners = guided_winners(
+            attention.astype(np.float16).astype(np.float32),
+            frame[top : top + height, left : left + width],
+            self.transform.model_size,
+        )
+        labels = labels_of_winners(winners[None], len(attention), self.transform, self.background)[
+            0
+        ]
+        return self.pieces.tidied(labels)
+
+    def confidence(
+        self, attention: Float[np.ndarray, "n i j"], labels: UInt8[np.ndarray, "h w"]
+    ) -> Float64[np.ndarray, "256"]:
+        """By label, the mean over its pixels of its share at the nearest position of the grid.
+
+        The share of label 0 is that of all slots of the background. NaN where a label is absent.
+        """
+        top, left, height, width = self.transform.crop
+        inside = labels[top : top + height, left : left + width]
+        _, rows, columns = attention.shape
+        cell = (np.arange(height) * rows // height * columns)[:, None] + (
+            np.arange(width) * columns // width
+        )
+        count = np.bincount(
+            (cell * (OUTSIDE + 1) + inside).ravel(), minlength=rows * columns * (OUTSIDE + 1)
+        ).reshape(rows * columns, OUTSIDE + 1)
+        shares = np.zeros((OUTSIDE + 1, rows * columns))
+        ids = object_ids(len(attention), self.background)
+        np.add.at(shares, ids, attention.reshape(len(attention), -1).astype(np.float16))
+        area = count.sum(0)
+        found = np.full(OUTSIDE + 1, np.nan)
+        np.divide((shares.T * count).sum(0), area, out=found, where=area > 0)
+        return found

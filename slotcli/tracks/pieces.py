@@ -1,0 +1,68 @@
+"""Connected pieces of masks: small ones, and all but the largest, taken up by what is around."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from slotcli.types import OUTSIDE
+
+_CONNECTIVITY = 4
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Which pieces of a label stay: those of `least` pixels, or with `largest` one of an object.
+
+    A `least` below 1 is a share of the frame. Label 0, the background, may have any number.
+    """
+
+    least: float = 0.0
+    largest: bool = False
+
+    def tidied(self, labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        """Labels in which each pixel of any other piece has the label of the nearest that stays.
+
+        Pixels OUTSIDE stay as they are and are never nearest. The largest piece always stays.
+        """
+        if not (self.least or self.largest):
+            return labels
+        least = self.least if self.least >= 1 else self.least * labels.size
+        taken = np.zeros(labels.shape, bool)
+        greatest, place = 0, None
+        for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=OUTSIDE)[:OUTSIDE]):
+            own, pieces, areas = _pieces(labels, int(label))
+            stays = areas >= least
+            if self.largest and label:
+                stays &= np.arange(len(areas)) == areas.argmax()
+            taken[own] |= np.append(False, ~stays)[pieces]
+            if areas.max() > greatest:
+                greatest, place = areas.max(), (own, pieces == areas.argmax() + 1)
+        if place is not None:
+            own, piece = place
+            taken[own] &= ~piece
+        return _filled(labels, taken) if taken.any() else labels
+
+
+def _pieces(
+    labels: UInt8[np.ndarray, "h w"], label: int
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """The box of a label that is there, the number of each pixel's piece from 1, their areas."""
+    mask = (labels == label).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
+    own = (slice(top, top + height), slice(left, left + width))
+    _, pieces, found, _ = cv2.connectedComponentsWithStats(mask[own], connectivity=_CONNECTIVITY)
+    return own, pieces, found[1:, cv2.CC_STAT_AREA]
+
+
+def _filled(
+    labels: UInt8[np.ndarray, "h w"], taken: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
+    away = taken | (labels == OUTSIDE)
+    _, nearest = cv2.distanceTransformWithLabels(
+        away.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    label_of = np.zeros(nearest.max() + 1, np.uint8)
+    label_of[nearest[~away]] = labels[~away]
+    return np.where(taken, label_of[nearest], labels)
