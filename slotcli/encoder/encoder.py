@@ -132,7 +132,8 @@ def looks(
     frames: Float[Tensor, "b t 3 h w"],
 ) -> Float[Tensor, "b t n e"]:
     """Means over each slot's place: of the backbone's maps of all frames, and of the colours."""
-    colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), maps.shape[-2:])
+    grid = (maps.shape[-2], maps.shape[-1])
+    colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), grid)
     seen = torch.cat([maps, colours], dim=1).flatten(2).unflatten(0, frames.shape[:2])
     shares = attention / (attention.sum(-1, keepdim=True) + _NOWHERE)
     return shares @ seen.transpose(-1, -2)
