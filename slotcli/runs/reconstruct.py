@@ -224,10 +224,13 @@ def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
     """
     every = torch.from_numpy(slot_file.attention[rows]).float()
     attention = every[:, kept]
-    background = recorded_background(slot_file)
-    if background in kept:
+    background = [kept.index(slot) for slot in recorded_background(slot_file) if slot in kept]
+    if background:
         left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
-        attention[:, kept.index(background)] += every[:, left_out].sum(1)
+        own = attention[:, background] + _NOTHING
+        attention[:, background] += (
+            every[:, left_out].sum(1, keepdim=True) * own / own.sum(1, keepdim=True)
+        )
     elif len(kept) < every.shape[1]:
         attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
     looks = slot_file.appearance

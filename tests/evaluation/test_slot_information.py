@@ -23,11 +23,11 @@ class FromFirstSlot(nn.Module):
     def target(self, frames: Tensor) -> Tensor:
         return frames
 
-    def loss(self, slots: Tensor, target: Tensor) -> Tensor:
+    def loss(self, slots: Tensor, target: Tensor, seen: object = None) -> Tensor:
         drawn = slots[:, :1, :1, None] + torch.randn(len(slots), 1, 1, 1)
         return mse_loss(drawn.expand_as(target), target)
 
-    def render(self, slots: Tensor, drawing: Drawing) -> Tensor:
+    def render(self, slots: Tensor, drawing: Drawing, seen: object = None) -> Tensor:
         raise NotImplementedError
 
     def soft_masks(self, slots: Tensor, attention: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def test_slots_that_are_all_alike_carry_exactly_nothing(system_spec: SlotModelSp
 
 def test_a_decoder_that_ignores_slots_has_none_of_any_clip(tiny_slot_spec: SlotModelSpec) -> None:
     class Blind(FromFirstSlot):
-        def loss(self, slots: Tensor, target: Tensor) -> Tensor:
+        def loss(self, slots: Tensor, target: Tensor, seen: object = None) -> Tensor:
             return super().loss(torch.zeros_like(slots), target)
 
     model = SlotModel(untrained(tiny_slot_spec).encoder, Blind(), (32, 32))
@@ -111,7 +111,7 @@ def test_a_decoder_fitted_to_its_clips_errs_with_the_slots_of_others(
         def target(self, frames: Tensor) -> Tensor:
             return frames.mean((1, 2, 3), dtype=torch.float64)[:, None]
 
-        def loss(self, slots: Tensor, target: Tensor) -> Tensor:
+        def loss(self, slots: Tensor, target: Tensor, seen: object = None) -> Tensor:
             return mse_loss(slots.flatten(1).double() @ weights, target)
 
     found = slot_information(SlotModel(encoder, Fitted(), (32, 32)), frames, CPU)
@@ -137,7 +137,7 @@ def test_what_has_no_answer_is_refused(tiny_slot_spec: SlotModelSpec) -> None:
         slot_information(model, pictures(1), CPU)
 
     class Broken(FromFirstSlot):
-        def loss(self, slots: Tensor, target: Tensor) -> Tensor:
+        def loss(self, slots: Tensor, target: Tensor, seen: object = None) -> Tensor:
             return super().loss(slots, target) * float("nan")
 
     broken = SlotModel(model.encoder, Broken(), (32, 32))
