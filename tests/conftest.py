@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from warm_process import warm_python
 
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, save_model
@@ -288,7 +289,7 @@ def run_cli(tmp_path: Path) -> RunCli:
 
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "slotcli", *map(str, arguments)],
+            [*warm_python(), "-m", "slotcli", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,

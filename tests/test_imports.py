@@ -55,13 +55,17 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert shown.stderr == ""
 
 
-def test_exit_codes_reach_the_shell(run_cli):
-    version = run_cli("--version")
+def test_exit_codes_reach_the_shell():
+    def run(*arguments):
+        command = [sys.executable, "-m", "slotcli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    version = run("--version")
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.startswith("slotcli ")
-    absent = run_cli("info", "absent.mp4")
+    absent = run("info", "absent.mp4")
     assert (absent.returncode, absent.stdout) == (66, "")
-    assert run_cli("no-such-command").returncode == 2
+    assert run("no-such-command").returncode == 2
 
 
 def test_decompose_loads_no_compiler_and_nothing_it_was_not_asked_for(tiny_model, tmp_path):

@@ -48,9 +48,11 @@ class ProgressLine(Progress):
         if phase not in self._phases:
             self._phases[phase] = self.add_task(phase, total=None, unit=unit, facts="")
         with self._lock:
-            before, self._current = self._current, self._tasks[self._phases[phase]]
+            before, after = self._current, self._tasks[self._phases[phase]]
         # Never with the lock held: the thread that redraws takes its own lock first, then this one.
-        if before is not self._current:
+        if before is not after:
+            self.refresh()  # with the last count of the phase before
+            self._current = after
             self.refresh()
 
     def count(self, done: int, total: int | None, facts: str) -> None:

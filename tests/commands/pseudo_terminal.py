@@ -7,10 +7,11 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
+
+from warm_process import warm_python
 
 LONGEST = 300  # seconds that a command may take
 CODES = r"\x1b\[[0-9;?]*[A-Za-z]"
@@ -26,7 +27,7 @@ def run_on_terminal(
     of_terminals = ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE")
     inherited = {name: value for name, value in os.environ.items() if name not in of_terminals}
     process = subprocess.Popen(
-        [sys.executable, "-m", "slotcli", *arguments],
+        [*warm_python(), "-m", "slotcli", *arguments],
         cwd=folder,
         env=inherited | settings,
         stdin=theirs,

@@ -1,9 +1,11 @@
 """bench kernels, decompose, reconstruct and train through the command line."""
 
 import json
+import subprocess
 
 import pytest
 from made_clips import make_clip
+from warm_process import warm_python
 
 from slotcli.runs import kernel_bench
 from slotcli.runs.timing import Timing
@@ -91,8 +93,33 @@ def test_reconstruct_shows_pictures_beside_times(cli, tiny_model):
     assert found["work"][1]["arms"]["ours fp32"]["psnr_db"] > 20
 
 
-def test_train_shows_rates_and_memory(run_cli, tiny_model):
-    ran = run_cli("--json", "bench", "train", tiny_model, *ON, "--quick", "--frames", 1)
+# Each of its processes would load torch again, which takes longer than what it is there to measure.
+FORKING = """
+import multiprocessing
+import pickle
+
+from slotcli.runs import own_process, train_bench
+
+run = own_process.in_own_process
+context = multiprocessing.get_context("fork")
+multiprocessing.get_context = lambda _: context
+train_bench.in_own_process = lambda *work: run(*pickle.loads(pickle.dumps(work)))
+
+from slotcli.__main__ import main
+main()
+"""
+
+
+def test_train_shows_rates_and_memory(tiny_model, tmp_path):
+    command = ["--json", "bench", "train", tiny_model, *ON, "--quick", "--frames", 1]
+    ran = subprocess.run(
+        [*warm_python(), "-c", FORKING, *map(str, command)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["schema"] == "slotcli.bench.train/1"

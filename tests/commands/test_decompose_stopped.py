@@ -5,12 +5,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from made_clips import assert_refused, make_clip, tree
+from warm_process import warm_python
 
 from slotcli import faults
 from slotcli.tracks.slot_file import read_slot_file
@@ -74,7 +74,7 @@ def clips(tmp_path_factory):
 def process():
     """Loads torch once for all runs."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("many_runs.py"))],
+        [*warm_python(), str(Path(__file__).with_name("many_runs.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,12 +7,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pseudo_terminal import run_on_terminal, shown, without_codes
+from warm_process import warm_python
 
 from slotcli.training.definition_text import definition_text
 
@@ -101,7 +101,10 @@ VERBS = {
         ("codec/weights.safetensors", "codec/curves.png"),
     ),
     "train": Verb(
-        ["train", "--config", "slots.toml", "--set", "train.codec=CODEC", "--out", "run", *CPU],
+        [
+            *("train", "--config", "slots.toml", "--out", "run", *CPU),
+            *("--set", "train.codec=CODEC", "--set", "train.evaluate_every=4"),
+        ],
         ["rendering held-out clips 64/64", "training 4/4"],
         r"Open run/curves\.png",
         ("run/weights.safetensors", "run/curves.png"),
@@ -208,7 +211,7 @@ def test_forced_colours_leave_redirected_results_alone(
         place = str(tmp_path / f"exported{len(flags)}")
         given = [place if text == "exported" else text for text in workplace.arguments(name)]
         done = subprocess.run(
-            [sys.executable, "-m", "slotcli", *given, *flags],
+            [*warm_python(), "-m", "slotcli", *given, *flags],
             cwd=workplace.folder,
             env={**os.environ, "FORCE_COLOR": "1", "OMP_NUM_THREADS": "1"},
             capture_output=True,

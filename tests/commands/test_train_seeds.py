@@ -4,11 +4,11 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from made_clips import make_clip
+from warm_process import warm_python
 
 from slotcli import faults
 from slotcli.checkpoint import load_model, read_tensors
@@ -116,7 +116,7 @@ def test_a_dry_run_counts_and_does_nothing(cli, given, tmp_path):
 def start(given: list[str], out: Path, port: int, rank: int, **more: str) -> subprocess.Popen[str]:
     world = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     return subprocess.Popen(
-        [sys.executable, "-m", "slotcli", *given, "--out", str(out)],
+        [*warm_python(), "-m", "slotcli", *given, "--out", str(out)],
         env=os.environ
         | world
         | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}

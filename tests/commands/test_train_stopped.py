@@ -5,12 +5,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from made_clips import make_clip
+from warm_process import warm_python
 
 from slotcli import faults
 from slotcli.checkpoint import read_tensors
@@ -30,8 +30,6 @@ NAN = {
     "row": "nan@step:7,nan@step:8,nan@step:9",
     "ever": ",".join(f"nan@step:{n}" for n in range(7, 99)),
 }
-# What training imports late, the children find imported.
-MANY = "import torch._dynamo, torch._refs, many_runs; many_runs.main()"
 DEFINITION = """
 kind = "slot_model"
 name = "stopped"
@@ -104,8 +102,7 @@ def told(tmp_path_factory):
         jobs += [(fault, runs.job(fault, fault)), (f"{fault} again", runs.job(fault))]
     jobs += [(name, runs.job(name, fault)) for name, fault in NAN.items()]
     process = subprocess.run(
-        [sys.executable, "-c", MANY],
-        cwd=Path(__file__).parent,
+        [*warm_python(), str(Path(__file__).with_name("many_runs.py"))],
         input=json.dumps([job for _, job in jobs]),
         stdout=subprocess.PIPE,
         text=True,

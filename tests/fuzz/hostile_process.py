@@ -31,6 +31,7 @@ from hostile_inputs import (
     mutant_of,
     place,
 )
+from warm_process import warm_python
 
 SECONDS = 10  # that reading a mutant may take
 GROWTH = 64  # MiB by which memory may grow at one mutant
@@ -57,7 +58,7 @@ class Readers:
     """The process, started again whenever a mutant ended it."""
 
     def __init__(self, folder: Path, program: Path = Path(__file__)) -> None:
-        self._command = [sys.executable, str(program), str(folder)]
+        self._command = [*warm_python(), str(program), str(folder)]
         self._process: subprocess.Popen[str] | None = None
         self._said: IO[bytes] | None = None
 

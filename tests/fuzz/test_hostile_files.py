@@ -17,10 +17,15 @@ FORMATS = [name for name in READERS if name.startswith("published")]
 
 
 @pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     make_all(folder)
-    readers = Readers(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def readers(inputs: Path) -> Iterator[Readers]:
+    readers = Readers(inputs)
     yield readers
     readers.close()
 
@@ -73,13 +78,12 @@ hostile_process.main(Path(sys.argv[1]))
 
 
 def test_what_goes_wrong_with_a_mutant_is_seen_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    make_all(tmp_path)
     program = tmp_path / "faulty.py"
     program.write_text(FAULTY)
-    readers = Readers(tmp_path, program)
+    readers = Readers(inputs, program)
     tally = readers.try_out("mp4", 6)
     readers.close()
     assert tally.outcomes == {"read": 3, "failed": 1, "ended the process": 2}, tally.failures

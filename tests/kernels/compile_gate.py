@@ -2,9 +2,9 @@
 
 python compile_gate.py slotcli.kernels.triton_nearest_code ...
 
-For each module's `compile_cases()` and each architecture one JSON object a line: registers, stack,
-shared memory, 16-byte accesses, and what is wrong. Exit code 1 where anything is. Needs Triton,
-which brings NVIDIA's assembler along, and no GPU; not with TRITON_INTERPRET=1.
+For each module's `compile_cases()` and each architecture one JSON object a line: module, registers,
+stack, shared memory, 16-byte accesses, and what is wrong. Exit code 1 where anything is. Needs
+Triton, which brings NVIDIA's assembler along, and no GPU; not with TRITON_INTERPRET=1.
 """
 
 import importlib
@@ -120,7 +120,7 @@ def main(modules: list[str]) -> int:
     for module in modules:
         for case in importlib.import_module(module).compile_cases():
             for arch in SHARED:
-                report = check(case, arch)
+                report = {"module": module} | check(case, arch)
                 bad += bool(report["problems"])
                 print(json.dumps(report), flush=True)
     return 1 if bad else 0

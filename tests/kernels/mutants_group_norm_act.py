@@ -19,7 +19,7 @@ MUTANTS = [
         FILE,
         "tl.sqrt(tl.maximum(variance, 0) + eps)",
         "tl.sqrt(tl.maximum(variance, 0) + 1e-20)",
-        f"{PARITY}[shape1-dtype0-silu-True]",
+        f"{PARITY}[shape4-dtype4-silu-True]",
     ),
     Mutant(
         "group norm: the last stretch is read twice instead of the first",

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from slotcli.build import build
+from slotcli.build import build_shapes
 from slotcli.published import published_names
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
 
@@ -97,8 +97,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def authors_state_dict(spec: SlotModelSpec | CodecModelSpec) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        own = build(spec).state_dict()
+    own = build_shapes(spec).state_dict()
     return {
         name: weight(name, tuple(own[key].shape)) for key, name in published_names(spec).items()
     }

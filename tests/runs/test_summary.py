@@ -2,8 +2,9 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+from warm_process import warm_python
 
 _WRITE = """
 import sys
@@ -17,7 +18,7 @@ for _ in range(60):
 
 
 def test_runs_that_end_together_do_not_write_into_each_others_summary(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _WRITE, str(tmp_path)]
+    command = [*warm_python(), "-c", _WRITE, str(tmp_path)]
     runs = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
