@@ -36,6 +36,11 @@ _METHOD = {
     "mse": "squared error in [0, 1], summed over channels and pixels, averaged over frames",
     "lpips": "version 0.1, on images clamped to [-1, 1]",
 }
+_WAYS = {
+    "after": "after upsampling",
+    "before": "before upsampling",
+    "guided": "after upsampling along edges",
+}
 FEW_CLIPS = 16
 SCORES = "Scores"
 
@@ -99,12 +104,13 @@ def evaluate(
         ),
     ] = None,
     argmax: Annotated[
-        Literal["after", "before"],
+        Literal["auto", "after", "before", "guided"],
         typer.Option(
-            help="Choose each pixel's slot after or before soft masks are upsampled.",
+            help="Choose each pixel's slot after or before soft masks are upsampled, or after they "
+            "are upsampled along the frame's edges. Default: as decompose does.",
             rich_help_panel=SCORES,
         ),
-    ] = "after",
+    ] = "auto",
     render: Annotated[
         int,
         typer.Option(
@@ -178,6 +184,8 @@ def evaluate(
     chosen = setup.choose_device(device)
     setup.set_threads(threads, model)
     loaded, spec, module = load_slot_model(model, chosen)
+    along_edges = module.encoder.takes_any_size
+    way = ("guided" if along_edges else "after") if argmax == "auto" else argmax
     found_kind = None if data.startswith(RENDERED) else kind or recognise(Path(data))
     whole = found_kind in ("synth", "folder")
     if whole and split is not None:
@@ -221,7 +229,7 @@ def evaluate(
             spec.num_slots,
             source,
             chosen,
-            argmax=argmax,
+            argmax=way,
             rendered=render,
             pictures=render_frames,
             lpips=distance,
@@ -257,7 +265,7 @@ def evaluate(
             "frames": frames,
             "first_clip": source.names[0],
         },
-        "method": {**_METHOD, "argmax": argmax, "frames_drawn_of_a_clip": render_frames},
+        "method": {**_METHOD, "argmax": way, "frames_drawn_of_a_clip": render_frames},
         **{name: plain_scores(rows) for name, rows in tables.items()},
         "lpips": None if distance is None else _provenance(distance),
         "undefined": reasons,
@@ -274,7 +282,7 @@ def evaluate(
             f"{'' if whole else f' ({part})'}, at most {frames} frames each."
         )
         console.result(
-            f"Mean ± half of its 95 % interval, in percent; labels by argmax {argmax} upsampling."
+            f"Mean ± half of its 95 % interval, in percent; labels by argmax {_WAYS[way]}."
         )
         console.result("Per video, time folded into space:")
         show_scores(tables["segmentation"], _SEGMENTATION, 100)

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from slotcli.commands import console
 from slotcli.errors import NoInputError, SlotcliError, UsageError, printable
 
@@ -119,7 +117,7 @@ def _means(things: "Sequence[ThingScore]") -> dict[str, Any]:
 
 
 def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+    return sum(values) / len(values) if values else None
 
 
 def _show(

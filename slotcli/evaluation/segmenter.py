@@ -13,13 +13,14 @@ from slotcli.errors import NumericError
 from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
 from slotcli.tracks.fitting import shape_like
+from slotcli.tracks.guided import guided_winners
 from slotcli.types import Size, SlotTrack
 from slotcli.video.pixels import resized
 
 CLIPS = 16  # encoded side by side
 FRAMES = 16  # encoded at once; longer clips go through in chunks
 
-Argmax = Literal["after", "before"]
+Argmax = Literal["after", "before", "guided"]
 
 
 class Segmenter:
@@ -27,8 +28,9 @@ class Segmenter:
 
     Frames of another size than the model's are resized for it, to `size` or else their
     `input_size`; the labels have the frames' own size. The winning slot of each pixel is found
-    `after` the soft masks are upsampled (bilinear; as SlotDiffusion is evaluated) or `before`, on
-    their own grid, which then shows as blocks. Raises NumericError where slots are not finite.
+    `after` the soft masks are upsampled (bilinear; as SlotDiffusion is evaluated), `before`, on
+    their own grid, which then shows as blocks, or after they are upsampled along the edges of the
+    frame, `guided` as in decompose. Raises NumericError where slots are not finite.
     """
 
     def __init__(
@@ -51,10 +53,9 @@ class Segmenter:
         for first in range(0, b, CLIPS):
             clips = slice(first, min(first + CLIPS, b))
             for start, track in self.tracks(frames[clips]):
-                flat = self._winners(self._model.soft_masks(track).flatten(0, 1), (h, w))
-                length = track.slots.shape[1]
-                found = flat.unflatten(0, (-1, length)).cpu().numpy()
-                labels[clips, start : start + length] = found
+                rows = slice(start, start + track.slots.shape[1])
+                shares = self._model.soft_masks(track)
+                labels[clips, rows] = self._winners(shares, frames[clips, rows])
         return labels
 
     @torch.inference_mode()
@@ -76,11 +77,24 @@ class Segmenter:
             state = track.slots[:, -1]
             yield start, track
 
-    def _winners(self, shares: Float[Tensor, "b n i j"], size: Size) -> UInt8[Tensor, "b h w"]:
+    def _winners(
+        self, shares: Float[Tensor, "b t n i j"], frames: UInt8[Tensor, "b t 3 h w"]
+    ) -> UInt8[np.ndarray, "b t h w"]:
+        size = (frames.shape[-2], frames.shape[-1])
+        flat = shares.flatten(0, 1)
+        if self._argmax == "guided":
+            own = self._size or input_size(self._model, frames)
+            pictures = frames.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
+            # at the precision of slot files, which decompose's masks are made from
+            soft = flat.half().float().cpu().numpy()
+            winners = [guided_winners(*pair, own) for pair in zip(soft, pictures, strict=True)]
+            return np.stack(winners).reshape(*frames.shape[:2], *size)
         if self._argmax == "after":
-            return mask_argmax(shares, size)
-        winners = shares.argmax(dim=1, keepdim=True).to(torch.uint8)
-        return interpolate(winners, size, mode="nearest-exact")[:, 0]
+            found = mask_argmax(flat, size)
+        else:
+            coarse = flat.argmax(dim=1, keepdim=True).to(torch.uint8)
+            found = interpolate(coarse, size, mode="nearest-exact")[:, 0]
+        return found.unflatten(0, (-1, shares.shape[1])).cpu().numpy()
 
 
 def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:

@@ -9,6 +9,8 @@ from slotcli.evaluation.model_scores import spread
 from slotcli.evaluation.segmenter import Segmenter, at_size
 from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
+from slotcli.tracks.labelling import Labelling
+from slotcli.tracks.transform import Transform
 
 
 @pytest.fixture
@@ -59,3 +61,15 @@ def test_shrinking_to_half_averages_four_pixels():
 )
 def test_frames_to_draw_leave_out_the_first(length, places):
     assert spread(length).tolist() == places
+
+
+def test_guided_labels_are_those_that_decompose_makes_of_stored_shares(model):
+    frames = _frames(2, 3, 3, 50, 41)
+    labels = Segmenter(model, torch.device("cpu"), "guided", size=(32, 32))(frames)
+    shares = model.soft_masks(model.encode(at_size(frames, (32, 32))))
+    transform = Transform((50, 41), (0, 0, 50, 41), (32, 32))
+    for clip in range(2):
+        for time in range(3):
+            frame = frames[clip, time].permute(1, 2, 0).numpy()
+            own = Labelling(transform, edges="guided").labels(shares[clip, time].numpy(), frame)
+            assert (labels[clip, time] + 1 == own).mean() > 0.999
