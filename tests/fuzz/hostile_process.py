@@ -31,7 +31,6 @@ from hostile_inputs import (
     mutant_of,
     place,
 )
-from warm_process import warm_python
 
 SECONDS = 10  # that reading a mutant may take
 GROWTH = 64  # MiB by which memory may grow at one mutant
@@ -58,7 +57,7 @@ class Readers:
     """The process, started again whenever a mutant ended it."""
 
     def __init__(self, folder: Path, program: Path = Path(__file__)) -> None:
-        self._command = [*warm_python(), str(program), str(folder)]
+        self._command = [sys.executable, str(program), str(folder)]
         self._process: subprocess.Popen[str] | None = None
         self._said: IO[bytes] | None = None
 
