@@ -17,6 +17,11 @@ from slotcli.video.source import Damage, SourceInfo
 PAGE = "report.html"
 OVERLAY = "overlay.mp4"
 STRIP = "strip.png"
+_LABEL_FREE = "The model learned without labels and was never told what an object is"
+_SUPERVISED = (
+    "The model learned from the masks of its training clips and may take what is unlike their "
+    "objects for background"
+)
 NO_VERDICT = "Not judged: the version that made this result had no verdict."
 
 
@@ -129,7 +134,11 @@ def _page(
     options = run["options"]
     return Report(
         title=source["name"],
-        trust=trust_sentence(len(statistics["used_slots"]), verdict),
+        trust=trust_sentence(
+            len(statistics["used_slots"]),
+            verdict,
+            supervised=bool(model.get("spec", {}).get("train", {}).get("mask_weight")),
+        ),
         warnings=warnings,
         source=[
             ("Size", f"{width} x {height} pixels"),
@@ -162,9 +171,10 @@ def _background(recorded: int | list[int] | None) -> str:
     return f"ID 0 (slot{'s' * (len(slots) > 1)} {', '.join(map(str, slots))} of the slot file)"
 
 
-def trust_sentence(used: int, verdict: dict[str, Any] | None) -> str:
+def trust_sentence(used: int, verdict: dict[str, Any] | None, *, supervised: bool = False) -> str:
     """How far to believe a result, from what can be known without labels.
 
+    `supervised` is whether the model learned from masks of its training clips.
     Raises KeyError and TypeError for a verdict that `VerdictSample.record` did not make.
     """
     if used < 2:
@@ -177,9 +187,10 @@ def trust_sentence(used: int, verdict: dict[str, Any] | None) -> str:
         else f" Where something moves across borders of slots, {follows:.0%} of its pixels keep "
         "their slot (a fixed grid: 0%)."
     )
+    learned = _SUPERVISED if supervised else _LABEL_FREE
     return (
-        f"{used} slots are used. {judged}{moved} The model learned without labels and was never "
-        "told what an object is: look at the pictures before relying on the masks."
+        f"{used} slots are used. {judged}{moved} {learned}: look at the pictures before relying on "
+        "the masks."
     )
 
 

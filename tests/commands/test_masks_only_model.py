@@ -38,6 +38,10 @@ def test_slot_0_is_the_background_and_nothing_is_drawn(
     code, _, err = cli("decompose", "clip.mp4", *given)
     assert code == 0, err
     assert background_of(tmp_path) == 0
+    [page] = tmp_path.rglob("report.html")
+    text = page.read_text()
+    assert "learned without labels" not in text
+    assert "One slot took every pixel" in text or "learned from the masks" in text
     before = sorted(tmp_path.rglob("*"))
     code, _, err = cli("reconstruct", "slotcli-out/clip.mp4", *given)
     assert code == 69
