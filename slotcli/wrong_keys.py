@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from slotcli.errors import ConfigError
 
 _LEAST_ALIKE = 0.6
+_BEGINS = 0.9  # of a key of several words, whose first one was given: more than a rhyme
 _ALL_KEYS = "`slotcli config show MODEL` shows every key."
 
 
@@ -66,7 +67,9 @@ def closest(wanted: str, known: list[str]) -> str | None:
     last = wanted.rpartition(".")[2]
 
     def likeness(key: str) -> float:
-        return max(_ratio(key, wanted), 0.95 * _ratio(key.rpartition(".")[2], last))
+        own = key.rpartition(".")[2]
+        begins = _BEGINS if last and own.startswith(f"{last}_") else 0.0
+        return max(_ratio(key, wanted), 0.95 * _ratio(own, last), begins)
 
     best = max(known, key=likeness, default=None)
     return best if best is not None and likeness(best) >= _LEAST_ALIKE else None

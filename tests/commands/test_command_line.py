@@ -168,7 +168,7 @@ def test_a_url_is_answered_with_advice(cli, tmp_path, given, advice):
         (["decompose", "x", "--masks", "png,,coco"], "--masks png,,coco: no such choice."),
         (["data", "synth", "d", "--masks", "coco"], "--masks coco: no such choice."),
         (["bench", "kernels", "slot_red"], "OPERATION slot_red: no such choice."),
-        (["decompose", "x", "--fit", "y"], "--fit y: choose one of squeeze, crop."),
+        (["decompose", "x", "--fit", "y"], "--fit y: choose one of keep, squeeze, crop."),
         (["decompose", "x", "--start", "-1"], "--start -1: has to be 0 or more."),
         (["decompose", "x", "--end", "soon"], "--end soon: not a number."),
         (["decompose", "x", "--stride", "1.5"], "--stride 1.5: not a whole number."),
