@@ -248,7 +248,7 @@ def test_stored_targets_are_those_of_the_window(
     seen: list[Tensor] = []
     targets: list[Tensor] = []
 
-    def loss(slots: Tensor, target: Tensor) -> Tensor:
+    def loss(slots: Tensor, target: Tensor, layout: object) -> Tensor:
         targets.append(target)
         return torch.zeros(())
 
