@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from slotcli.build import build_shapes
+from slotcli.build import build
 from slotcli.published import published_names
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
 
@@ -97,7 +97,8 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def authors_state_dict(spec: SlotModelSpec | CodecModelSpec) -> dict[str, Tensor]:
-    own = build_shapes(spec).state_dict()
+    with torch.device("meta"):
+        own = build(spec).state_dict()
     return {
         name: weight(name, tuple(own[key].shape)) for key, name in published_names(spec).items()
     }

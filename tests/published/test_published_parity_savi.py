@@ -11,7 +11,7 @@ from authors_weights import authors_state_dict, difference, uniform
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slotcli.build import build_shapes
+from slotcli.build import build_model
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
@@ -36,9 +36,8 @@ def published_savi(tmp_path_factory: pytest.TempPathFactory) -> SlotModel:
     torch.save({"state_dict": authors_state_dict(spec), "it": 201000, "epoch": 30}, path)
     tensors, report = import_published(path, spec)
     assert (report.mapped, report.dropped) == (107, [])
-    model = build_shapes(spec)
-    assert isinstance(model, SlotModel)
-    model.load_state_dict(tensors, assign=True)
+    model = build_model(spec)
+    model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
 
 
