@@ -11,7 +11,7 @@ from slotcli.errors import DataError
 from slotcli.types import Clip
 
 MOST_HELD_OUT = 64
-_SHARE = 4  # every so manieth clip is held out
+_SHARE = 4  # every fourth clip is held out
 _FEWEST_CLIPS = 4  # from which on whole clips are held out, two of them at least
 _WINDOWS = 8  # of one clip, at most
 
