@@ -31,7 +31,7 @@ def test_everything_is_looked_at_and_passes(cli):
     # Not everything is exact: it is float32 that is held against float64.
     assert 0 < max(test["error"] for test in facts["operations"]) < 0.02
     with_weights = {model["name"] for model in facts["models"] if model["sha256"]}
-    assert with_weights == {"tiny-64", "vqvae-tiny-64"}
+    assert with_weights == {"things-128", "tiny-64", "vqvae-tiny-64"}
 
 
 def test_people_get_lines(cli):
