@@ -157,6 +157,7 @@ def slot_file(path: Path, variant: int) -> None:
         frame_index=np.arange(5),
         flags=np.zeros(5, np.uint8),
         metadata=metadata,
+        appearance=None if variant else rng.normal(size=(5, 3, 7)).astype(np.float16),
     )
     write_slot_file(path, content)
 

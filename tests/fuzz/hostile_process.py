@@ -1,7 +1,7 @@
 """A process that reads mutants, so that one which kills or stops it is seen, and is named.
 
-As a program it answers lines "kind seed" on its input with a line of JSON each. A mutant that takes
-too long ends it with a traceback of where it was.
+As a program it says when it is ready, then answers lines "kind seed" on its input with a line of
+JSON each. A mutant that takes too long ends it with a traceback of where it was.
 """
 
 import faulthandler
@@ -34,6 +34,7 @@ from hostile_inputs import (
 
 SECONDS = 10  # that reading a mutant may take
 GROWTH = 64  # MiB by which memory may grow at one mutant
+READY = "ready\n"
 ADDRESSES = 8 << 30  # bytes that may be asked for in all: whoever asks for more is refused
 
 
@@ -106,6 +107,10 @@ class Readers:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+        # Else each mutant would be blamed for what hinders every process, at its start.
+        if self._process.stdout.readline() != READY:
+            self._said.seek(0)
+            raise RuntimeError(self._said.read()[-3000:].decode(errors="replace"))
 
 
 def main(folder: Path) -> None:
@@ -122,6 +127,8 @@ def main(folder: Path) -> None:
         read(name, place(folder, name, 0), place(folder, name, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_addresses() + ADDRESSES, hard))
+    answers.write(READY)
+    answers.flush()
     for line in sys.stdin:
         name, seed = line.split("\t")
         path, sound = _lay_out(folder, work, name, int(seed))
