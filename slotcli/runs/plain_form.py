@@ -86,8 +86,9 @@ class PlainFeedForward(nn.Module):
 class PlainSlotAttention(nn.Module):
     """Slot attention with keys and values. Locatello et al. 2020, Algorithm 1."""
 
-    def __init__(self, corrector: SlotAttention) -> None:
+    def __init__(self, corrector: SlotAttention, bias: nn.Parameter | None) -> None:
         super().__init__()
+        self.bias = bias
         self.norm_inputs, self.norm_slots = corrector.norm_inputs, corrector.norm_slots
         self.queries, self.keys, self.values = corrector.queries, corrector.keys, corrector.values
         self.gru, self.mlp = corrector.gru, corrector.mlp
@@ -101,7 +102,7 @@ class PlainSlotAttention(nn.Module):
         attention = keys.new_empty(0)
         for _ in range(iterations):
             queries = self.queries(self.norm_slots(slots))
-            updates, attention = plain_operations.slot_read(queries, keys, values)
+            updates, attention = plain_operations.slot_read(queries, keys, values, self.bias)
             slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
             slots = slots + self.mlp(slots)
         return slots, attention
@@ -118,10 +119,10 @@ class PlainEncoder(nn.Module):
             encoder.readout,
         )
         self.initial_slots = encoder.initial_slots
-        self.corrector = PlainSlotAttention(encoder.corrector)
+        self.corrector = PlainSlotAttention(encoder.corrector, encoder.slot_bias)
         self.predictor = encoder.predictor
         self.iterations, self.first_iterations = encoder.iterations, encoder.first_iterations
-        self.grid_size, self.appearance = encoder.grid_size, encoder.appearance
+        self.appearance = encoder.appearance
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
@@ -138,7 +139,7 @@ class PlainEncoder(nn.Module):
                 slots = self.predictor(slots)
             slots, attention = self.corrector(slots, frame, iterations)
             every_slots.append(slots)
-            every_attention.append(attention.unflatten(2, self.grid_size))
+            every_attention.append(attention.unflatten(2, maps.shape[2:]))
         attention = torch.stack(every_attention, dim=1)
         seen = looks(attention.flatten(3), maps, frames) if self.appearance else None
         return SlotTrack(torch.stack(every_slots, dim=1), attention, seen)

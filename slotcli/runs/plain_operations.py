@@ -14,10 +14,15 @@ from slotcli.types import Size
 
 
 def slot_read(
-    queries: Float[Tensor, "b n d"], keys: Float[Tensor, "b p d"], values: Float[Tensor, "b p d"]
+    queries: Float[Tensor, "b n d"],
+    keys: Float[Tensor, "b p d"],
+    values: Float[Tensor, "b p d"],
+    bias: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
-    """Updates and attention. Locatello et al. 2020, Algorithm 1."""
+    """Updates and attention, with `bias` on each slot's logits. Locatello et al. 2020, Alg. 1."""
     logits = torch.einsum("bnd,bpd->bnp", queries, keys) * queries.shape[-1] ** -0.5
+    if bias is not None:
+        logits = logits + bias[:, None]
     attention = logits.softmax(dim=1)
     weights = attention + 1e-6
     weights = weights / weights.sum(dim=2, keepdim=True)

@@ -12,7 +12,9 @@ from slotcli.kernels import group_norm_act, mask_argmax, nearest_code, slot_cros
 from slotcli.model import SlotModel, normalise
 from slotcli.runs import plain_operations
 from slotcli.runs.plain_form import PlainDiffusion, plain
-from slotcli.spec import SlotModelSpec
+from slotcli.spec import SlotModelSpec, parse_spec, spec_json
+
+LITE = {"kind": "efficientnet_lite0", "channels": 16}
 
 
 def built(spec: SlotModelSpec) -> SlotModel:
@@ -52,6 +54,21 @@ def test_slots_and_attention_of_every_system_agree(
     close(ours.slots, other.slots)
     close(ours.attention, other.attention)
     assert ours.slots.std() > 0.1
+
+
+def test_biased_slots_of_any_shape_agree(tiny_slot_spec: SlotModelSpec, frames: Tensor) -> None:
+    values = spec_json(tiny_slot_spec)
+    values["encoder"] |= {"slot_bias": True, "backbone": LITE}
+    values["decoder"] = {"kind": "none"}
+    values["train"] |= {"codec": None, "mask_weight": 1.0}
+    spec = parse_spec(values, "tests")
+    assert isinstance(spec, SlotModelSpec)
+    model = built(spec)
+    wide = torch.cat([frames, frames.flip(-1)], dim=-1)
+    ours, other = model.encode(wide), plain(model).encode(wide)
+    close(ours.slots, other.slots)
+    close(ours.attention, other.attention)
+    assert ours.attention.shape[-2:] == (8, 16)
 
 
 def test_the_state_of_a_chunk_is_taken_up(model: SlotModel, frames: Tensor) -> None:
