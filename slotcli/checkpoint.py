@@ -38,6 +38,7 @@ from slotcli.errors import (
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
 from slotcli.types import Size
+from slotcli.wrong_keys import closest
 
 SCHEMA = "slotcli.model/1"
 WEIGHTS = "weights.safetensors"
@@ -85,8 +86,13 @@ def find_model(reference: str) -> Path:
     for folder in model_folders():
         if folder.name == reference:
             return folder
-    known = ", ".join(folder.name for folder in model_folders()) or "none"
-    raise NoInputError(f"{reference}: there is no such model.", f"Give a path, or one of: {known}.")
+    known = [folder.name for folder in model_folders()]
+    meant = closest(reference, known)
+    raise NoInputError(
+        f"{reference}: there is no such model.",
+        (f"Did you mean {meant}? " if meant else "")
+        + f"Give a path, or one of: {', '.join(known) or 'none'}.",
+    )
 
 
 def find_definition(reference: str) -> Path:

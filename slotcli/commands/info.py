@@ -41,14 +41,18 @@ def info(
 
 def _facts(what: str) -> dict[str, Any]:
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    from slotcli.wrong_keys import closest
 
     path = Path(what)
     if not os.path.exists(path):  # unlike Path.exists, for names of any length
         shipped = {folder.name: folder for folder in model_folders()}
         if what not in shipped:
+            meant = closest(what, list(shipped))
             raise NoInputError(
                 f"{printable(what)}: there is no such file, folder or shipped model.",
-                "Check the path; slotcli models list shows the models.",
+                f"Did you mean {meant}? slotcli models list shows the models."
+                if meant
+                else "Check the path; slotcli models list shows the models.",
             )
         path = shipped[what]
     if path.suffix == ".safetensors":

@@ -155,3 +155,11 @@ def test_a_run_is_described(cli, tmp_path, tiny_codec_spec):
     assert {"last_logged_step: 2", "last_row.loss: 0.5", "steps: 4", "starts: 1"} <= set(
         out.splitlines()
     )
+
+
+@pytest.mark.parametrize("command", [["info"], ["models", "show"], ["config", "show"]])
+def test_a_model_of_nearly_that_name_is_meant(cli, command):
+    code, _, err = cli(*command, "tiny-46")
+    assert code == 66
+    assert "Did you mean tiny-64?" in err
+    assert "Did you mean" not in cli(*command, "clips/absent.mp4")[2]
