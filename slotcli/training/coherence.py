@@ -41,11 +41,11 @@ def motion_distortion(
     moving: Float[Tensor, "b t h w"],
     rest: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """What slots pay that do not part what moves from what rests, and moving things by their place.
+    """Penalty on slots that mix moving with still regions, or moving objects of different places.
 
-    What rests has no place and is one thing, however large it is, of which the share `rest` counts;
-    two moving things of one colour are two. `frames` are in [-1, 1], `moving` is `training.motion`
-    of them.
+    Still regions have no position feature and count as one object, whatever their area, with the
+    weight `rest`; two moving objects of the same colour count as two. `frames` are in [-1, 1],
+    `moving` is `training.motion` of them.
     """
     h, w = frames.shape[-2:]
     rows = torch.linspace(0, 1, h, device=frames.device)[:, None].expand(h, w)
