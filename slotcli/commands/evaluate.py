@@ -10,7 +10,7 @@ from slotcli.commands.audit import audit_record, load_slot_model, show_audit
 from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overwrite, Threads
 from slotcli.commands.outlined_results import evaluate_outlines
 from slotcli.commands.passed_over import tell_passed_over
-from slotcli.commands.score_tables import plain_scores, show_scores
+from slotcli.commands.score_tables import plain_scores, show_scores, tell_identity
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ _SEGMENTATION = {
     "mbo": "mBO",
 }
 _PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "mse": "MSE"}
-_NAMES = _SEGMENTATION | _PICTURES
+_PER_VIDEO = _SEGMENTATION | {"identity": "identity"}
+_NAMES = _PER_VIDEO | _PICTURES
 _METHOD = {
     "per_video": "time folded into space: one score per clip, slots matched to objects once",
     "per_frame": "each frame scored alone, averaged over its clip, then over clips",
+    "identity": "objects in the first and last frame with one label in both, not the background's",
     "interval": "95 %, expanded percentile bootstrap over clips",
     "mse": "squared error in [0, 1], summed over channels and pixels, averaged over frames",
     "lpips": "version 0.1, on images clamped to [-1, 1]",
@@ -214,7 +216,7 @@ def evaluate(
     console.phase("loading LPIPS")
     distance, no_lpips = _open_lpips(lpips, lpips_weights, chosen) if render else (None, "")
     with (
-        clip_table(out, list(_SEGMENTATION), list(_PICTURES)) as write,
+        clip_table(out, list(_PER_VIDEO), list(_PICTURES)) as write,
         console.progress("scoring clips", "clips") as meter,
     ):
 
@@ -286,6 +288,7 @@ def evaluate(
         )
         console.result("Per video, time folded into space:")
         show_scores(tables["segmentation"], _SEGMENTATION, 100)
+        tell_identity(tables["segmentation"])
         console.result("Per frame, each scored alone:")
         show_scores(tables["segmentation_per_frame"], _SEGMENTATION, 100)
     if found.pictures and not console.wants_json():
@@ -332,10 +335,14 @@ def _reasons(found: "Evaluation", no_lpips: str, *, has_decoder: bool) -> dict[s
     from slotcli.evaluation.model_scores import undefined
 
     count, drawn = len(found.clips), len(found.pictures)
+    why = {
+        "ari": "no pixel is labelled",
+        "miou": "no pixel is labelled",
+        "identity": "no true object is in the first and the last of several frames",
+    }
     reasons = {
-        score: f"undefined for {missing} of {count} clips: no pixel is labelled."
-        if score in ("ari", "miou")
-        else f"undefined for {missing} of {count} clips: they show no true object."
+        score: f"undefined for {missing} of {count} clips: "
+        f"{why.get(score, 'they show no true object')}."
         for score, missing in undefined(found.video).items()
     }
     for score, missing in undefined(found.pictures).items():
@@ -343,8 +350,8 @@ def _reasons(found: "Evaluation", no_lpips: str, *, has_decoder: bool) -> dict[s
     if no_lpips:
         reasons["lpips"] = no_lpips
     if not drawn:
-        why = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
-        reasons["pictures"] = f"{why}."
+        none = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
+        reasons["pictures"] = f"{none}."
     if found.audit is None:
         reasons["audit"] = "it takes at least 2 clips."
     return reasons

@@ -31,6 +31,18 @@ def _cell(value: "MeanInterval", scale: int) -> str:
     return f"{mean} ±{half:.{digits if half < 9.95 else 0}f}"
 
 
+def tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
+    """How many objects keep their label, of the first row beside the best other one."""
+    (_, own), *others = ((row, scores["identity"]) for row, scores in rows.items())
+    known = [(value.mean, row, value) for row, value in others if value.mean is not None]
+    if own.mean is not None:
+        _, row, best = max(known, key=lambda one: one[0])
+        console.result(
+            f"Objects with one label in the first and last frame: {_cell(own, 100)} % "
+            f"({row}: {_cell(best, 100)} %)."
+        )
+
+
 def plain_scores(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
     """The same for a JSON file."""
     return {

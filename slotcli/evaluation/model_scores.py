@@ -18,7 +18,11 @@ from slotcli.evaluation.baselines import BASELINES, mosaic
 from slotcli.evaluation.intervals import MeanInterval, mean_interval
 from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
-from slotcli.evaluation.segmentation import scores_per_frame, segmentation_scores
+from slotcli.evaluation.segmentation import (
+    kept_identities,
+    scores_per_frame,
+    segmentation_scores,
+)
 from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size, input_size
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.evaluation.sources import ClipSource
@@ -26,6 +30,7 @@ from slotcli.model import SlotModel, normalise
 from slotcli.types import Clip, Size, SlotTrack
 
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
+IDENTITY = "identity"  # a score of whole videos alone
 MEAN_COLOUR, MOSAIC = "mean colour", "k-means mosaic"
 AUDIT_FRAMES = 6  # of each clip, as in training
 PICTURES = 4  # of each rendered clip
@@ -137,7 +142,8 @@ def label_scores(
             labels = segment(clip.frames[None])[0]
         else:
             labels = BASELINES[row](clip.frames, num_slots, seed)
-        video[row] = asdict(segmentation_scores(truth, labels))
+        kept = {IDENTITY: kept_identities(truth, labels)}
+        video[row] = asdict(segmentation_scores(truth, labels)) | kept
         frames[row] = asdict(scores_per_frame(truth, labels))
     return video, frames
 

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from slotcli.evaluation.model_scores import ClipScores
+from slotcli.evaluation.model_scores import IDENTITY, ClipScores
 from slotcli.tracks.writing import output_errors, whole_file
 
 SUMMARY, PER_CLIP = "evaluation.json", "clips.csv"
@@ -21,9 +21,9 @@ def clip_table(
 ) -> Iterator[Callable[[ClipScores], None]]:
     """Hand out what writes a clip's lines to OUT/clips.csv; without `out` it writes nothing.
 
-    The columns are the scores of `labels`, the same per frame, and those of `pictures`; a score
-    that is undefined is an empty cell. The file is there once the context ends well, and an older
-    summary, which it would contradict, is not. Raises as `output_errors`.
+    The columns are the scores of `labels`, the same per frame where they have one, and those of
+    `pictures`; a score that is undefined is an empty cell. The file is there once the context ends
+    well, and an older summary, which it would contradict, is not. Raises as `output_errors`.
     """
     if out is None:
         yield lambda clip: None
@@ -33,7 +33,8 @@ def clip_table(
     with whole_file(out / PER_CLIP) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["clip", "row", *labels, *(name + PER_FRAME for name in labels), *pictures])
+        single = [name for name in labels if name != IDENTITY]
+        writer.writerow(["clip", "row", *labels, *(name + PER_FRAME for name in single), *pictures])
 
         def write(clip: ClipScores) -> None:
             for row in dict.fromkeys([*clip.video, *clip.pictures]):
@@ -42,7 +43,7 @@ def clip_table(
                 writer.writerow(
                     [clip.name, row]
                     + [video.get(name) for name in labels]
-                    + [frames.get(name) for name in labels]
+                    + [frames.get(name) for name in single]
                     + [drawn.get(name) for name in pictures]
                 )
 

@@ -119,6 +119,29 @@ def segmentation_scores(
     )
 
 
+def kept_identities(
+    truth: UInt8[np.ndarray, "t h w"], predicted: UInt8[np.ndarray, "t h w"]
+) -> float | None:
+    """Return the share of true objects in the first and last frame that have one label in both.
+
+    An object's label in a frame is that of most of its pixels. Where this is the label of most of
+    the clip's true background, the object was not found, which counts as lost. None without such
+    an object, or of a single frame.
+    """
+    if len(truth) < 2:
+        return None
+    first, last = (confusion(truth[[t]], predicted[[t]]) for t in (0, -1))
+    background = confusion(truth, predicted)[0]
+    missed = int(background.argmax()) if background.any() else None
+    stay = [
+        (int(before.argmax()), int(after.argmax()))
+        for before, after in zip(first[1:], last[1:], strict=False)
+        if before.any() and after.any()
+    ]
+    kept = [before == after and before != missed for before, after in stay]
+    return sum(kept) / len(kept) if kept else None
+
+
 def scores_per_frame(
     truth: UInt8[np.ndarray, "t h w"], predicted: UInt8[np.ndarray, "t h w"]
 ) -> SegmentationScores:

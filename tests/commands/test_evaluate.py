@@ -107,6 +107,9 @@ def test_scores_of_rendered_clips_agree_with_scikit_learn(cli, tiny_model, tmp_p
         "k-means mosaic",
     }
     assert summary["audit"]["clips"] == 2
+    kept = summary["segmentation"]["model"]["identity"]["mean"]
+    assert f"Objects with one label in the first and last frame: {100 * kept:.1f}" in out
+    assert "identity_per_frame" not in (tmp_path / "scores/clips.csv").read_text()
     # Both tables begin with the model, and all baselines stand below it.
     names = [line.split("  ")[0].strip() for line in out.splitlines() if line.startswith(" ")]
     rows = ["model", *BASELINES]

@@ -14,6 +14,7 @@ from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.model_scores import (
     CODEC,
     FIRST_FRAME,
+    IDENTITY,
     MEAN_COLOUR,
     MODEL,
     MOSAIC,
@@ -50,8 +51,9 @@ def test_a_model_that_knows_the_truth_beats_every_baseline(clip: Clip) -> None:
     video, frames = label_scores(lambda frames: truth[None] + 1, clip, 4, seed=0)
     assert list(video) == list(frames) == [MODEL, *BASELINES]
     assert set(video[MODEL].values()) == set(frames[MODEL].values()) == {1.0}
+    assert video[MODEL].keys() - frames[MODEL].keys() == {IDENTITY}
     rows = means([video])
-    assert all(not better_baselines(rows, score) for score in video[MODEL])
+    assert all(not better_baselines(rows, score) for score in frames[MODEL])
     assert better_baselines(means([video | {"grid": video[MODEL]}]), "miou") == ["grid"]
 
 
@@ -68,7 +70,7 @@ def test_clips_without_objects_are_counted_and_left_out_of_the_mean(clip: Clip) 
         return np.zeros((1, 5, 32, 32), np.uint8)
 
     each = [label_scores(segment, one, 4, seed=0)[0] for one in (clip, empty)]
-    assert undefined(each) == {"fg_ari": 1, "fg_miou": 1, "mbo": 1}
+    assert undefined(each) == {"fg_ari": 1, "fg_miou": 1, "mbo": 1, IDENTITY: 1}
     found = means(each)["grid"]
     assert (found["mbo"].count, found["mbo"].dropped) == (1, 1)
     assert found["mbo"].mean == each[0]["grid"]["mbo"]

@@ -12,6 +12,7 @@ from slotcli.evaluation.segmentation import (
     adjusted_rand_index,
     confusion,
     foreground_ari,
+    kept_identities,
     mean_best_overlap,
     mean_iou,
     scores_per_frame,
@@ -208,6 +209,25 @@ def test_slots_that_swap_objects_cost_nothing_per_frame_and_much_per_video() -> 
     video = segmentation_scores(truth, swapped)
     assert (video.fg_ari, video.fg_miou) == (pytest.approx(-0.5), pytest.approx(1 / 3))
     assert scores_per_frame(truth, swapped) == SegmentationScores(1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_an_identity_is_kept_by_the_label_of_most_pixels() -> None:
+    truth = np.zeros((3, 4, 8), np.uint8)
+    truth[:, :2, :2], truth[:, :2, 4:6] = 1, 2
+    truth[:, 3, :4], truth[2, 3, 6:] = 3, 4  # the fourth comes too late to be kept
+    found = np.zeros_like(truth)
+    found[:, :2, :2] = 7
+    found[0, 0, 0] = 5  # a part of it
+    found[:2, :2, 4:6], found[2, :2, 4:6] = 6, 7  # the second changes hands, the third is not found
+    assert kept_identities(truth, found) == pytest.approx(1 / 3)
+    assert kept_identities(truth, truth) == 1
+    assert kept_identities(truth, np.zeros_like(truth)) == 0
+    assert kept_identities(truth[:1], truth[:1]) is None
+    assert kept_identities(np.zeros_like(truth), found) is None
+    # Frames between do not count, nor does what is outside of the crop.
+    found[1] = 1
+    found[0, 3] = found[2, 3] = 255
+    assert kept_identities(truth, found) == 0.5
 
 
 def test_per_frame_is_the_mean_over_frames_that_define_a_score() -> None:
