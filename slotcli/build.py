@@ -202,6 +202,7 @@ def _latent_diffusion(
         latent_scale=decoder.latent_scale,
         timesteps=spec.train.timesteps,
         patch=decoder.patch,
+        noise_scale=decoder.noise_scale,
     )
 
 

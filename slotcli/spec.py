@@ -166,6 +166,7 @@ class LatentDiffusionSpec(Record):
     patch: Annotated[int, Field(gt=0, le=64)] = 1
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
+    noise_scale: Annotated[float, Field(ge=0)] = 1.0
 
     @property
     def reads_frames(self) -> bool:

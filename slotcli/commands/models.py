@@ -164,7 +164,7 @@ def pack_model(
     ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Copy a run's weights into a model folder at half precision, for shipping.
+    """Copy a run's weights into a model folder at half precision, under the folder's name.
 
     Examples:
       slotcli models pack run -o models/mine
@@ -179,7 +179,9 @@ def pack_model(
         raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")
     defined = load_definition(out / DEFINITION)
     loaded = load_model(str(run))
-    if loaded.spec.model_dump(exclude={"train"}) != defined.model_dump(exclude={"train"}):
+    # How it is trained, called and sampled are not in the weights.
+    apart = {"train": True, "name": True, "decoder": {"noise_scale"}}
+    if loaded.spec.model_dump(exclude=apart) != defined.model_dump(exclude=apart):
         raise DataError(
             f"{loaded.path}: is not the model that {out / DEFINITION} defines.", "Correct either."
         )
@@ -188,5 +190,6 @@ def pack_model(
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
-    save_model(weights, loaded.spec, half, loaded.step, metadata.get("provenance", {}))
+    spec = defined.model_copy(update={"train": loaded.spec.train})
+    save_model(weights, spec, half, loaded.step, metadata.get("provenance", {}))
     console.result(f"{weights}: step {loaded.step}, {weights.stat().st_size / 2**20:.1f} MiB")

@@ -74,6 +74,17 @@ def reconstruct(
             rich_help_panel=MODEL,
         ),
     ] = 0,
+    noise_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of the initial noise: 1 draws a sample; 0 nearly the mean of "
+            "what the slots allow, smoother and nearer to the source. Default: the model's.",
+            min=0,
+            max=10,
+            metavar="X",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -146,7 +157,7 @@ def reconstruct(
     setup.place(network, chosen)
     if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
         halve(*network.decoder.networks)
-    options = ReconstructOptions(sampler, evaluations, batch, seed, kept)
+    options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
     with console.progress("rendering frames", "frames") as meter:
         remarks = draw(slot_file, loaded, target, options, chosen, meter.update)
     for remark in remarks:

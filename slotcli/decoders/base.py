@@ -12,11 +12,16 @@ from slotcli.types import Layout
 
 @dataclass(frozen=True)
 class Drawing:
-    """How frames are drawn; a decoder that draws in one way only takes no notice."""
+    """How frames are drawn; a decoder that draws in one way only takes no notice.
+
+    `noise_scale` is the standard deviation of the initial noise, None for the decoder's own: 1
+    draws a sample, 0 nearly the mean of what may be, which is smoother and nearer to the source.
+    """
 
     sampler: Sampler = "singlestep"
     evaluations: int = 20
     seed: int = 0
+    noise_scale: float | None = None
 
 
 @runtime_checkable

@@ -48,6 +48,7 @@ class LatentDiffusion(nn.Module):
         latent_scale: float = 1.0,
         timesteps: Literal["uniform", "mid"] = "uniform",
         patch: int = 1,
+        noise_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not isinstance(codec, nn.Module):
@@ -59,6 +60,7 @@ class LatentDiffusion(nn.Module):
         self.schedule = Schedule()
         self.latent_shape = latent_shape
         self.latent_scale = latent_scale
+        self.noise_scale = noise_scale
         self.prediction_target: Target = target
         self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
         if null_tokens:
@@ -122,6 +124,7 @@ class LatentDiffusion(nn.Module):
         noise = torch.randn(
             self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
         )
+        noise *= self.noise_scale if drawing.noise_scale is None else drawing.noise_scale
         return self.render_from(slots, noise, drawing.sampler, drawing.evaluations, seen)
 
     @torch.no_grad()

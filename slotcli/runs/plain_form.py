@@ -172,6 +172,7 @@ class PlainDiffusion(nn.Module):
         self.condition, self.patch = decoder.condition, decoder.patch
         self.unet = PlainUNet(decoder.unet)
         self.latent_shape, self.latent_scale = decoder.latent_shape, decoder.latent_scale
+        self.noise_scale = decoder.noise_scale
         self.prediction_target, self.steps_range = decoder.prediction_target, decoder.steps_range
         self.register_buffer("null", decoder.null)
 
@@ -204,7 +205,8 @@ class PlainDiffusion(nn.Module):
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         rng = torch.Generator().manual_seed(drawing.seed)
-        noise = torch.randn(self.latent_shape, generator=rng).to(slots)
+        scale = self.noise_scale if drawing.noise_scale is None else drawing.noise_scale
+        noise = scale * torch.randn(self.latent_shape, generator=rng).to(slots)
         read = self.vectors(slots, seen)
 
         def denoise(noisy: Tensor, time: float) -> Tensor:

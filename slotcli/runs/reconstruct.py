@@ -36,13 +36,14 @@ _NOTHING = 1e-3  # share of a place, below which what is left there is not sprea
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """`keep` are the IDs of the objects drawn, None for all of them."""
+    """`keep` are the IDs of the objects drawn, None for all; `noise_scale` None for the model's."""
 
     sampler: Sampler = "singlestep"
     evaluations: int = 20
     batch: int = 16
     seed: int = 0
     keep: tuple[int, ...] | None = None
+    noise_scale: float | None = None
 
 
 def find_slot_file(path: Path) -> Path:
@@ -165,7 +166,7 @@ def reconstruct(
         )
     transform = slot_file.transform
     model.to(device)
-    drawing = Drawing(options.sampler, options.evaluations, options.seed)
+    drawing = Drawing(options.sampler, options.evaluations, options.seed, options.noise_scale)
     partial = work_path(out)
     count = len(slot_file.slots)
     begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0

@@ -40,6 +40,7 @@ COMMENTS = {
     "decoder.patch": "The U-Net takes squares of so many latents as one (1: the paper).",
     "decoder.null_tokens": "Null tokens beside the slots, for positions where no slot fits.",
     "decoder.latent_scale": "Factor on the codec's latents, to give them unit variance.",
+    "decoder.noise_scale": "Standard deviation of the noise that rendering starts from (1: paper).",
     "decoder.codec": "Has to equal the codec that train.codec defines.",
     "decoder.blocks": "Transformer blocks.",
     "decoder.heads": "Attention heads.",

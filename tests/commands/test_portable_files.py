@@ -1,6 +1,7 @@
 """Files that go to other machines name models and data, and hold no path of this machine."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from made_clips import make_clip
 from safetensors import safe_open
 from test_train import sets, write_definition
 
-from slotcli.checkpoint import WEIGHTS, file_sha256, load_model, model_folders, portable, save_model
+from slotcli.checkpoint import (
+    DEFINITION,
+    WEIGHTS,
+    file_sha256,
+    load_model,
+    model_folders,
+    portable,
+    save_model,
+)
 
 SHIPPED = [path for folder in model_folders() for path in sorted(folder.glob("*.safetensors"))]
 
@@ -59,7 +68,8 @@ def test_a_run_its_packed_weights_and_its_slots_name_codec_and_data(
     assert code == 0, err
     packed = tmp_path / "packed"
     packed.mkdir()
-    shutil.copy(definition, packed)
+    text = Path(definition).read_text()
+    (packed / DEFINITION).write_text(re.sub(r'(?m)^name = ".*"', 'name = "mine"', text))
     code, _, err = cli("models", "pack", tmp_path / "run", "--out", packed)
     assert code == 0, err
     code, _, err = cli("decompose", "footage/a.mp4", "--model", packed, "--masks", "none")
@@ -69,6 +79,7 @@ def test_a_run_its_packed_weights_and_its_slots_name_codec_and_data(
         assert paths_in(file) == [], file
         assert str(tmp_path).encode() not in file.read_bytes()
     loaded = load_model(str(packed))
+    assert loaded.spec.name == "mine"
     assert loaded.spec.train.codec == "a codec"
     assert loaded.spec.train.data.path == "footage"
     with safe_open(packed / WEIGHTS, framework="numpy") as header:

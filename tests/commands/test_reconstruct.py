@@ -110,6 +110,14 @@ def test_slots_kept_and_dropped(draw, folder):
     assert draw(*rest).read_bytes() == dropped
 
 
+def test_without_noise_no_seed_makes_a_difference(draw):
+    mean = draw("--noise-scale", 0, "--seed", 1).read_bytes()
+    assert draw("--noise-scale", 0, "--seed", 2).read_bytes() == mean
+    sample = draw("--seed", 1).read_bytes()
+    assert sample != mean
+    assert draw("--noise-scale", 1, "--seed", 1).read_bytes() == sample
+
+
 def test_batches_make_no_difference(drawn_exactly):
     alone, together = drawn_exactly("--batch", 1), drawn_exactly("--batch", 16)
     assert alone.shape == (len(UNEVEN), *SIZE, 3)
@@ -239,6 +247,8 @@ def test_wrong_command_lines(refused, folder):
     assert refused(*given, *(option for own in ids for option in ("--drop", own)))[0] == 2
     assert refused(*given, "--sampler", "guess")[0] == 2
     assert refused(*given, "--batch", 0)[0] == 2
+    for scale in ("-0.1", "nan", "inf", "loud"):
+        assert refused(*given, "--noise-scale", scale)[0] == 2
 
 
 def test_places_that_cannot_be_written(refused, folder, tmp_path):

@@ -90,6 +90,20 @@ def test_drawing_depends_on_its_seed_alone(decoder: LatentDiffusion, slots: Tens
     assert torch.equal(decoder.render_from(slots, noise, "singlestep", 3), other)
 
 
+def test_noise_is_scaled_for_a_drawing_or_as_the_decoder_says(
+    decoder: LatentDiffusion, slots: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = torch.randn(decoder.latent_shape, generator=torch.Generator().manual_seed(4))
+    wanted = decoder.render_from(slots, 0.25 * noise, "ddim", 3)
+    assert torch.equal(decoder.render(slots, Drawing("ddim", 3, 4, noise_scale=0.25)), wanted)
+    monkeypatch.setattr(decoder, "noise_scale", 0.25)
+    assert torch.equal(decoder.render(slots, Drawing("ddim", 3, 4)), wanted)
+    # Without noise no seed tells one drawing from another.
+    first, other = (decoder.render(slots, Drawing("ddim", 3, seed, 0.0)) for seed in (0, 1))
+    assert torch.equal(first, other)
+    assert not torch.equal(first, wanted)
+
+
 def test_slots_are_a_set(decoder: LatentDiffusion, slots: Tensor) -> None:
     drawing = Drawing("multistep", 3)
     found = decoder.render(slots[:, [2, 0, 1]], drawing)
