@@ -203,6 +203,7 @@ def _latent_diffusion(
         timesteps=spec.train.timesteps,
         patch=decoder.patch,
         noise_scale=decoder.noise_scale,
+        evaluations=decoder.evaluations,
     )
 
 

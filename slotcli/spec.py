@@ -167,6 +167,7 @@ class LatentDiffusionSpec(Record):
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = 0
     latent_scale: Annotated[float, Field(gt=0)] = 1.0
     noise_scale: Annotated[float, Field(ge=0)] = 1.0
+    evaluations: Annotated[int, Field(gt=0, le=1000)] = 20
 
     @property
     def reads_frames(self) -> bool:

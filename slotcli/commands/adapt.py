@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.options import OUTPUT, TRAINING, Device, Model, Overrides, Threads
+from slotcli.commands.options import (
+    LABEL_FREE_MODEL,
+    OUTPUT,
+    TRAINING,
+    Device,
+    Model,
+    Overrides,
+    Threads,
+)
 from slotcli.commands.training import data_table, tell_of
 from slotcli.errors import LossError, UsageError
 
@@ -44,7 +52,7 @@ def adapt(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    model: Model = "tiny-64",
+    model: Model = LABEL_FREE_MODEL,
     steps: Annotated[
         int,
         typer.Option(

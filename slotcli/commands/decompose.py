@@ -14,6 +14,7 @@ from slotcli.commands.mask_words import parsed_background, parsed_size
 from slotcli.commands.meters import Meter
 from slotcli.commands.options import (
     COMPUTING,
+    DEFAULT_MODEL,
     INPUT,
     MANY,
     MASK_FILES,
@@ -80,7 +81,7 @@ def decompose(
             rich_help_panel=INPUT,
         ),
     ] = False,
-    model: Model = "tiny-64",
+    model: Model = DEFAULT_MODEL,
     fit: Annotated[
         Literal["keep", "squeeze", "crop"] | None,
         typer.Option(

@@ -180,7 +180,7 @@ def pack_model(
     defined = load_definition(out / DEFINITION)
     loaded = load_model(str(run))
     # How it is trained, called and sampled are not in the weights.
-    apart = {"train": True, "name": True, "decoder": {"noise_scale"}}
+    apart = {"train": True, "name": True, "decoder": {"noise_scale", "evaluations"}}
     if loaded.spec.model_dump(exclude=apart) != defined.model_dump(exclude=apart):
         raise DataError(
             f"{loaded.path}: is not the model that {out / DEFINITION} defines.", "Correct either."

@@ -15,6 +15,9 @@ MANY = "Many clips"
 TRAINING = "Training"
 COMPUTING = "Computing"
 
+DEFAULT_MODEL = "things-128"
+LABEL_FREE_MODEL = "tiny-64"
+
 _DEVICES = "auto, cpu, cuda, or one GPU as cuda:1."
 _MODEL_HELP = "A model's name (slotcli models list), folder or weights file."
 

@@ -57,14 +57,15 @@ def reconstruct(
         ),
     ] = "singlestep",
     evaluations: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Function evaluations of the U-Net per frame.",
+            help="Function evaluations of the U-Net per frame. Default: the model's; 20, but 4 of "
+            "things-128.",
             min=1,
             metavar="N",
             rich_help_panel=MODEL,
         ),
-    ] = 20,
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(

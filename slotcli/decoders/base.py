@@ -14,12 +14,13 @@ from slotcli.types import Layout
 class Drawing:
     """How frames are drawn; a decoder that draws in one way only takes no notice.
 
-    `noise_scale` is the standard deviation of the initial noise, None for the decoder's own: 1
-    draws a sample, 0 nearly the mean of what may be, which is smoother and nearer to the source.
+    `evaluations` of the network a frame and `noise_scale` are the decoder's own where they are
+    None. The latter is the standard deviation of the initial noise: 1 draws a sample, 0 nearly the
+    mean of what may be, which is smoother and nearer to the source.
     """
 
     sampler: Sampler = "singlestep"
-    evaluations: int = 20
+    evaluations: int | None = None
     seed: int = 0
     noise_scale: float | None = None
 

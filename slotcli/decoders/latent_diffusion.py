@@ -49,6 +49,7 @@ class LatentDiffusion(nn.Module):
         timesteps: Literal["uniform", "mid"] = "uniform",
         patch: int = 1,
         noise_scale: float = 1.0,
+        evaluations: int = 20,
     ) -> None:
         super().__init__()
         if not isinstance(codec, nn.Module):
@@ -61,6 +62,7 @@ class LatentDiffusion(nn.Module):
         self.latent_shape = latent_shape
         self.latent_scale = latent_scale
         self.noise_scale = noise_scale
+        self.evaluations = evaluations
         self.prediction_target: Target = target
         self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
         if null_tokens:
@@ -125,7 +127,8 @@ class LatentDiffusion(nn.Module):
             self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
         )
         noise *= self.noise_scale if drawing.noise_scale is None else drawing.noise_scale
-        return self.render_from(slots, noise, drawing.sampler, drawing.evaluations, seen)
+        evaluations = drawing.evaluations or self.evaluations
+        return self.render_from(slots, noise, drawing.sampler, evaluations, seen)
 
     @torch.no_grad()
     def render_from(

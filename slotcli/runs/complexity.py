@@ -193,7 +193,7 @@ def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
 
     encode = timed(lambda: model.encode(frames), work.encoded_frames, work.repeats, work.warm_up)
     render = timed(
-        lambda: model.decoder.render(chosen, Drawing(), seen),
+        lambda: model.decoder.render(chosen, Drawing(evaluations=20), seen),
         work.drawn_frames,
         work.repeats,
         work.warm_up,

@@ -158,7 +158,9 @@ def bench_draw(
 
     def draw(drawn: int, model: SlotModel) -> Tensor:
         parts = [slice(at, min(at + CHUNK, drawn)) for at in range(0, drawn, CHUNK)]
-        return torch.cat([model.decoder.render(slots[p], Drawing(), seen[p]) for p in parts])
+        return torch.cat(
+            [model.decoder.render(slots[p], Drawing(evaluations=20), seen[p]) for p in parts]
+        )
 
     def pictures(found: Tensor, plain: Tensor) -> dict[str, float]:
         return {"psnr_db": psnr((plain.float() + 1) / 2, (found.float() + 1) / 2)}

@@ -172,7 +172,7 @@ class PlainDiffusion(nn.Module):
         self.condition, self.patch = decoder.condition, decoder.patch
         self.unet = PlainUNet(decoder.unet)
         self.latent_shape, self.latent_scale = decoder.latent_shape, decoder.latent_scale
-        self.noise_scale = decoder.noise_scale
+        self.noise_scale, self.evaluations = decoder.noise_scale, decoder.evaluations
         self.prediction_target, self.steps_range = decoder.prediction_target, decoder.steps_range
         self.register_buffer("null", decoder.null)
 
@@ -221,7 +221,8 @@ class PlainDiffusion(nn.Module):
             return self._snap(clean / self.latent_scale) * self.latent_scale
 
         start = noise.expand(len(slots), -1, -1, -1)
-        latents = sample(drawing.sampler, denoise, start, self.schedule, drawing.evaluations)
+        evaluations = drawing.evaluations or self.evaluations
+        latents = sample(drawing.sampler, denoise, start, self.schedule, evaluations)
         return self._decode(latents / self.latent_scale).clamp(-1, 1)
 
     def soft_masks(

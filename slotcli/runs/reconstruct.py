@@ -36,10 +36,10 @@ _NOTHING = 1e-3  # share of a place, below which what is left there is not sprea
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """`keep` are the IDs of the objects drawn, None for all; `noise_scale` None for the model's."""
+    """`keep` are the IDs of the objects drawn, None for all; other Nones are the model's own."""
 
     sampler: Sampler = "singlestep"
-    evaluations: int = 20
+    evaluations: int | None = None
     batch: int = 16
     seed: int = 0
     keep: tuple[int, ...] | None = None

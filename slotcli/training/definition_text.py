@@ -41,6 +41,7 @@ COMMENTS = {
     "decoder.null_tokens": "Null tokens beside the slots, for positions where no slot fits.",
     "decoder.latent_scale": "Factor on the codec's latents, to give them unit variance.",
     "decoder.noise_scale": "Standard deviation of the noise that rendering starts from (1: paper).",
+    "decoder.evaluations": "Function evaluations a rendered frame takes (20: the paper).",
     "decoder.codec": "Has to equal the codec that train.codec defines.",
     "decoder.blocks": "Transformer blocks.",
     "decoder.heads": "Attention heads.",

@@ -90,6 +90,15 @@ def test_drawing_depends_on_its_seed_alone(decoder: LatentDiffusion, slots: Tens
     assert torch.equal(decoder.render_from(slots, noise, "singlestep", 3), other)
 
 
+def test_a_decoder_says_how_many_evaluations_a_frame_takes(
+    decoder: LatentDiffusion, slots: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = decoder.render(slots, Drawing(evaluations=2))
+    monkeypatch.setattr(decoder, "evaluations", 2)
+    assert torch.equal(decoder.render(slots, Drawing()), wanted)
+    assert not torch.equal(decoder.render(slots, Drawing(evaluations=3)), wanted)
+
+
 def test_noise_is_scaled_for_a_drawing_or_as_the_decoder_says(
     decoder: LatentDiffusion, slots: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
