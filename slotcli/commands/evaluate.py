@@ -335,14 +335,14 @@ def _reasons(found: "Evaluation", no_lpips: str, *, has_decoder: bool) -> dict[s
     from slotcli.evaluation.model_scores import undefined
 
     count, drawn = len(found.clips), len(found.pictures)
-    why = {
+    causes = {
         "ari": "no pixel is labelled",
         "miou": "no pixel is labelled",
         "identity": "no true object is in the first and the last of several frames",
     }
     reasons = {
         score: f"undefined for {missing} of {count} clips: "
-        f"{why.get(score, 'they show no true object')}."
+        f"{causes.get(score, 'they show no true object')}."
         for score, missing in undefined(found.video).items()
     }
     for score, missing in undefined(found.pictures).items():
