@@ -24,6 +24,7 @@ from slotcli.build import build, build_shapes
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.masks_only import MasksOnly
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import (
     AccessError,
     CannotCreateError,
@@ -36,7 +37,7 @@ from slotcli.errors import (
     UsageError,
 )
 from slotcli.model import SlotModel
-from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.types import Size
 from slotcli.wrong_keys import closest
 

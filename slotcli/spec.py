@@ -1,12 +1,10 @@
-"""Every knob of a model and of its training, read from TOML into frozen, checked records.
+"""Every parameter of a model and of its training, as frozen, checked records.
 
-No torch here: `build.py` turns these records into networks. Defaults are the paper's values; a knob
-exists only where two published or shipped models differ in it.
+No torch here: `definition.py` reads these records from TOML, `build.py` turns them into networks.
+Defaults are the paper's values; a parameter exists only where two published or shipped models differ
+in it.
 """
 
-import json
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -15,13 +13,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    ValidationError,
     model_validator,
 )
-
-from slotcli.errors import ConfigError, NoInputError
-from slotcli.wrong_keys import key_paths, wrong_key
 
 
 def _unicode(text: str) -> str:
@@ -432,95 +425,3 @@ class SlotModelSpec(Record):
 
 
 ModelSpec = Annotated[CodecModelSpec | SlotModelSpec, Field(discriminator="kind")]
-_adapter: TypeAdapter[CodecModelSpec | SlotModelSpec] = TypeAdapter(ModelSpec)
-
-
-def parse_spec(
-    values: dict[str, Any], origin: str, overrides: tuple[str, ...] = ()
-) -> CodecModelSpec | SlotModelSpec:
-    """A checked spec from plain values, over which `overrides` were applied already.
-
-    Raises ConfigError naming the wrong key and where it is from: `origin` or an override.
-    """
-    try:
-        return _adapter.validate_python(values)
-    except ValidationError as error:
-        # An unknown key first: where it is a typing error, another key is missing for it.
-        found = sorted(
-            error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden"
-        )
-        first = found[0]
-        path = _written_path(values, first["loc"])
-        kinds = CodecModelSpec if values.get("kind") == "codec" else SlotModelSpec
-        known = list(dict.fromkeys(key_paths(kinds)))
-        raise wrong_key(path, dict(first), origin, overrides, known) from None
-
-
-def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSpec | SlotModelSpec:
-    """The spec in a model.toml, with `key.path=value` overrides (values are TOML, or else text).
-
-    Raises NoInputError where there is no such file, ConfigError where it or an override is wrong.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NoInputError(
-            f"{path}: there is no such model definition.", "Check the path."
-        ) from None
-    # Not only TOMLDecodeError: numbers may be too long, and arrays nested too deep, to be read.
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.", "Correct the file.") from None
-    for override in overrides:
-        _apply(values, override)
-    return parse_spec(values, str(path), overrides)
-
-
-def with_overrides(
-    spec: CodecModelSpec | SlotModelSpec, overrides: tuple[str, ...], origin: str
-) -> CodecModelSpec | SlotModelSpec:
-    """The spec with `key.path=value` over it, as in `load_definition`. Raises ConfigError."""
-    values = spec_json(spec)
-    for override in overrides:
-        _apply(values, override)
-    return parse_spec(values, origin, overrides)
-
-
-def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
-    """The spec as plain values that `parse_spec` reads back."""
-    return json.loads(spec.model_dump_json())
-
-
-def _written_path(values: dict[str, Any], location: tuple[int | str, ...]) -> str:
-    """The path of a wrong knob without the tags of unions, which nobody wrote there."""
-    node = values
-    parts: list[str] = []
-    # The model's own tag comes first, and may be the name of a table too.
-    for part in location[1:]:
-        if part not in node and node.get("kind") == part:
-            continue
-        parts.append(str(part))
-        child: object = node.get(str(part))
-        node = cast(dict[str, Any], child) if isinstance(child, dict) else {}
-    return ".".join(parts)
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(
-            f"--set {override}: not of the form key.path=value.", "Write e.g. train.steps=10."
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    *parents, last = key.split(".")
-    node = values
-    for parent in parents:
-        child: object = node.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(
-                f"--set {override}: {parent} is a value, not a table.", "Check the key's path."
-            )
-        node = cast(dict[str, Any], child)
-    node[last] = value

@@ -22,8 +22,9 @@ from warm_process import warm_python
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, save_model
 from slotcli.data import held_out
-from slotcli.data.scenes import Rendered
-from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
+from slotcli.definition import parse_spec, spec_json
+from slotcli.scenes import Rendered
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.types import ClipBatch, Size
 
 Cli = Callable[..., tuple[int, str, str]]

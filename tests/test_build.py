@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from slotcli.build import build, count_parameters
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError
-from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec, spec_json
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 Spec = CodecModelSpec | SlotModelSpec
 

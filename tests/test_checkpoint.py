@@ -24,6 +24,7 @@ from slotcli.checkpoint import (
     save_model,
     write_tensors,
 )
+from slotcli.definition import spec_json
 from slotcli.errors import (
     AccessError,
     CannotCreateError,
@@ -33,7 +34,7 @@ from slotcli.errors import (
     SlotcliError,
     UnavailableError,
 )
-from slotcli.spec import CodecModelSpec, SlotModelSpec, spec_json
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 
 @pytest.fixture

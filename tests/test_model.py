@@ -7,9 +7,10 @@ from torch import nn
 from slotcli.build import build, build_model
 from slotcli.checkpoint import DEFINITION, model_folders
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.definition import load_definition
 from slotcli.errors import ConfigError
 from slotcli.model import SlotModel, denormalise, normalise
-from slotcli.spec import SlotModelSpec, load_definition
+from slotcli.spec import SlotModelSpec
 
 
 def count(module: nn.Module, trainable_only: bool = False) -> int:

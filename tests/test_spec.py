@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from slotcli.checkpoint import DEFINITION, model_folders
+from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import ConfigError, NoInputError
-from slotcli.spec import CodecModelSpec, SlotModelSpec, load_definition, parse_spec, spec_json
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 FOLDERS = {folder.name: folder for folder in model_folders()}
 TINY = FOLDERS["tiny-64"] / DEFINITION

@@ -26,8 +26,8 @@ from typing import NoReturn
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _LOADED = (
     *("torch._dynamo", "torch._refs", "lpips", "cv2", "av", "numpy", "scipy.optimize"),
-    *("slotcli.__main__", "slotcli.runs.worker", "slotcli.runs.reconstruct"),
-    *("slotcli.training.loop", "slotcli.training.slot_task", "slotcli.training.codec_task"),
+    *("slotcli.__main__", "slotcli.decomposition.worker", "slotcli.results.reconstruct"),
+    *("slotcli.training.loop", "slotcli.training.tasks.slots", "slotcli.training.tasks.vqvae"),
 )
 
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.kernels.normalisation import group_norm
+from slotcli.layers import group_norm
 
 
 class ResBlock(nn.Module):

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from slotcli.codecs import autoencoder
+from slotcli.compute.precision import rounded_for
 from slotcli.kernels import nearest_code
-from slotcli.kernels.precision import rounded_for
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from slotcli.commands.training import data_table, tell_of
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
-    from slotcli.runs.adapt import Adaptation
     from slotcli.spec import SlotModelSpec
-    from slotcli.training.adaptation import Outcome
+    from slotcli.training.adapt.recipe import Outcome
+    from slotcli.training.adapt.run import Adaptation
 
 _TOLD = ("degeneration", "position_determinism", "shift_equivariance", "used_slots")
 _TRUE = ("fg_ari", "ari", "miou")
@@ -96,8 +96,8 @@ def adapt(
       slotcli decompose footage -r --model mine
     """
     console.phase("starting")
-    from slotcli.runs.adapt import adapt as run_adaptation
-    from slotcli.runs.work_folder import locked, made_parents
+    from slotcli.files.places import locked, made_parents
+    from slotcli.training.adapt.run import adapt as run_adaptation
     from slotcli.training.loop import TRAINING
 
     asked = _asked(folder, out, model, steps, learning_rate, seed, overrides or [], overwrite)
@@ -157,15 +157,17 @@ def _asked(
 ) -> "Adaptation":
     """The adaptation to run, with everything checked that can be before training."""
     from slotcli.checkpoint import find_weights, load_model
-    from slotcli.data.datasets import VideoFolder, open_dataset
+    from slotcli.data.datasets import open_dataset
     from slotcli.data.division import divided
     from slotcli.data.held_out import FRAMES
     from slotcli.data.recognise import recognise
+    from slotcli.data.synth_folder import MaskedVideos
+    from slotcli.data.video_folder import VideoFolder
+    from slotcli.definition import with_overrides
     from slotcli.errors import printable
-    from slotcli.evaluation.masked_videos import MaskedVideos
-    from slotcli.runs.adapt import Adaptation, require_place
-    from slotcli.spec import SlotModelSpec, with_overrides
-    from slotcli.training.adaptation import adapted_spec
+    from slotcli.spec import SlotModelSpec
+    from slotcli.training.adapt.recipe import adapted_spec
+    from slotcli.training.adapt.run import Adaptation, require_place
 
     console.phase("opening the clips")
     table = data_table(folder)
@@ -203,7 +205,7 @@ def _apart(spec: "SlotModelSpec") -> dict[str, Any]:
 
 def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
     """Reports the outcome. Raises LossError where the model is unchanged."""
-    from slotcli.training.adaptation import MIN_GAIN
+    from slotcli.training.adapt.recipe import MIN_GAIN
 
     before, best, better = outcome.before, outcome.best, outcome.better
     after = best if better else before

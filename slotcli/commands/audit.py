@@ -115,12 +115,12 @@ def _audit_model(
     device: str,
 ) -> None:
     console.phase("loading the model")
-    from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.audit import audit, audit_shift
     from slotcli.evaluation.segmenter import Segmenter, input_size
     from slotcli.evaluation.slot_information import slot_information
     from slotcli.evaluation.sources import RENDERED, open_source, unrelated_frames
+    from slotcli.scenes.seeds import TEST_SEEDS, VALIDATION_SEEDS
 
     chosen = setup.choose_device(device)
     loaded, spec, module = load_slot_model(model, chosen)
@@ -185,7 +185,7 @@ def _audit_model(
 
 def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
     from slotcli.evaluation.result_audit import audit_results
-    from slotcli.runs.results import find_results
+    from slotcli.results.find import find_results
 
     with console.progress("reading results", "results") as meter:
         found = audit_results(

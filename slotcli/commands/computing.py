@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from slotcli.kernels.precision import TrainPrecision
-    from slotcli.training.parallel import Peers
+    from slotcli.compute.precision import TrainPrecision
+    from slotcli.training.parallel.peers import Peers
 
 Named = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Annotated[
@@ -51,7 +51,7 @@ class Computing:
 
     def precision_on(self, device: "torch.device") -> "TrainPrecision":
         """The precision to train at. Raises UsageError for fp16 on a CPU."""
-        from slotcli.kernels.precision import auto_precision
+        from slotcli.compute.precision import auto_precision
 
         if self.precision == "fp16" and device.type == "cpu":
             raise UsageError(
@@ -64,7 +64,7 @@ class Computing:
         """Raises UsageError or UnavailableError where --compile is given and cannot work."""
         if not self.compiled:
             return
-        from slotcli.runs.arms import why_not_compiled
+        from slotcli.compute.compiler import why_not_compiled
 
         if peers.size * accumulate > 1:
             raise UsageError(

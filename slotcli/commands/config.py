@@ -52,7 +52,7 @@ def init(
       slotcli config init mine.toml
       slotcli config init mine.toml --like slotdiffusion-movi-d --set num_slots=11
     """
-    from slotcli.training.definition_text import write_new_definition
+    from slotcli.definition import write_new_definition
 
     path = one_place(file, out, "FILE")
     write_new_definition(path, _load(like, overrides), overwrite=overwrite)
@@ -74,8 +74,7 @@ def show(
     Examples:
       slotcli config show tiny-64 --set train.steps=100
     """
-    from slotcli.spec import spec_json
-    from slotcli.training.definition_text import toml_value
+    from slotcli.definition import spec_json, toml_value
 
     values = spec_json(_load(definition, overrides))
     console.record(values)
@@ -124,7 +123,7 @@ def schema() -> None:
 
 def _load(reference: str, overrides: list[str] | None) -> "CodecModelSpec | SlotModelSpec":
     from slotcli.checkpoint import find_definition
-    from slotcli.spec import load_definition
+    from slotcli.definition import load_definition
 
     return load_definition(find_definition(reference), tuple(overrides or ()))
 

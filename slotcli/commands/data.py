@@ -13,7 +13,7 @@ from slotcli.commands.options import OUTPUT, Device, Threads, chosen, one_place
 from slotcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from slotcli.data.synth_files import MaskKind, SynthClip
+    from slotcli.scenes.folder import MaskKind, SynthClip
     from slotcli.types import Clip
 
 app = typer.Typer(
@@ -115,8 +115,8 @@ def synth(
     pixels = _size(size)
 
     console.phase("starting")
-    from slotcli.data.scenes import TIERS, render_clip
-    from slotcli.data.synth_files import SynthClip, reserved_for
+    from slotcli.scenes import TIERS, render_clip
+    from slotcli.scenes.folder import SynthClip, reserved_for
     from slotcli.types import Clip
 
     if tier not in TIERS:
@@ -177,7 +177,7 @@ def sprites(
 
     console.phase("reading objects and photographs")
     from slotcli.data.sprites import Sprites
-    from slotcli.data.synth_files import HELD_OUT_SPRITES, SPRITES, SynthClip
+    from slotcli.scenes.folder import HELD_OUT_SPRITES, SPRITES, SynthClip
     from slotcli.spec import SpritesSpec
     from slotcli.types import Clip
 
@@ -214,8 +214,8 @@ def _write(
     use: str | None,
 ) -> None:
     """Makes what is missing and says what was made; `use` is what the clips are held out for."""
-    from slotcli.data.synth_files import VIDEOS
-    from slotcli.runs.synth import write_clips
+    from slotcli.scenes.folder import VIDEOS
+    from slotcli.scenes.make import write_clips
 
     clips = len(wanted)
     console.keeps_finished(anew_with="--overwrite" if overwrite else "")

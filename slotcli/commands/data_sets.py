@@ -11,8 +11,8 @@ from slotcli.commands.passed_over import tell_passed_over
 from slotcli.errors import DataError, LossError, SlotcliError
 
 if TYPE_CHECKING:
+    from slotcli.data.inspection import OpenedSplit
     from slotcli.data.recognise import DataKind
-    from slotcli.runs.open_splits import OpenedSplit
     from slotcli.spec import SplitName
 
 DataFolder = Annotated[
@@ -35,7 +35,7 @@ def index(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
       slotcli data index movi_e/128x128/1.0.0
       slotcli data index footage
     """
-    from slotcli.runs.index_data import describe_split, write_index
+    from slotcli.data.inspection import describe_split, write_index
 
     opened = _open(folder, kind, split)
     rows: list[list[str]] = []
@@ -91,7 +91,7 @@ def check(folder: DataFolder, kind: Kind = None, split: Split = None) -> None:
     Examples:
       slotcli data check CLEVRTex --split train
     """
-    from slotcli.runs.check import check_clips
+    from slotcli.data.inspection import check_clips
 
     clips = 0
     broken: dict[str, SlotcliError] = {}
@@ -159,7 +159,7 @@ def convert(
       slotcli data convert YouTube-VIS -o frames --keep-going
     """
     out = one_place(place, output, "OUT")
-    from slotcli.runs.convert import convert_split
+    from slotcli.data.convert import convert_split
 
     opened = _open(folder, kind, split)
     if not keep_going:
@@ -206,16 +206,15 @@ def convert(
 
 def _open(folder: Path, kind: "DataKind | None", split: "SplitName | None") -> "list[OpenedSplit]":
     console.phase("opening the data set")
-    from slotcli.data.datasets import VideoFolder, remarks
+    from slotcli.data.inspection import open_splits
     from slotcli.data.recognise import recognise
-    from slotcli.runs.open_splits import open_splits
 
     opened = open_splits(folder, kind or recognise(folder), split)
-    for remark in dict.fromkeys(text for part in opened for text in remarks(part.dataset)):
+    there = [part.dataset for part in opened if part.dataset is not None]
+    for remark in dict.fromkeys(text for dataset in there for text in dataset.remarks):
         console.warn(remark)
-    for part in opened:
-        if isinstance(part.dataset, VideoFolder):
-            tell_passed_over(part.dataset.passed_over)
+    for dataset in there:
+        tell_passed_over(dataset.passed_over)
     return opened
 
 

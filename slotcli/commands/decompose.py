@@ -37,9 +37,9 @@ from slotcli.errors import LossError, SlotcliError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slotcli.runs.batch import Outcome
-    from slotcli.runs.plan import PlannedClip
-    from slotcli.runs.worker import Work
+    from slotcli.decomposition.batch import Outcome
+    from slotcli.decomposition.plan import PlannedClip
+    from slotcli.decomposition.worker import Work
 
 
 def decompose(
@@ -238,12 +238,12 @@ def decompose(
       ffmpeg -i in.mxf -f matroska - | slotcli decompose -
     """
     console.phase("starting")
-    from slotcli.runs.batch import Outcome
-    from slotcli.runs.clip_encoder import Reset
-    from slotcli.runs.plan import plan, sharded
-    from slotcli.runs.request import DecomposeOptions
-    from slotcli.runs.standard_input import SIGN, spooled
-    from slotcli.runs.worker import Work
+    from slotcli.decomposition.batch import Outcome
+    from slotcli.decomposition.plan import plan, sharded
+    from slotcli.decomposition.request import DecomposeOptions
+    from slotcli.decomposition.resets import Reset
+    from slotcli.decomposition.standard_input import SIGN, spooled
+    from slotcli.decomposition.worker import Work
     from slotcli.tracks.formats.all_formats import MaskFormat
     from slotcli.tracks.pieces import Pieces
     from slotcli.video.selection import Selection
@@ -321,7 +321,7 @@ def _run(
     """Adds each outcome to `known`, those that `failed` already first."""
     count = len(clips) + len(failed)
     if engine == "ray":
-        from slotcli.runs.ray_engine import run_on_ray
+        from slotcli.decomposition.ray_engine import run_on_ray
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
         with console.progress("waiting for the workers", "clips") as meter:
@@ -365,7 +365,7 @@ class _Count:
 
 def _tell(outcomes: "Iterator[Outcome]", count: _Count, known: "list[Outcome]") -> None:
     """Reports each clip's outcome as soon as it is known, and adds it to `known`."""
-    from slotcli.runs.standard_input import name_standard_input
+    from slotcli.decomposition.standard_input import name_standard_input
 
     for outcome in outcomes:
         known.append(outcome)
@@ -408,7 +408,7 @@ def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: 
 def _say_what_to_open(
     outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool
 ) -> None:
-    from slotcli.runs.describe import PAGE
+    from slotcli.files.layout import PAGE
 
     results = [own.clip.result for own in outcomes if own.status in ("ok", "degraded", "done")]
     if single or (shard is not None and len(results) == 1):
@@ -421,7 +421,7 @@ def _say_what_to_open(
 
 
 def _summarise(outcomes: "list[Outcome]", out: Path, shard: str | None) -> None:
-    from slotcli.runs.summary import write_summary
+    from slotcli.decomposition.summary import write_summary
 
     if out.is_dir():
         name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
@@ -431,7 +431,7 @@ def _summarise(outcomes: "list[Outcome]", out: Path, shard: str | None) -> None:
 def _show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]") -> None:
     import torch
 
-    from slotcli.runs.estimate import Estimate, estimated, free_for
+    from slotcli.decomposition.estimate import Estimate, estimated, free_for
 
     console.phase("timing the model")
     found = estimated(clips, work.load(), work.options, torch.device(work.device))

@@ -40,9 +40,9 @@ def doctor(
       slotcli doctor --device cuda:1 --kernels triton
     """
     console.phase("testing operations")
+    from slotcli.compute import machine
     from slotcli.kernels import dispatch
     from slotcli.kernels.self_test import self_test
-    from slotcli.runs import machine
 
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
@@ -95,7 +95,7 @@ def _backend(
 def _models() -> list[dict[str, Any]]:
     """The shipped models, and whether the weights of each load."""
     from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, model_folders
-    from slotcli.spec import load_definition
+    from slotcli.definition import load_definition
 
     found = []
     for folder in model_folders():

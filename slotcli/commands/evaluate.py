@@ -173,11 +173,11 @@ def evaluate(
         return evaluate_outlines(results, outlines)
     assert model is not None
     console.phase("loading the model")
-    from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
     from slotcli.evaluation.score_files import PER_CLIP, SUMMARY, clip_table, write_summary
     from slotcli.evaluation.sources import RENDERED, open_source
+    from slotcli.scenes.seeds import TEST_SEEDS, VALIDATION_SEEDS
 
     if out is not None and (out / SUMMARY).exists() and not overwrite:
         raise CannotCreateError(f"{out / SUMMARY}: exists.", "Use --overwrite, or another --out.")

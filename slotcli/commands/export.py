@@ -47,9 +47,9 @@ def export(
       slotcli export slotcli-out/tier-a.mp4 -o cut --masks alpha --video samples/tier-a.mp4
     """
     console.phase("reading the slots")
-    from slotcli.runs.export import export_masks
-    from slotcli.runs.reconstruct import find_slot_file, recorded_labelling
-    from slotcli.runs.results import recorded_source
+    from slotcli.results.export import export_masks
+    from slotcli.results.find import recorded_source
+    from slotcli.results.reconstruct import find_slot_file, recorded_labelling
     from slotcli.tracks.formats.all_formats import OF_PICTURES, PLACES
     from slotcli.tracks.slot_file import read_slot_file
 

@@ -62,7 +62,7 @@ def _facts(what: str) -> dict[str, Any]:
     if not path.is_dir():
         return _clip(path)
 
-    from slotcli.runs.folder_facts import folder_facts
+    from slotcli.commands.folder_facts import folder_facts
     from slotcli.training.log import LOG
     from slotcli.training.run_facts import RUN
 
@@ -78,7 +78,7 @@ def _definition(path: Path) -> dict[str, Any]:
     """A model's definition and, if there are weights beside it, those, which are checked."""
     from slotcli.build import count_parameters
     from slotcli.checkpoint import DEFINITION, WEIGHTS
-    from slotcli.spec import load_definition, spec_json
+    from slotcli.definition import load_definition, spec_json
 
     weights, card = path.with_name(WEIGHTS), path.with_name("README.md")
     if path.name == DEFINITION and weights.is_file():
@@ -139,7 +139,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
     from safetensors import SafetensorError, safe_open
 
-    from slotcli.video.source import access_errors
+    from slotcli.files.reading import access_errors
 
     try:
         with access_errors(path), safe_open(path, framework="numpy") as header:

@@ -37,7 +37,7 @@ def list_models() -> None:
     """List the shipped models: kind, parameters, and whether they have weights."""
     from slotcli.build import count_parameters
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
-    from slotcli.spec import load_definition
+    from slotcli.definition import load_definition
 
     rows = []
     for folder in model_folders():
@@ -66,7 +66,7 @@ def show_model(
     """
     from slotcli.build import count_parameters
     from slotcli.checkpoint import WEIGHTS, find_definition
-    from slotcli.spec import load_definition, spec_json
+    from slotcli.definition import load_definition, spec_json
 
     definition = find_definition(name)
     spec = load_definition(definition)
@@ -101,9 +101,9 @@ def import_model(
       slotcli models import model.pth --definition slotdiffusion-movi-d -o slotdiffusion
     """
     from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
+    from slotcli.definition import load_definition
+    from slotcli.files.writing import output_errors
     from slotcli.published import import_published, listed
-    from slotcli.spec import load_definition
-    from slotcli.tracks.writing import output_errors
 
     console.phase("reading the weights")
     source = find_definition(definition)
@@ -170,8 +170,8 @@ def pack_model(
       slotcli models pack run -o models/mine
     """
     from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, read_tensors, save_model
+    from slotcli.definition import load_definition
     from slotcli.errors import DataError
-    from slotcli.spec import load_definition
 
     console.phase("reading the weights")
     weights = out / WEIGHTS

@@ -23,7 +23,7 @@ def evaluate_outlines(results: Sequence[Path], outlines: Path) -> None:
     Raises UsageError for results of several models, NoInputError where no outlined clip has one.
     """
     from slotcli.evaluation.outlines import read_outlines
-    from slotcli.runs.results import find_results
+    from slotcli.results.find import find_results
 
     outlined = read_outlines(outlines)
     by_clip: dict[str, StoredResult] = {}

@@ -122,17 +122,17 @@ def reconstruct(
     """
     console.phase("loading the model")
     from slotcli.checkpoint import load_model
-    from slotcli.kernels.precision import computes_in_bf16, halve
-    from slotcli.runs.reconstruct import (
+    from slotcli.compute.precision import computes_in_bf16, halve
+    from slotcli.files.writing import output_errors
+    from slotcli.results.reconstruct import (
         ReconstructOptions,
         find_slot_file,
         recorded_ids,
         recorded_model,
         require_ids,
     )
-    from slotcli.runs.reconstruct import reconstruct as draw
+    from slotcli.results.reconstruct import reconstruct as draw
     from slotcli.tracks.slot_file import read_slot_file
-    from slotcli.tracks.writing import output_errors
 
     if keep and drop:
         raise UsageError("--keep and --drop exclude each other.", "Use one of them.")

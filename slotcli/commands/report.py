@@ -31,10 +31,10 @@ def report(
       slotcli report slotcli-out/tier-a.mp4 --video samples/tier-a.mp4
     """
     console.phase("drawing the report")
-    from slotcli.runs.plan import RESULT, SLOT_FILE
-    from slotcli.runs.result_report import write_result_report
-    from slotcli.runs.run_report import write_run_report
+    from slotcli.files.layout import RESULT, SLOT_FILE
+    from slotcli.results.redraw import write_result_report
     from slotcli.training.log import LOG
+    from slotcli.training.report import write_run_report
 
     if (folder / RESULT).is_file() and (folder / SLOT_FILE).is_file():
         with console.progress("drawing the report", "frames") as meter:

@@ -23,10 +23,10 @@ from slotcli.errors import (
 )
 
 if TYPE_CHECKING:
-    from slotcli.data.datasets import Dataset
+    from slotcli.data.dataset import Dataset
     from slotcli.spec import CodecModelSpec, SlotModelSpec
     from slotcli.training.loop import Task
-    from slotcli.training.parallel import Peers
+    from slotcli.training.parallel.peers import Peers
     from slotcli.types import ClipBatch
 
 Config = Annotated[
@@ -130,8 +130,8 @@ def run_training(
     listed = None if seeds is None else _listed(seeds)
     console.phase("starting")
     from slotcli.checkpoint import find_definition
-    from slotcli.spec import load_definition
-    from slotcli.training.parallel import joined, local_device, world
+    from slotcli.definition import load_definition
+    from slotcli.training.parallel.peers import joined, local_device, world
 
     if world()[0]:  # messages are rank 0's
         console.configure(verbose=False, quiet=True, json=False)
@@ -163,8 +163,8 @@ def _train(
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
-    from slotcli.data.datasets import SynthDataset
-    from slotcli.runs.arms import compile_errors, failure
+    from slotcli.compute.compiler import compile_errors, failure
+    from slotcli.data.rendered import SynthDataset
     from slotcli.training.log import CURVES
     from slotcli.training.loop import TRAINING, ignored, train
 
@@ -317,10 +317,10 @@ def _task(
     from slotcli.codecs.dvae import Dvae
     from slotcli.published.imagenet import load_trunk_into
     from slotcli.spec import CodecModelSpec
-    from slotcli.training.codec_task import CodecTask
-    from slotcli.training.dvae_task import DvaeTask
     from slotcli.training.loop import ignored
-    from slotcli.training.slot_task import SlotTask
+    from slotcli.training.tasks.dvae import DvaeTask
+    from slotcli.training.tasks.slots import SlotTask
+    from slotcli.training.tasks.vqvae import CodecTask
 
     init = options.init
     warn = console.warn if peers.first else ignored
@@ -365,7 +365,7 @@ def _listed(seeds: str) -> list[int]:
 def data_table(folder: Path) -> str:
     """A folder's content as the table `train.data` of a definition."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
-    from slotcli.data.synth_files import VIDEOS
+    from slotcli.scenes.folder import VIDEOS
 
     kind = recognise(folder)
     if kind in PUBLIC_KINDS:
@@ -405,17 +405,14 @@ def _clips(
 
 def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
     """Warns of clips that cannot be read, before training on the others."""
-    from slotcli.data.datasets import VideoFolder, remarks
-
-    for remark in remarks(dataset):
+    for remark in dataset.remarks:
         warn(remark)
-    if isinstance(dataset, VideoFolder):
-        if warn is console.warn:  # one process of several speaks for all
-            tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
-        for failed, error in dataset.unreadable.items():
-            warn(f"left out: {failed}: {error.what}")
-        if left := len(dataset.unreadable):
-            warn(f"{left} of {left + len(dataset)} clips cannot be read. Training uses the others.")
+    if warn is console.warn:  # one process of several speaks for all
+        tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
+    for failed, error in dataset.unreadable.items():
+        warn(f"left out: {failed}: {error.what}")
+    if left := len(dataset.unreadable):
+        warn(f"{left} of {left + len(dataset)} clips cannot be read. Training uses the others.")
 
 
 def _toml_string(text: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slotcli import __version__
 from slotcli.errors import DataError, printable
-from slotcli.video.source import access_errors
+from slotcli.files.reading import access_errors
 
 MANIFEST = "conversion.json"
 SCHEMA = "slotcli.conversion/1"

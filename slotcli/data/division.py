@@ -6,7 +6,7 @@ By clip wherever there are clips enough, for two windows of one clip show much t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slotcli.data.datasets import Dataset
+from slotcli.data.dataset import Dataset
 from slotcli.errors import DataError
 from slotcli.types import Clip
 
@@ -25,7 +25,7 @@ class Excerpt:
     frames: int
 
 
-class Excerpts:
+class Excerpts(Dataset):
     """Stretches of a data set's clips as a data set."""
 
     def __init__(self, data: Dataset, excerpts: Sequence[Excerpt]) -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import torch
 
-from slotcli.data.datasets import VALIDATION_SEEDS, Dataset, SynthDataset, open_public
+from slotcli.data.dataset import Dataset
+from slotcli.data.datasets import open_public
 from slotcli.data.mixture import Mixture
-from slotcli.data.scenes import Rendered, render_clips
+from slotcli.data.rendered import SynthDataset
 from slotcli.data.sprites import Sprites
+from slotcli.scenes import Rendered, render_clips
+from slotcli.scenes.seeds import VALIDATION_SEEDS
 from slotcli.spec import DataSpec, MixtureSpec, PublicSpec, SpritesSpec, SynthSpec
 from slotcli.types import ClipBatch, Size
 

@@ -1,27 +1,27 @@
 """Several data sets as one, each with its share of the clips."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from slotcli.data.dataset import Dataset
 from slotcli.types import Clip
-
-if TYPE_CHECKING:
-    from slotcli.data.datasets import Dataset
 
 _CYCLE = 1000  # clips, in which every part has its share
 _GOLDEN = 0.6180339887498949
 
 
-class Mixture:
+class Mixture(Dataset):
     """Clips of several parts that take turns; a part with too few for its share starts again.
 
     It has as many clips as it takes for every clip of every part to come up. `labelled` only where
     all parts are; clips of parts that have labels come with them in any case.
     """
 
-    def __init__(self, parts: Sequence["Dataset"], shares: Sequence[float]) -> None:
+    def __init__(self, parts: Sequence[Dataset], shares: Sequence[float]) -> None:
         self.parts = parts
         self.labelled = all(part.labelled for part in parts)
+        self.remarks = [remark for part in parts for remark in part.remarks]
+        self.passed_over = [file for part in parts for file in part.passed_over]
+        self.unreadable = {path: why for part in parts for path, why in part.unreadable.items()}
         self._turns = _turns(shares)
         self._counts = [self._turns.count(part) for part in range(len(parts))]
         # How many turns of the same part come before each turn of the cycle.

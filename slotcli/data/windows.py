@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slotcli.data.datasets import Dataset
+from slotcli.data.dataset import Dataset
 from slotcli.errors import ConfigError
 
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.compute.cuda_graph import CudaGraphs
+from slotcli.compute.precision import rounded_for
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.condition import Condition
 from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
 from slotcli.diffusion.samplers import Evaluation, Sampler, advance, beginning, plan
 from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import LayerContext, UNet
-from slotcli.kernels.cuda_graph import CudaGraphs
-from slotcli.kernels.precision import rounded_for
 from slotcli.types import Layout, Size
 
 # Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.compute.precision import rounded_for
 from slotcli.decoders.base import Drawing
-from slotcli.kernels.position import PositionEmbedding
-from slotcli.kernels.precision import rounded_for
+from slotcli.layers import PositionEmbedding
 from slotcli.types import Layout, Size
 
 DOUBLINGS = 4  # from the grid to the frames' size

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from slotcli.errors import ConfigError
 from slotcli.kernels import absorbing_pays, slot_cross_attention
-from slotcli.kernels.normalisation import group_norm
-from slotcli.kernels.position import PositionEmbedding
+from slotcli.layers import PositionEmbedding, group_norm
 from slotcli.types import Size
 
 HEAD_DIM = 32

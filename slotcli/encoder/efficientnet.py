@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.kernels.normalisation import group_norm
+from slotcli.layers import group_norm
 
 # Of each stage: blocks, kernel, stride of the first block, expansion, output channels.
 _STAGES = (

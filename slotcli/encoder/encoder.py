@@ -5,13 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slotcli.compute.cuda_graph import CudaGraphs
+from slotcli.compute.precision import rounded_for
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.encoder.slot_attention import SlotAttention
-from slotcli.kernels.cuda_graph import CudaGraphs
-from slotcli.kernels.position import PositionEmbedding
-from slotcli.kernels.precision import rounded_for
+from slotcli.layers import PositionEmbedding
 from slotcli.types import Size, SlotTrack
 
 _NOWHERE = 1e-6  # of a place, so that a slot that is nowhere looks like nothing

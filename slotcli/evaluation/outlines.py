@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from slotcli.data.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decoded_mask
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.evaluation.baselines import BASELINES
+from slotcli.files.reading import access_errors
 from slotcli.tracks.masks import read_masks
 from slotcli.types import OUTSIDE
 from slotcli.video.reader import open_clip
-from slotcli.video.source import access_errors
 
 # What draws nothing and reads at most colours: any model should do better.
 COMPARED = ("grid", "k-means colour", "k-means colour+place")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.evaluation.model_scores import IDENTITY, ClipScores
-from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.files.writing import output_errors, whole_file
 
 SUMMARY, PER_CLIP = "evaluation.json", "clips.csv"
 PER_FRAME = "_per_frame"  # ends the columns of scores that were averaged over frames

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from slotcli.data.clip_cache import window
-from slotcli.data.datasets import Dataset, VideoFolder, open_public, remarks
-from slotcli.data.pictures import resized_labels
+from slotcli.data.datasets import open_folder
+from slotcli.data.formats.pictures import resized_labels
 from slotcli.data.recognise import DataKind, recognise
-from slotcli.data.scenes import TIERS, render_clip
-from slotcli.data.synth_files import read_index
+from slotcli.data.video_folder import _first_frames
 from slotcli.errors import (
     DataError,
     NoInputError,
@@ -25,13 +22,12 @@ from slotcli.errors import (
     printable,
 )
 from slotcli.evaluation.segmenter import at_size
+from slotcli.scenes import TIERS, render_clip
 from slotcli.spec import SplitName
 from slotcli.tracks.fitting import shape_like
-from slotcli.tracks.masks import read_masks
 from slotcli.types import Clip, Size
 from slotcli.video.finding import counted, find_clips
 from slotcli.video.folder_contents import PassedOver
-from slotcli.video.reader import open_clip
 
 RENDERED = "synth:"
 
@@ -45,53 +41,6 @@ class ClipSource:
     load: Callable[[int], Clip]
     remarks: tuple[str, ...] = ()  # what a person should be told about it
     passed_over: tuple[PassedOver, ...] = ()
-
-
-class SynthFolder:
-    """A folder that `data synth` wrote, in the order of its index; read anew each time."""
-
-    labelled = True
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._clips = list(read_index(folder).values())
-        if not self._clips:
-            raise NoInputError(f"{printable(folder)} has no clips in its index.", "Make some.")
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def name(self, index: int) -> str:
-        return self._clips[index].name
-
-    def frames(self, index: int) -> int:
-        return self._clips[index].frames
-
-    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        clip, total = self._clips[index], start + (length - 1) * stride + 1
-        frames = _first_frames(clip.video(self._folder), total)
-        path = clip.labels(self._folder, clip.masks[0])
-        labels = list(islice(read_masks(path), len(frames)))
-        if [label.shape for label in labels] != [frames.shape[2:]] * total:
-            raise DataError(
-                f"The masks in {printable(path)} are not those of {clip.name}'s frames.",
-                "Make the clip again: slotcli data synth --overwrite.",
-            )
-        whole = Clip(frames, torch.from_numpy(np.stack(labels)))
-        return window(whole, start, length, stride)
-
-
-def open_folder(folder: Path, kind: DataKind, split: SplitName, size: Size | None) -> Dataset:
-    """Any data in a folder; of what has no splits, all of it.
-
-    Rendered scenes keep their own size whatever `size` is. Raises NoSplitError, NoInputError and
-    DataError.
-    """
-    if kind == "synth":
-        return SynthFolder(folder)
-    if kind == "folder":
-        return VideoFolder(folder, size)
-    return open_public(kind, folder, split, size)
 
 
 def open_source(
@@ -132,7 +81,7 @@ def open_source(
         [dataset.name(index) for index in range(min(clips, len(dataset)))],
         dataset.labelled,
         load,
-        tuple(remarks(dataset)),
+        tuple(dataset.remarks),
     )
 
 
@@ -210,9 +159,3 @@ def _videos(folder: Path, frames: int) -> ClipSource:
         tuple(error.what for error in found.failures.values()),
         tuple(found.passed_over),
     )
-
-
-def _first_frames(path: Path, frames: int) -> UInt8[Tensor, "t 3 h w"]:
-    with open_clip(path) as reader:
-        chunk = next(reader.chunks(frames))
-    return torch.from_numpy(np.ascontiguousarray(chunk.frames)).permute(0, 3, 1, 2).contiguous()

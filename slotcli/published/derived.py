@@ -6,7 +6,7 @@ from torch import Tensor
 from slotcli.decoders.spatial_broadcast import DOUBLINGS
 from slotcli.diffusion.schedule import Schedule
 from slotcli.encoder.backbone import ResNet18
-from slotcli.kernels.position import PositionEmbedding
+from slotcli.layers import PositionEmbedding
 from slotcli.spec import SlotModelSpec, SpatialBroadcastSpec, TokenTransformerSpec
 from slotcli.types import Size
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from slotcli.files.writing import whole_file
 from slotcli.report.axis import Axis, axis_of, number
-from slotcli.tracks.writing import whole_file
 from slotcli.video.own_outputs import png_mark
 
 Points = list[tuple[int, float | int | None]]

@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from slotcli.errors import printable
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.report.overlay import fit, overlay_frame, shrink
-from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.types import Size
 from slotcli.video.own_outputs import png_mark
 

@@ -139,3 +139,6 @@ class OverlayWriter:
         if self._begin is None:
             self._begin = pts
         self._video.write(drawn, pts - self._begin, duration)
+
+
+OPACITY = 0.5

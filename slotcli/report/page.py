@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 
+from slotcli.files.writing import whole_file
 from slotcli.report.overlay import slot_colours
 from slotcli.tracks.statistics import SlotSummary
-from slotcli.tracks.writing import whole_file
 
 TEMPLATE = "report.html.jinja"
 INDEX_TEMPLATE = "index.html.jinja"

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from slotcli.files.writing import whole_file
 from slotcli.report.overlay import fit, overlay_frame, shrink
-from slotcli.tracks.writing import whole_file
 from slotcli.types import Size
 from slotcli.video.own_outputs import png_mark
 

@@ -22,10 +22,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from slotcli.errors import DataError, NoInputError, printable
+from slotcli.files.writing import output_errors
 from slotcli.kernels import mask_argmax
 from slotcli.tracks.palette import davis_palette
 from slotcli.tracks.transform import Transform
-from slotcli.tracks.writing import output_errors
 from slotcli.types import OUTSIDE, Size
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter

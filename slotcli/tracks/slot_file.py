@@ -19,9 +19,9 @@ from jaxtyping import Float, Float16, Float32, Int64, UInt8
 from safetensors import SafetensorError, safe_open
 
 from slotcli.errors import DataError, NumericError, printable
+from slotcli.files.reading import access_errors
+from slotcli.files.writing import whole_file
 from slotcli.tracks.transform import Transform
-from slotcli.tracks.writing import whole_file
-from slotcli.video.source import access_errors
 from slotcli.video.timing import LATEST_SECONDS
 
 SCHEMA = "slotcli.slots/1"

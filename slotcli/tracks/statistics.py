@@ -15,10 +15,9 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from pydantic import TypeAdapter
 
 from slotcli.errors import DataError, printable
-from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.files.writing import output_errors, whole_file
 
 SCHEMA = "slotcli.tracks/2"  # of 1, objects were told by their slot, counted from 0
-TRACKS = "tracks.json"
 NUM_LABELS = 256
 BAND = 64  # rows whose colours are summed at a time
 

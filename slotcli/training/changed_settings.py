@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.checkpoint import DEFINITION
+from slotcli.definition import load_definition, spec_json
 from slotcli.errors import UsageError, printable
-from slotcli.spec import CodecModelSpec, SlotModelSpec, load_definition, spec_json
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 
 @dataclass(frozen=True)

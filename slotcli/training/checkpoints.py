@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from slotcli.errors import DataError
+from slotcli.errors import DataError, NumericError
+from slotcli.files.writing import output_errors
 from slotcli.spec import OptimiserSpec
-from slotcli.tracks.writing import output_errors
 from slotcli.training.state import MARKER, RunState, load_state, save_state
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -112,3 +112,30 @@ def _score(path: Path) -> float | None:
         return None
     score = cast(dict[str, Any], facts).get("score") if isinstance(facts, dict) else None
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
+
+
+SKIPS = 3  # in a row, after which a run goes back
+
+
+ROLLBACKS = 3
+
+
+def go_back(state: RunState, checkpoints: Checkpoints, notice: Notice) -> list[Path]:
+    """Restores the last sound state and counts a rollback, which halves the learning rate.
+
+    Returns the states that are damaged, as `load_newest`. What was counted as skipped stays
+    counted. Raises NumericError for a fourth rollback, DataError where no state is sound.
+    """
+    at, skipped, rollbacks = state.step, state.skipped, state.rollbacks
+    if rollbacks == ROLLBACKS:
+        raise NumericError(
+            f"the loss is not finite at step {at}, even at 1/{2**rollbacks} of the learning rate.",
+            "Look at the data and the log. Lower the learning rate, or set train.clip_norm.",
+        )
+    damaged = checkpoints.load_newest(state, notice)
+    state.skipped, state.rollbacks, state.skipped_in_a_row = skipped, rollbacks + 1, 0
+    notice(
+        f"{SKIPS} steps in a row were not finite: back from step {at} to {state.step}, with "
+        f"half the learning rate (rollback {state.rollbacks} of {ROLLBACKS})."
+    )
+    return damaged

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from slotcli.data.datasets import Dataset
+from slotcli.data.dataset import Dataset
 from slotcli.data.windows import Window
 from slotcli.errors import ConfigError
 from slotcli.model import SlotModel, normalise
-from slotcli.training.latents import targets_of
+from slotcli.training.tasks.latents import targets_of
 from slotcli.types import Layout, SlotTrack
 
 _BYTES = 6 << 30

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from slotcli.spec import OptimiserSpec
 from slotcli.training.loop import Task
-from slotcli.training.parallel import Part, Peers
+from slotcli.training.parallel.peers import Part, Peers
 
 
 @dataclass(frozen=True)

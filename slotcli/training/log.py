@@ -9,7 +9,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from slotcli.errors import DataError, UnavailableError, printable
-from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.training.learning_curves import write_learning_curves
 
 if TYPE_CHECKING:

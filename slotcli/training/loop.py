@@ -11,19 +11,18 @@ from torch.amp.grad_scaler import GradScaler
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, codec_facts, save_model
+from slotcli.compute.precision import TrainPrecision
 from slotcli.data.batches import Batches
 from slotcli.errors import CannotCreateError, ConfigError, NoInputError, Terminated, UsageError
-from slotcli.kernels.precision import TrainPrecision
+from slotcli.files.writing import output_errors
 from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
-from slotcli.tracks.writing import output_errors
 from slotcli.training.changed_settings import changed_settings, require_same_model
-from slotcli.training.checkpoints import Checkpoints, Notice, put_aside
+from slotcli.training.checkpoints import SKIPS, Checkpoints, Notice, go_back, put_aside
 from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
-from slotcli.training.parallel import ALONE, WHOLE, Part, Peers
-from slotcli.training.recovery import SKIPS, go_back
+from slotcli.training.parallel.peers import ALONE, WHOLE, Part, Peers
 from slotcli.training.run_facts import read_starts, write_run_facts
 from slotcli.training.state import RunState
 from slotcli.training.update import update

@@ -17,12 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from slotcli.codecs import autoencoder
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
+from slotcli.compute.precision import TrainPrecision
 from slotcli.decoders import token_transformer
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion import unet
 from slotcli.encoder.backbone import BasicBlock
-from slotcli.kernels.precision import TrainPrecision
 from slotcli.model import SlotModel
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

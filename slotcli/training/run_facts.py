@@ -10,11 +10,11 @@ import torch
 
 from slotcli import __version__
 from slotcli.checkpoint import DEFINITION
-from slotcli.kernels.precision import TrainPrecision
+from slotcli.compute.precision import TrainPrecision
+from slotcli.definition import definition_text
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.spec import CodecModelSpec, OptimiserSpec, SlotModelSpec
-from slotcli.tracks.writing import output_errors, whole_file
 from slotcli.training.checkpoints import Checkpoints
-from slotcli.training.definition_text import definition_text
 from slotcli.training.log import read_log
 
 SCHEMA = "slotcli.run/1"

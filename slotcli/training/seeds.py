@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.checkpoint import WEIGHTS
+from slotcli.files.writing import whole_file
 from slotcli.spec import OptimiserSpec
-from slotcli.tracks.writing import whole_file
 from slotcli.training.run_facts import final_row
 
 SCHEMA = "slotcli.seeds/1"

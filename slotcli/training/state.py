@@ -19,7 +19,7 @@ from torch.amp.grad_scaler import GradScaler
 from slotcli.checkpoint import read_tensors, require_fit, write_tensors
 from slotcli.errors import DataError
 from slotcli.faults import may_fail
-from slotcli.tracks.writing import output_errors
+from slotcli.files.writing import output_errors
 from slotcli.training.optimiser import Average
 
 MARKER = "COMPLETE"

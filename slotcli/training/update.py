@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from slotcli.faults import may_fail
-from slotcli.training.global_draws import DrawnForTheBatch
-from slotcli.training.parallel import Part, Peers
+from slotcli.training.parallel.draws import DrawnForTheBatch
+from slotcli.training.parallel.peers import Part, Peers
 from slotcli.training.state import RunState
 
 Loss = Callable[[int, Part], tuple[Tensor, dict[str, float]]]

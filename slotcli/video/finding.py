@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slotcli.errors import SlotcliError
+from slotcli.files.reading import access_errors
 from slotcli.video.folder_contents import (
     MASKS,
     OWN,
@@ -20,7 +21,6 @@ from slotcli.video.folder_contents import (
     sequence,
 )
 from slotcli.video.own_outputs import own_folder
-from slotcli.video.source import access_errors
 
 TWICE = "taken already"
 DEEPER = "folders below (--recursive looks into them)"

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from slotcli.errors import DataError, NoInputError, printable
+from slotcli.files.reading import access_errors
 from slotcli.types import FLAG_FORMAT_CHANGED, FrameChunk
 from slotcli.video.file_kinds import content_kind, starting_bytes
 from slotcli.video.folder_contents import contents
@@ -25,7 +26,7 @@ from slotcli.video.image_pixels import (
     load_page,
 )
 from slotcli.video.pixels import resized
-from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo, access_errors
+from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo
 from slotcli.video.timing import Clock, Picture, chunked
 
 DEFAULT_IMAGE_RATE = Fraction(12)  # images a second

@@ -16,15 +16,15 @@ from av.error import FFmpegError
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-SLOT_FILE = "clip.slots.safetensors"
-RESULT = "result.json"  # written last: it marks a result as complete
+from slotcli.files.layout import OVERLAY, PAGE, RESULT, SLOT_FILE, STRIP, TRACKS_CSV
+
 DEFAULT_OUT = "slotcli-out"
 
 # Stands in every picture and video that is drawn for people or shows masks, and nowhere else.
 MARK = "Made by slotcli: not footage"
 
 _RESULT_SCHEMA = "slotcli.result/"
-_OF_A_RESULT = frozenset((SLOT_FILE, "overlay.mp4", "strip.png", "report.html", "tracks.csv"))
+_OF_A_RESULT = frozenset((SLOT_FILE, OVERLAY, STRIP, PAGE, TRACKS_CSV))
 _OF_A_RUN = frozenset(("log.jsonl", "log.csv"))
 _OF_A_MODEL = frozenset(("model.toml", "weights.safetensors"))
 _OF_AN_EXPORT = frozenset(("objects", "alpha"))

@@ -13,19 +13,14 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from slotcli.errors import DataError, printable
+from slotcli.files.reading import access_errors, require_storage
 from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FrameChunk, Size
 from slotcli.video.delivery import Delivery, clock_seconds
 from slotcli.video.images import ImageFolderReader, is_paged_image
 from slotcli.video.orientation import Orientation
 from slotcli.video.pixels import resized, to_rgb
 from slotcli.video.side_data import display_matrix
-from slotcli.video.source import (
-    MAX_PIXELS,
-    Damage,
-    SourceInfo,
-    access_errors,
-    require_storage,
-)
+from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo
 from slotcli.video.streams import (
     alpha_decoder,
     choice_remark,

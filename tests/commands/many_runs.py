@@ -13,9 +13,9 @@ import time
 
 
 def main() -> None:
-    import slotcli.runs.worker  # for the children
+    import slotcli.decomposition.worker  # for the children
     from slotcli import __main__ as slotcli
-    from slotcli.runs.clip_encoder import ClipEncoder
+    from slotcli.decomposition.clip_encoder import ClipEncoder
 
     one_turn = ClipEncoder._one_turn
     turns = ""

@@ -12,8 +12,9 @@ from made_clips import make_clip
 from slotcli import faults
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, load_model, read_tensors, save_model
-from slotcli.spec import SlotModelSpec, parse_spec
-from slotcli.training.slot_task import SlotTask
+from slotcli.definition import parse_spec
+from slotcli.spec import SlotModelSpec
+from slotcli.training.tasks.slots import SlotTask
 
 FAST = ("--device", "cpu", "--threads", 1, "--set", "train.batch_size=2")
 ODD = "cl<b>ips* `a` [x](y)"
@@ -220,7 +221,7 @@ def test_of_one_clip_windows_are_held_out_and_that_is_said(cli, tmp_path, parent
 def test_true_masks_are_reported_and_choose_nothing(cli, tmp_path, parent, monkeypatch):
     made = ("--tier", "A", "--clips", 4, "--frames", 3, "--size", 32, "--device", "cpu")
     assert cli("data", "synth", "scenes", *made)[0] == 0
-    monkeypatch.setattr("slotcli.training.adaptation.MIN_GAIN", -1.0)
+    monkeypatch.setattr("slotcli.training.adapt.recipe.MIN_GAIN", -1.0)
     given = ("--model", parent, "--out", "new", "--steps", 1)
     code, out, err = cli("--json", "adapt", "scenes", *given, *FAST)
     assert code == 0, err

@@ -86,8 +86,8 @@ def test_the_command_reports_what_the_library_computes(cli, tiny_model):
     import torch
 
     from slotcli.checkpoint import load_model
-    from slotcli.data.datasets import VALIDATION_SEEDS
-    from slotcli.data.scenes import render_clip
+    from slotcli.scenes import render_clip
+    from slotcli.scenes.seeds import VALIDATION_SEEDS
 
     code, out, _ = cli("--json", "audit", "--model", tiny_model, "--data", "synth:A", *ON)
     clips = [render_clip(VALIDATION_SEEDS + i, "A", 2, (32, 32)).frames for i in range(2)]

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from slotcli.bench import complexity as measured
 from slotcli.errors import BusyError
-from slotcli.runs import complexity as measured
 
 DEFINITION = """
 kind = "slot_model"
@@ -131,7 +131,8 @@ def test_what_cannot_be_measured_is_refused(cli, tmp_path, arguments, expected, 
 def test_all_systems_named_by_default_have_definitions():
     from slotcli.checkpoint import find_definition
     from slotcli.commands.bench.complexity import IMAGE_SYSTEMS, VIDEO_SYSTEMS
-    from slotcli.spec import SlotModelSpec, load_definition
+    from slotcli.definition import load_definition
+    from slotcli.spec import SlotModelSpec
 
     for names, video in ((VIDEO_SYSTEMS, True), (IMAGE_SYSTEMS, False)):
         specs = [load_definition(find_definition(name)) for name in names]

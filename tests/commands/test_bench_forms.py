@@ -7,8 +7,8 @@ import pytest
 from made_clips import make_clip
 from warm_process import warm_python
 
-from slotcli.runs import kernel_bench
-from slotcli.runs.timing import Timing
+from slotcli.bench import operations as kernel_bench
+from slotcli.bench.timing import Timing
 
 ON = ["--device", "cpu", "--threads", "1"]
 ENVIRONMENT = {
@@ -98,7 +98,9 @@ FORKING = """
 import multiprocessing
 import pickle
 
-from slotcli.runs import own_process, train_bench
+from slotcli.bench import own_process
+
+from slotcli.bench import training as train_bench
 
 run = own_process.in_own_process
 context = multiprocessing.get_context("fork")
@@ -134,8 +136,8 @@ def test_train_shows_rates_and_memory(tiny_model, tmp_path):
 
 
 def test_a_step_that_does_not_fit_gives_exit_code_3(cli, tiny_model, monkeypatch):
+    from slotcli.bench import training as train_bench
     from slotcli.errors import BusyError
-    from slotcli.runs import train_bench
 
     def full(task, argument):
         raise BusyError("memory ran out: no room.", "Use less.")

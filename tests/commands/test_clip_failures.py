@@ -93,7 +93,7 @@ def test_failures_of_the_machine_have_their_codes(decompose, tmp_path, monkeypat
 
 
 def test_of_clips_on_the_model_together_one_fails(decompose, tmp_path, monkeypatch):
-    from slotcli.runs.clip_encoder import ClipEncoder
+    from slotcli.decomposition.clip_encoder import ClipEncoder
 
     for number in range(3):
         make_clip(tmp_path / "in" / f"{number}.mp4", 6, (48, 64 if number == 1 else 80))

@@ -4,7 +4,7 @@ import tomllib
 import pytest
 
 from slotcli.checkpoint import DEFINITION, model_folders
-from slotcli.spec import load_definition, parse_spec
+from slotcli.definition import load_definition, parse_spec
 
 DEFINITIONS = [folder.name for folder in model_folders()]
 

@@ -19,13 +19,13 @@ from movi_files import (
 )
 from PIL import Image
 
+from slotcli.data import convert as convert_module
 from slotcli.data.conversion import MANIFEST
 from slotcli.data.datasets import open_public
-from slotcli.data.file_index import INDEX
-from slotcli.data.movi import Movi
-from slotcli.data.movi.tfrecord import find_records
-from slotcli.data.synth_files import read_index
-from slotcli.runs import convert as convert_module
+from slotcli.data.formats.file_index import INDEX
+from slotcli.data.formats.movi import Movi
+from slotcli.data.formats.movi.tfrecord import find_records
+from slotcli.scenes.folder import read_index
 
 TRAIN0 = "movi_e-train.tfrecord-00000-of-00002"
 TRAIN1 = "movi_e-train.tfrecord-00001-of-00002"

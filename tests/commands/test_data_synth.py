@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotcli.data.datasets import TEST_SEEDS
-from slotcli.data.scenes import render_clip
-from slotcli.data.synth_files import VIDEOS, read_index, reserved_for
 from slotcli.errors import DataError
+from slotcli.scenes import render_clip
+from slotcli.scenes.folder import VIDEOS, read_index, reserved_for
+from slotcli.scenes.seeds import TEST_SEEDS
 from slotcli.tracks.masks import read_masks
 from slotcli.video.finding import find_clips
 from slotcli.video.reader import open_clip
@@ -89,7 +89,7 @@ def test_an_interrupted_run_keeps_what_was_finished(cli, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return render_clip(seed, *rest)
 
-    monkeypatch.setattr("slotcli.data.scenes.render_clip", interrupted)
+    monkeypatch.setattr("slotcli.scenes.render_clip", interrupted)
     assert cli(*SYNTH, "--clips", 3)[0] == 130
     assert set(read_index(tmp_path / "clips")) == {"A-0", "A-1"}
 

@@ -56,7 +56,7 @@ def test_the_estimate_of_disk_is_of_the_right_size(cli, tiny_model, tmp_path):
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(decompose, tmp_path, monkeypatch):
     make_clip(tmp_path / "a.mp4", 40)
-    monkeypatch.setattr("slotcli.runs.space.free_disk", lambda folder: 20_000)
+    monkeypatch.setattr("slotcli.decomposition.estimate.free_disk", lambda folder: 20_000)
     code, _, err = decompose("a.mp4")
     assert code == 74
     assert_refused(err)
@@ -129,7 +129,7 @@ def test_an_end_before_the_start_is_refused(decompose, tmp_path):
 
 
 def test_a_clip_that_another_run_is_at(decompose, tmp_path):
-    from slotcli.runs.work_folder import locked
+    from slotcli.files.places import locked
 
     make_clip(tmp_path / "a.mp4", 2)
     make_clip(tmp_path / "b.mp4", 2)

@@ -9,7 +9,7 @@ import torch
 from made_clips import assert_refused, make_clip, make_sound, mask_files, tree
 
 from slotcli.checkpoint import DEFINITION, WEIGHTS, find_model, read_tensors, save_model
-from slotcli.spec import parse_spec, spec_json
+from slotcli.definition import parse_spec, spec_json
 
 ON = ["--device", "cpu", "--threads", "1"]
 

@@ -12,7 +12,8 @@ from made_clips import make_clip, mask_files, run_in, tree
 
 from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.spec import SlotModelSpec, parse_spec, spec_json
+from slotcli.definition import parse_spec, spec_json
+from slotcli.spec import SlotModelSpec
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file, write_slot_file
 

@@ -9,7 +9,7 @@ import json
 from functools import partial
 
 from slotcli.data import held_out
-from slotcli.training import slot_task
+from slotcli.training.tasks import slots as slot_task
 
 DEFINITION = """
 kind = "slot_model"

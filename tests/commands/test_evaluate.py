@@ -11,14 +11,14 @@ from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from slotcli.checkpoint import load_model
-from slotcli.data.datasets import TEST_SEEDS, VALIDATION_SEEDS
-from slotcli.data.scenes import render_clip
 from slotcli.errors import OutputError
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.perceptual import open_lpips
 from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.sources import open_source
+from slotcli.scenes import render_clip
+from slotcli.scenes.seeds import TEST_SEEDS, VALIDATION_SEEDS
 
 ON = ["--device", "cpu", "--threads", "1"]
 RESULTS = ["evaluation.json", "clips.csv"]

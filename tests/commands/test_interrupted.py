@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slotcli.commands.meters import PlainMeter
-from slotcli.training.definition_text import definition_text
+from slotcli.definition import definition_text
 
 CPU = ["--device", "cpu", "--threads", "1"]
 SYNTH = ["data", "synth", "clips", "--tier", "A", "--size", "32", "--frames", "4", "--clips", "3"]

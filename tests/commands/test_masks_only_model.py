@@ -10,7 +10,8 @@ from made_clips import make_clip
 
 from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.spec import SlotModelSpec, parse_spec, spec_json
+from slotcli.definition import parse_spec, spec_json
+from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
 

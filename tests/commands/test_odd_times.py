@@ -168,14 +168,14 @@ def test_a_declared_length_refuses_nothing(made, told, monkeypatch, tmp_path):
         made(f"{offset}.ts", "-output_ts_offset", offset)
     both = (tmp_path / "0.ts").read_bytes() + (tmp_path / "80000.ts").read_bytes()
     (tmp_path / "k.ts").write_bytes(both)
-    monkeypatch.setattr("slotcli.runs.space.free_disk", lambda folder: 10**6)
+    monkeypatch.setattr("slotcli.decomposition.estimate.free_disk", lambda folder: 10**6)
     told("k.ts", 20)
 
 
 def test_frames_that_are_not_in_the_file_do_not_count_for_the_disk(told, monkeypatch, tmp_path):
     whole = make_clip(tmp_path / "w.mp4", 600, movflags="+faststart").read_bytes()
     (tmp_path / "h.mp4").write_bytes(whole[: whole.index(b"mdat") + 9000])
-    monkeypatch.setattr("slotcli.runs.space.free_disk", lambda folder: 400_000)
+    monkeypatch.setattr("slotcli.decomposition.estimate.free_disk", lambda folder: 400_000)
     with av.open(str(tmp_path / "h.mp4")) as container:
         assert container.streams.video[0].frames == 600
     frames = len(times_there(tmp_path / "h.mp4"))

@@ -14,7 +14,7 @@ import pytest
 from pseudo_terminal import run_on_terminal, shown, without_codes
 from warm_process import warm_python
 
-from slotcli.training.definition_text import definition_text
+from slotcli.definition import definition_text
 
 CPU = ["--device", "cpu", "--threads", "1"]
 MADE = "made/A-0.mp4"

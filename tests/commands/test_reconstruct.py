@@ -16,7 +16,7 @@ from made_clips import (
 
 from slotcli.build import build
 from slotcli.checkpoint import WEIGHTS, load_model, read_tensors, save_model
-from slotcli.runs.reconstruct import recorded_ids
+from slotcli.results.reconstruct import recorded_ids
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.video.writer import VideoWriter
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets import CelebA
 from torchvision.transforms import functional as tv
 
-from slotcli.data.celeba import Celeba
+from slotcli.data.formats.celeba import Celeba
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
 

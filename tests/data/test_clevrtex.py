@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from slotcli.data.clevrtex import Clevrtex
+from slotcli.data.formats.clevrtex import Clevrtex
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
 

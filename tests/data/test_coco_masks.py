@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from slotcli.data.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decoded_mask
 
 SIZE = (30, 44)
 

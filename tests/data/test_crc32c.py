@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from movi_files import slow_crc32c
 
-from slotcli.data.movi.crc32c import crc32c, masked
+from slotcli.data.formats.movi.crc32c import crc32c, masked
 
 
 @pytest.mark.parametrize(

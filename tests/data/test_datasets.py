@@ -9,8 +9,11 @@ import torch
 from movi_files import TFDS
 
 from slotcli.data import datasets
-from slotcli.data.datasets import Dataset, SynthDataset, VideoFolder, open_dataset, stream
-from slotcli.data.file_index import INDEX
+from slotcli.data.dataset import Dataset
+from slotcli.data.datasets import open_dataset
+from slotcli.data.formats.file_index import INDEX
+from slotcli.data.rendered import SynthDataset
+from slotcli.data.video_folder import VideoFolder
 from slotcli.errors import DataError
 from slotcli.spec import FolderSpec, PublicSpec, SynthSpec
 
@@ -48,11 +51,11 @@ def test_a_stream_is_the_clip(tmp_path):
     write_video(tmp_path / "a.mkv", 70)
     folder = VideoFolder(tmp_path, None)
     assert folder.frames(0) == 70
-    pieces = list(stream(folder, 0))
+    pieces = list(folder.stream(0))
     assert max(len(piece.frames) for piece in pieces) <= 32
     assert torch.equal(torch.cat([piece.frames for piece in pieces]), folder.clip(0, 0, 70).frames)
     movi = open_dataset(PublicSpec(kind="movi", path=str(TFDS)), (12, 12))
-    [piece] = stream(movi, 1)
+    [piece] = movi.stream(1)
     assert torch.equal(piece.frames, movi.clip(1, 0, 6).frames)
 
 
@@ -90,4 +93,4 @@ def test_a_damaged_video_ends_its_stream_with_an_error(tmp_path):
     folder = VideoFolder(tmp_path, None)
     assert 0 < folder.frames(0) < 20
     with pytest.raises(DataError, match=r"a\.mkv is damaged"):
-        list(stream(folder, 0))
+        list(folder.stream(0))

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from slotcli.data.datasets import Dataset
-from slotcli.data.davis import Davis
+from slotcli.data.dataset import Dataset
+from slotcli.data.formats.davis import Davis
 from slotcli.data.recognise import recognise
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName

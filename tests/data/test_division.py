@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slotcli.data.dataset import Dataset
 from slotcli.data.division import MOST_HELD_OUT, Division, Excerpt, Excerpts, divided
 from slotcli.errors import DataError
 from slotcli.types import Clip
@@ -64,7 +65,7 @@ def test_too_little_says_how_much_is_needed(lengths):
     assert "4 clips of 3 frames or more, or a single one of 57" in raised.value.advice
 
 
-class Numbered:
+class Numbered(Dataset):
     """Clips whose frames hold their own number."""
 
     labelled = False

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slotcli.data.file_index import INDEX, FileIndex, Part
+from slotcli.data.formats.file_index import INDEX, FileIndex, Part
 
 
 @pytest.fixture

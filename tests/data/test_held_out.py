@@ -4,10 +4,12 @@ import pytest
 import torch
 from movi_files import made_up, write_frames
 
-from slotcli.data.datasets import VALIDATION_SEEDS, SynthDataset, open_dataset
+from slotcli.data.datasets import open_dataset
+from slotcli.data.formats.splits import NoSplitError
 from slotcli.data.held_out import held_out_clips, validation_data
-from slotcli.data.scenes import render_clip
-from slotcli.data.splits import NoSplitError
+from slotcli.data.rendered import SynthDataset
+from slotcli.scenes import render_clip
+from slotcli.scenes.seeds import VALIDATION_SEEDS
 from slotcli.spec import FolderSpec, PublicSpec, SynthSpec
 
 SEEDS = {"train": range(2), "validation": range(10, 13)}

@@ -4,10 +4,12 @@ import pytest
 import torch
 from sprite_assets import make_assets
 
-from slotcli.data.datasets import Dataset, open_dataset
+from slotcli.data.dataset import Dataset
+from slotcli.data.datasets import open_dataset
 from slotcli.data.held_out import held_out_clips, validation_data
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError
-from slotcli.spec import MixtureSpec, SpritesSpec, SynthSpec, parse_spec, spec_json
+from slotcli.spec import MixtureSpec, SpritesSpec, SynthSpec
 
 
 @pytest.fixture(scope="module")

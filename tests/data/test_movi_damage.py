@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from movi_files import copied_tfds, made_up, write_frames, write_tar
 
-from slotcli.data.datasets import stream
-from slotcli.data.file_index import INDEX
-from slotcli.data.movi import Movi
+from slotcli.data.formats.file_index import INDEX
+from slotcli.data.formats.movi import Movi
 from slotcli.errors import DataError, NoInputError
 
 
@@ -54,7 +53,7 @@ def test_damage_is_an_error_of_ours_or_none(tmp_path, layout):
             movi = Movi(tmp_path / "data", "train", None)
             for index in range(len(movi)):
                 movi.verify(index)
-                assert sum(len(piece.frames) for piece in stream(movi, index)) > 0
+                assert sum(len(piece.frames) for piece in movi.stream(index)) > 0
         except (DataError, NoInputError):
             refused += 1
         path.write_bytes(whole)

@@ -9,8 +9,8 @@ from movi_files import made_up, write_frames
 from PIL import Image
 
 from slotcli.data.conversion import MANIFEST
-from slotcli.data.movi import Movi, find_movi
-from slotcli.data.splits import NoSplitError
+from slotcli.data.formats.movi import Movi, find_movi
+from slotcli.data.formats.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError
 
 

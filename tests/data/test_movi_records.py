@@ -9,10 +9,9 @@ import pytest
 import torch
 from movi_files import FRAMES, TFDS, copied_tfds, png, tfds_truth, write_record
 
-from slotcli.data.datasets import stream
-from slotcli.data.movi import Movi
-from slotcli.data.movi.tfrecord import find_records, open_example
-from slotcli.data.splits import NoSplitError
+from slotcli.data.formats.movi import Movi
+from slotcli.data.formats.movi.tfrecord import find_records, open_example
+from slotcli.data.formats.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, UsageError
 
 TRAIN0 = "movi_e-train.tfrecord-00000-of-00002"
@@ -162,7 +161,7 @@ def test_a_record_of_something_else_is_refused_by_name(tmp_path, video, labels, 
     name = "movi_a-test.tfrecord-00000-of-00001"
     write_record(tmp_path / name, features)
     with pytest.raises(DataError, match=rf"{name}, record 0.*{message}"):
-        list(stream(Movi(tmp_path, "test", None), 0))
+        list(Movi(tmp_path, "test", None).stream(0))
 
 
 def test_a_record_that_is_no_example_is_refused(tmp_path):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from movi_files import add_array, made_up, write_tar
 
-from slotcli.data.datasets import stream
-from slotcli.data.movi import Movi
-from slotcli.data.splits import NoSplitError
+from slotcli.data.formats.movi import Movi
+from slotcli.data.formats.splits import NoSplitError
 from slotcli.errors import DataError, UsageError
 
 
@@ -97,7 +96,7 @@ def test_arrays_of_something_else_are_refused_by_name(tmp_path, video, labels, m
         if labels is not None:
             add_array(tar, "0.segmentations.npy", labels)
     with pytest.raises(DataError, match=rf"movi_a-test-000000\.tar, 0\..*{message}"):
-        list(stream(Movi(tmp_path, "test", None), 0))
+        list(Movi(tmp_path, "test", None).stream(0))
 
 
 def test_wide_integers_are_labels_as_well(tmp_path):

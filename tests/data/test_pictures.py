@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from slotcli.data.pictures import (
+from slotcli.data.formats.pictures import (
     as_clip,
     labels_from,
     picture_from,

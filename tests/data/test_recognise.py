@@ -5,8 +5,8 @@ import pytest
 from movi_files import copied_tfds, made_up, write_frames, write_tar
 from PIL import Image
 
-from slotcli.data.datasets import VideoFolder
 from slotcli.data.recognise import recognise
+from slotcli.data.video_folder import VideoFolder
 from slotcli.errors import NoInputError, UsageError
 
 

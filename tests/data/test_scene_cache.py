@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slotcli.data import datasets
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError
 from slotcli.spec import SynthSpec
 

@@ -11,9 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch.nn import functional
 
-from slotcli.data.datasets import Dataset
+from slotcli.data.dataset import Dataset
+from slotcli.data.formats.ytvis import YoutubeVis
 from slotcli.data.recognise import recognise
-from slotcli.data.ytvis import YoutubeVis
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
 

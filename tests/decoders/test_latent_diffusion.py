@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from slotcli.build import build_model
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.definition import parse_spec, spec_json
 from slotcli.diffusion.denoiser import clean_signal
 from slotcli.diffusion.samplers import SAMPLERS, Sampler, sample
-from slotcli.spec import SlotModelSpec, parse_spec, spec_json
+from slotcli.spec import SlotModelSpec
 
 
 @pytest.fixture

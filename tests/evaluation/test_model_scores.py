@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from slotcli.checkpoint import load_model
-from slotcli.data.scenes import render_clip
 from slotcli.decoders.base import Drawing
 from slotcli.errors import DataError
 from slotcli.evaluation.baselines import BASELINES
@@ -30,6 +29,7 @@ from slotcli.evaluation.reconstruction import PSNR_CEILING, mse_sum
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
+from slotcli.scenes import render_clip
 from slotcli.types import Clip
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from movi_files import TFDS, copied_tfds, made_up, tfds_truth, write_frames
 
-from slotcli.data.file_index import INDEX
+from slotcli.data.formats.file_index import INDEX
 from slotcli.errors import DataError, NoInputError, UsageError
 from slotcli.evaluation.sources import ClipSource, open_source
 

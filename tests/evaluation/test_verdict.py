@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotcli.data.scenes import render_clip
 from slotcli.evaluation.audit import audit_labels
 from slotcli.evaluation.baselines import BASELINES, kmeans_colour, kmeans_colour_position
 from slotcli.evaluation.picture_figures import picture_figures
 from slotcli.evaluation.verdict import FIGURES, Verdict, judge
+from slotcli.scenes import render_clip
 
 SLOTS, CLIPS, FRAMES, SIZE = 8, 3, 6, 64
 SEED = 1_400_000_000

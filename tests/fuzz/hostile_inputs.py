@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 
 from slotcli.build import build
 from slotcli.checkpoint import save_model
+from slotcli.definition import parse_spec
 from slotcli.published import published_names
-from slotcli.spec import CodecModelSpec, parse_spec
+from slotcli.spec import CodecModelSpec
 from slotcli.tracks.slot_file import METADATA_KEY, SlotFile, write_slot_file
 
 SIZE = (24, 32)

@@ -10,9 +10,9 @@ from hostile_inputs import CHECKPOINTS, DEFINITIONS, VIDEOS, codec_spec
 
 from slotcli.build import count_parameters
 from slotcli.checkpoint import load_model
+from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import SlotcliError
 from slotcli.published import import_published, published_names
-from slotcli.spec import load_definition, parse_spec, spec_json
 from slotcli.tracks.slot_file import DTYPES, OPTIONAL, read_slot_file
 from slotcli.video.reader import open_clip
 

@@ -25,9 +25,9 @@ from safetensors.torch import load_file
 
 from slotcli.build import build
 from slotcli.checkpoint import load_model, read_tensors, save_model, write_tensors
+from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import ConfigError, DataError
 from slotcli.published import import_published
-from slotcli.spec import load_definition, parse_spec, spec_json
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.types import FLAG_TIMING_REPAIRED
 from slotcli.video.reader import open_clip, probe

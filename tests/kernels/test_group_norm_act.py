@@ -11,7 +11,7 @@ from torch.library import opcheck
 
 from slotcli.kernels import dispatch, group_norm_act
 from slotcli.kernels.group_norm_act import Activation
-from slotcli.kernels.normalisation import group_norm
+from slotcli.layers import group_norm
 
 ACTIVATIONS = {"none": lambda z: z, "relu": F.relu, "silu": F.silu}
 EPS = 1e-5

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slotcli.build import build
+from slotcli.definition import parse_spec
 from slotcli.published import published_names
-from slotcli.spec import CodecModelSpec, SlotModelSpec, parse_spec
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 _DECODERS = {
     "latent_diffusion": """

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from slotcli.checkpoint import DEFINITION, WEIGHTS, find_model, load_model, read_tensors
 from slotcli.commands import console, models
+from slotcli.definition import load_definition, parse_spec
 from slotcli.errors import CannotCreateError, DataError
 from slotcli.published import published_names
-from slotcli.spec import load_definition, parse_spec
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from slotcli.build import build
 from slotcli.checkpoint import DEFINITION, find_model
+from slotcli.definition import load_definition
 from slotcli.errors import ConfigError, DataError
 from slotcli.published import import_published, published_names
-from slotcli.spec import CodecModelSpec, SlotModelSpec, load_definition
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ from torch import Tensor
 from slotcli.build import build_model
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.definition import load_definition
 from slotcli.diffusion.denoiser import clean_signal
 from slotcli.diffusion.samplers import sample
 from slotcli.model import SlotModel
 from slotcli.published import import_published
-from slotcli.spec import SlotModelSpec, load_definition
+from slotcli.spec import SlotModelSpec
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "parity_slotdiffusion.safetensors"
 

@@ -15,9 +15,10 @@ from slotcli.build import build_model
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.base import Drawing
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
+from slotcli.definition import load_definition
 from slotcli.model import SlotModel
 from slotcli.published import import_published
-from slotcli.spec import SlotModelSpec, load_definition
+from slotcli.spec import SlotModelSpec
 from slotcli.types import SlotTrack
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "parity_savi.safetensors"

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from slotcli.decomposition.journal import Journal
 from slotcli.errors import CannotCreateError, DataError, NoInputError
-from slotcli.tracks.journal import Journal
 from slotcli.tracks.slot_file import (
     DTYPES,
     METADATA_KEY,

@@ -14,15 +14,16 @@ import torch
 def main() -> None:
     from slotcli.build import build_codec, build_model
     from slotcli.codecs.dvae import Dvae
-    from slotcli.data.datasets import SynthDataset
-    from slotcli.spec import CodecModelSpec, SynthSpec, parse_spec
-    from slotcli.training import codec_task
-    from slotcli.training.codec_task import CodecTask
-    from slotcli.training.dvae_task import DvaeTask
+    from slotcli.data.rendered import SynthDataset
+    from slotcli.definition import parse_spec
+    from slotcli.spec import CodecModelSpec, SynthSpec
     from slotcli.training.optimiser import Average
-    from slotcli.training.parallel import joined
-    from slotcli.training.slot_task import SlotTask
+    from slotcli.training.parallel.peers import joined
     from slotcli.training.state import RunState
+    from slotcli.training.tasks import vqvae as codec_task
+    from slotcli.training.tasks.dvae import DvaeTask
+    from slotcli.training.tasks.slots import SlotTask
+    from slotcli.training.tasks.vqvae import CodecTask
     from slotcli.training.update import update
     from slotcli.types import ClipBatch
 

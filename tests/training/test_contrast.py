@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slotcli.training.contrast import slot_contrast
+from slotcli.training.auxiliary.contrast import slot_contrast
 
 
 def test_equals_a_loop_over_slots() -> None:

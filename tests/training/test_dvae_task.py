@@ -10,10 +10,10 @@ import torch
 from slotcli.build import build_codec
 from slotcli.checkpoint import WEIGHTS, load_model
 from slotcli.codecs.dvae import Dvae
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.spec import CodecModelSpec, SynthSpec
-from slotcli.training.dvae_task import DvaeTask, temperature
 from slotcli.training.loop import train
+from slotcli.training.tasks.dvae import DvaeTask, temperature
 from slotcli.types import Clip
 
 CPU = torch.device("cpu")

@@ -5,14 +5,15 @@ import torch
 
 from slotcli.build import build_model
 from slotcli.checkpoint import LoadedModel, start_from
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.data.windows import Window
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError, DataError
 from slotcli.model import SlotModel, normalise
-from slotcli.spec import SlotModelSpec, SynthSpec, parse_spec, spec_json
+from slotcli.spec import SlotModelSpec, SynthSpec
 from slotcli.training.encoder_cache import KeptClips
-from slotcli.training.parallel import Part
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.parallel.peers import Part
+from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
 CPU = torch.device("cpu")

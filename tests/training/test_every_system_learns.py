@@ -7,12 +7,12 @@ import torch
 
 from slotcli.build import build_codec, build_model
 from slotcli.codecs.dvae import Dvae
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training.codec_task import CodecTask
-from slotcli.training.dvae_task import DvaeTask
 from slotcli.training.loop import Task
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.tasks.dvae import DvaeTask
+from slotcli.training.tasks.slots import SlotTask
+from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.types import ClipBatch
 
 CPU = torch.device("cpu")

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from slotcli.build import build_model
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.spec import SlotModelSpec, SynthSpec
-from slotcli.training.latents import FramePlace, KeptLatents
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.tasks.latents import FramePlace, KeptLatents
+from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
 

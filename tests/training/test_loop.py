@@ -12,18 +12,19 @@ from torch import Tensor
 
 from slotcli.build import build_codec, build_model
 from slotcli.checkpoint import WEIGHTS, load_model
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training import codec_task, slot_task
-from slotcli.training.codec_task import CodecTask
-from slotcli.training.coherence import motion_distortion
+from slotcli.training.auxiliary.grouping import motion_distortion
+from slotcli.training.auxiliary.motion import motion
 from slotcli.training.loop import train
-from slotcli.training.motion import motion
-from slotcli.training.parallel import WHOLE
-from slotcli.training.slot_batches import SlotBatches
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.parallel.peers import WHOLE
+from slotcli.training.tasks import slots as slot_task
+from slotcli.training.tasks import vqvae as codec_task
+from slotcli.training.tasks.slot_batches import SlotBatches
+from slotcli.training.tasks.slots import SlotTask
+from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.types import ClipBatch
 
 Spec = CodecModelSpec | SlotModelSpec

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slotcli.training.mask_loss import assignment, mask_loss, mask_targets
+from slotcli.training.auxiliary.mask_loss import assignment, mask_loss, mask_targets
 
 
 def labels_of(rng: torch.Generator, objects: int, frames: int = 2, side: int = 8) -> Tensor:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from slotcli.build import build_model
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError
-from slotcli.spec import SlotModelSpec, SynthSpec, parse_spec, spec_json
-from slotcli.training.slot_task import SlotTask
+from slotcli.spec import SlotModelSpec, SynthSpec
+from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from slotcli.training.coherence import motion_distortion
-from slotcli.training.motion import motion
+from slotcli.training.auxiliary.grouping import motion_distortion
+from slotcli.training.auxiliary.motion import motion
 
 SIDE, LENGTH, BLOCK = 48, 8, 8
 

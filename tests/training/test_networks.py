@@ -14,21 +14,21 @@ from slotcli.build import build
 from slotcli.codecs import vqvae
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.data.datasets import SynthDataset
+from slotcli.compute.compiler import why_not_compiled
+from slotcli.data.rendered import SynthDataset
 from slotcli.encoder import slot_attention
 from slotcli.kernels import nearest_code, slot_read
 from slotcli.model import SlotModel
-from slotcli.runs.arms import why_not_compiled
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training.codec_task import CodecTask
-from slotcli.training.dvae_task import DvaeTask
 from slotcli.training.forecast import forecast
 from slotcli.training.loop import Task
 from slotcli.training.networks import networks, recompute_blocks, use_precision
 from slotcli.training.optimiser import Average
-from slotcli.training.parallel import ALONE, Part
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.parallel.peers import ALONE, Part
 from slotcli.training.state import RunState
+from slotcli.training.tasks.dvae import DvaeTask
+from slotcli.training.tasks.slots import SlotTask
+from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.training.update import update
 from slotcli.types import ClipBatch
 
@@ -205,7 +205,7 @@ _COMPILED = """
 import torch
 from torch._dynamo.utils import counters
 from slotcli.build import build_model
-from slotcli.spec import parse_spec
+from slotcli.definition import parse_spec
 from slotcli.training.networks import compile_networks, networks, recompute_blocks, use_precision
 import json, sys
 

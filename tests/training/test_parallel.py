@@ -11,9 +11,10 @@ import pytest
 import torch
 from warm_process import warm_python
 
+from slotcli.definition import spec_json
 from slotcli.errors import UsageError
-from slotcli.spec import CodecModelSpec, SlotModelSpec, spec_json
-from slotcli.training.parallel import ALONE, Part, Peers
+from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.training.parallel.peers import ALONE, Part, Peers
 
 STEPS = {"slots": 10, "vqvae": 11, "dvae": 8}  # codes of the VQ-VAE are moved twice
 

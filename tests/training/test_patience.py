@@ -10,13 +10,14 @@ import torch
 
 from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, read_tensors
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.errors import Terminated, UsageError
-from slotcli.runs.run_report import PAGE, write_run_report
+from slotcli.files.layout import PAGE
 from slotcli.spec import SlotModelSpec, SynthSpec
 from slotcli.training.loop import BEST, train
+from slotcli.training.report import write_run_report
 from slotcli.training.run_facts import final_row
-from slotcli.training.slot_task import SlotTask
+from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
 

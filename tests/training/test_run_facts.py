@@ -4,7 +4,8 @@ import pytest
 
 from slotcli import __version__
 from slotcli.checkpoint import DEFINITION
-from slotcli.spec import CodecModelSpec, SlotModelSpec, load_definition
+from slotcli.definition import load_definition
+from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.run_facts import RUN, read_starts, write_run_facts
 
 

@@ -14,15 +14,15 @@ from torch.amp.grad_scaler import GradScaler
 from slotcli.build import build_codec
 from slotcli.checkpoint import read_tensors
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.data.datasets import SynthDataset
-from slotcli.kernels.precision import TrainPrecision
+from slotcli.compute.precision import TrainPrecision
+from slotcli.data.rendered import SynthDataset
 from slotcli.spec import CodecModelSpec, SynthSpec
-from slotcli.training.codec_task import CodecTask
 from slotcli.training.log import read_log
 from slotcli.training.loop import train
 from slotcli.training.optimiser import Average
-from slotcli.training.parallel import ALONE, WHOLE, Part
+from slotcli.training.parallel.peers import ALONE, WHOLE, Part
 from slotcli.training.state import RunState
+from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.training.update import update
 
 

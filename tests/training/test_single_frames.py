@@ -9,11 +9,11 @@ import torch
 from slotcli.build import build_codec
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.rendered import SynthDataset
 from slotcli.model import denormalise, normalise
 from slotcli.spec import CodecModelSpec, SynthSpec
-from slotcli.training.parallel import Part
-from slotcli.training.single_frames import draw_frames, figures_alone
+from slotcli.training.parallel.peers import Part
+from slotcli.training.tasks.single_frames import draw_frames, figures_alone
 
 
 @pytest.fixture(scope="module")

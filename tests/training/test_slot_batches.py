@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from slotcli.data.batches import Batches
-from slotcli.data.datasets import SynthDataset
+from slotcli.data.dataset import Dataset
+from slotcli.data.rendered import SynthDataset
+from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError
-from slotcli.spec import SlotModelSpec, SynthSpec, parse_spec, spec_json
-from slotcli.training.parallel import WHOLE, Part
-from slotcli.training.slot_batches import SlotBatches, open_batches
+from slotcli.spec import SlotModelSpec, SynthSpec
+from slotcli.training.parallel.peers import WHOLE, Part
+from slotcli.training.tasks.slot_batches import SlotBatches, open_batches
 from slotcli.types import Clip
 
 
@@ -40,7 +42,7 @@ def test_each_size_comes_up_and_labels_fit_frames(batches: SlotBatches) -> None:
 
 
 def test_labels_are_mirrored_with_their_frames(spec: SlotModelSpec) -> None:
-    class Halves:
+    class Halves(Dataset):
         labelled = True
 
         def __len__(self) -> int:

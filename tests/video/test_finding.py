@@ -12,11 +12,12 @@ from PIL import Image
 from video_files import moving_frames
 
 from slotcli.errors import AccessError
+from slotcli.files.layout import RESULT, SLOT_FILE
 from slotcli.tracks.masks import Ffv1MaskWriter, PngMaskWriter
 from slotcli.video import finding
 from slotcli.video.finding import FoundClips, counted, find_clips
 from slotcli.video.folder_contents import HIDDEN, MASKS, NEITHER, OWN, POSTERS
-from slotcli.video.own_outputs import MARK, RESULT, SLOT_FILE, png_mark
+from slotcli.video.own_outputs import MARK, png_mark
 from slotcli.video.writer import VideoWriter
 
 

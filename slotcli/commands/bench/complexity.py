@@ -23,8 +23,8 @@ from slotcli.errors import LossError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from slotcli.runs.complexity import Complexity, Workload
-    from slotcli.runs.timing import Timing
+    from slotcli.bench.complexity import Complexity, Workload
+    from slotcli.bench.timing import Timing
     from slotcli.spec import SlotModelSpec
 
 SCHEMA = "slotcli.complexity/1"
@@ -101,7 +101,7 @@ def complexity(
     names = definitions or list(IMAGE_SYSTEMS if images else VIDEO_SYSTEMS)
     specs = [_system(name) for name in names]
 
-    from slotcli.runs.complexity import FRAMES_EACH, Workload, complexity
+    from slotcli.bench.complexity import FRAMES_EACH, Workload, complexity
 
     chosen, environment = prepare(device, threads)
     environment |= _how(chosen)
@@ -151,7 +151,8 @@ def complexity(
 
 def _system(reference: str) -> "SlotModelSpec":
     from slotcli.checkpoint import find_definition
-    from slotcli.spec import SlotModelSpec, load_definition
+    from slotcli.definition import load_definition
+    from slotcli.spec import SlotModelSpec
 
     spec = load_definition(find_definition(reference))
     if not isinstance(spec, SlotModelSpec):
@@ -177,7 +178,7 @@ def _show(
     environment: dict[str, Any], measured: "list[tuple[SlotModelSpec, Workload, Complexity]]"
 ) -> None:
     """Prints the systems side by side, as in the paper, then how they were measured."""
-    from slotcli.runs.complexity import FRAMES_EACH, VIDEOS
+    from slotcli.bench.complexity import FRAMES_EACH, VIDEOS
 
     console.result(
         f"{headline(environment)}, float32, random weights. Median (range) of each time."
@@ -206,7 +207,7 @@ def _show(
 
 
 def _column(found: "Complexity", work: "Workload") -> dict[str, str]:
-    from slotcli.runs.complexity import VIDEOS
+    from slotcli.bench.complexity import VIDEOS
 
     step, drawing, counts = found.step, found.drawing, found.counts
     memory, whole = step and step.peak_bytes, found.reconstruction_seconds

@@ -21,10 +21,10 @@ from slotcli.commands.bench.record import (
 from slotcli.commands.options import Device, Overwrite, Threads, chosen
 
 if TYPE_CHECKING:
-    from slotcli.kernels.precision import Precision
-    from slotcli.runs.arms import Form
-    from slotcli.runs.kernel_bench import KernelRow
-    from slotcli.runs.roofline import Roofline
+    from slotcli.bench.forms import Form
+    from slotcli.bench.operations import KernelRow
+    from slotcli.bench.roofline import Roofline
+    from slotcli.compute.precision import Precision
 
 SCHEMA = "slotcli.bench.kernels/1"
 _MS = 1e-3
@@ -69,10 +69,10 @@ def kernels(
     wanted_operations = chosen("OPERATION", operations, OPERATIONS)
     require_free(out, overwrite)
     console.phase("timing copies and products")
-    from slotcli.runs.arms import DTYPES, arms_here
-    from slotcli.runs.kernel_bench import bench_kernel
-    from slotcli.runs.kernel_cases import cases
-    from slotcli.runs.roofline import roofline
+    from slotcli.bench.forms import DTYPES, arms_here
+    from slotcli.bench.operation_cases import cases
+    from slotcli.bench.operations import bench_kernel
+    from slotcli.bench.roofline import roofline
 
     on, environment = prepare(device, threads)
     arms, reasons = arms_here(on, compiled=compile_)

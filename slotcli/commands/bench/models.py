@@ -28,8 +28,8 @@ from slotcli.commands.options import Device, OptionalModel, Overwrite, Threads
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
-    from slotcli.runs.arms import Arm
-    from slotcli.runs.model_bench import Comparison, Subject, Tell
+    from slotcli.bench.forms import Arm
+    from slotcli.bench.models import Comparison, Subject, Tell
 
 _MODEL = "slotdiffusion-movi-d"
 Named = Annotated[
@@ -88,8 +88,8 @@ def decompose(
         _from_file_to_result(clip, reference, 1 if quick else rounds, out, device, threads)
         say_written(out)
         return
-    from slotcli.runs.arms import arms_here
-    from slotcli.runs.model_bench import bench_encode, open_subject
+    from slotcli.bench.forms import arms_here
+    from slotcli.bench.models import bench_encode, open_subject
 
     subject = open_subject(reference)
     chosen, environment = prepare(device, threads)
@@ -113,8 +113,8 @@ def _from_file_to_result(
 ) -> None:
     import torch
 
+    from slotcli.bench.clips import bench_clip
     from slotcli.checkpoint import load_model
-    from slotcli.runs.clip_bench import bench_clip
 
     if clip.is_dir():
         raise UsageError(f"--clip {clip}: is a folder.", "Name one video file.")
@@ -176,8 +176,8 @@ def reconstruct(
     reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
-    from slotcli.runs.arms import arms_here
-    from slotcli.runs.model_bench import bench_draw, open_subject
+    from slotcli.bench.forms import arms_here
+    from slotcli.bench.models import bench_draw, open_subject
 
     subject = open_subject(reference)
     chosen, environment = prepare(device, threads)
@@ -215,10 +215,10 @@ def train(
     reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
-    from slotcli.runs.arms import arms_here
-    from slotcli.runs.complexity import count
-    from slotcli.runs.model_bench import open_subject
-    from slotcli.runs.train_bench import TrainWork, bench_train
+    from slotcli.bench.complexity import count
+    from slotcli.bench.forms import arms_here
+    from slotcli.bench.models import open_subject
+    from slotcli.bench.training import TrainWork, bench_train
 
     subject = open_subject(reference)
     spec = subject.spec
@@ -296,7 +296,7 @@ def _report(
 
 
 def _row(found: "Comparison", arm: "Arm", figures: list[str]) -> list[str]:
-    from slotcli.runs.arms import BASELINE, Arm
+    from slotcli.bench.forms import BASELINE, Arm
 
     timing = found.timings[arm]
     ratios = [found.ratio(arm, own) for own in (BASELINE, Arm("plain", arm.precision))]

@@ -16,7 +16,7 @@ from slotcli.errors import CannotCreateError
 if TYPE_CHECKING:
     import torch
 
-    from slotcli.runs.timing import Timing
+    from slotcli.bench.timing import Timing
 
 MEASUREMENT = "Measurement"
 Out = Annotated[
@@ -84,7 +84,7 @@ def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, 
     """Chooses and describes device and threads, and warns where the machine is busy."""
     import torch
 
-    from slotcli.runs import machine
+    from slotcli.compute import machine
 
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
@@ -113,7 +113,7 @@ def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, 
 def finish(summary: dict[str, Any], out: Path | None) -> None:
     """Writes the JSON file and the --json record, if requested."""
     if out is not None:
-        from slotcli.tracks.writing import output_errors, whole_file
+        from slotcli.files.writing import output_errors, whole_file
 
         with output_errors(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.tracks.formats.masked_clip import MaskedClip
 from slotcli.tracks.formats.run_lengths import CATEGORIES, CATEGORY, object_runs
-from slotcli.tracks.writing import output_errors, whole_file
 
 
 class CocoMaskWriter:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.tracks.formats.run_lengths import CATEGORY, object_runs
-from slotcli.tracks.writing import output_errors, whole_file
 
 IDS_A_CLASS = 1000
 

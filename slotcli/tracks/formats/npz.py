@@ -12,7 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from slotcli.tracks.writing import output_errors, whole_file
+from slotcli.files.writing import output_errors, whole_file
 from slotcli.types import Size
 
 FAST = 1  # of gzip's levels, for what is packed again at the end

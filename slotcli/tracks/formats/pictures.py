@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from slotcli.files.writing import output_errors
 from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
-from slotcli.tracks.writing import output_errors
 from slotcli.types import Size
 from slotcli.video.own_outputs import png_mark
 

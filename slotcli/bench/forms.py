@@ -1,0 +1,45 @@
+"""The forms that are timed against each other, each at a precision: ours, plain, plain compiled."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import device as Device
+
+from slotcli.compute.compiler import why_not_compiled
+from slotcli.compute.precision import Precision, computes_in_bf16
+
+Form = Literal["ours", "plain", "compiled"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Arm:
+    form: Form
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        return f"{self.form} {self.precision}"
+
+
+BASELINE = Arm("plain", "fp32")
+
+
+def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, str]]:
+    """The arms that can run on a device, and by the names of all others why not."""
+    whys: dict[Form, str | None] = {
+        "ours": None,
+        "plain": None,
+        "compiled": why_not_compiled(device) if compiled else "It was not asked for (--compile).",
+    }
+    narrow = None if computes_in_bf16(device) else "The device has no instructions for bfloat16."
+    arms, reasons = [], {}
+    for precision in DTYPES:
+        for form, why in whys.items():
+            arm, reason = Arm(form, precision), why or (narrow if precision == "bf16" else None)
+            if reason is None:
+                arms.append(arm)
+            else:
+                reasons[arm.name] = reason
+    return arms, reasons

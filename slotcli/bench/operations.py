@@ -1,0 +1,184 @@
+"""Operations against their plain form and against what the machine could do at best."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch import device as Device
+from torch.utils.flop_counter import FlopCounterMode
+
+from slotcli.bench.forms import DTYPES, Form
+from slotcli.bench.operation_cases import Call, Case, Tensors
+from slotcli.bench.roofline import Roofline, copy_of
+from slotcli.bench.timing import Action, Timing, copies_needed, in_turn, interleaved
+from slotcli.compute.compiler import compile_errors, failure
+from slotcli.compute.precision import Precision
+from slotcli.kernels.flops import FLOPS
+from slotcli.kernels.self_test import DIFFERENT, LIMITS
+
+# A call of microseconds is repeated until this long a run has been timed.
+_LEAST_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """One case at one precision: each form's time, or why there is none, and its error.
+
+    An error is relative to the plain form in float64 on the same, rounded, tensors; of indices it
+    is the share that differs. `floor_seconds` is the least it could cost: that of a copy of as many
+    bytes as it has to read and write, or of its matrix products, whichever is longer.
+    """
+
+    case: Case
+    precision: Precision
+    timings: dict[Form, Timing]
+    errors: dict[Form, float]
+    reasons: dict[Form, str]
+    traffic_bytes: int
+    flops: int
+    floor_seconds: float
+    limit: float
+
+    @property
+    def ratio(self) -> float:
+        """What ours costs as a multiple of what the plain form costs."""
+        return self.timings["ours"].cost / self.timings["plain"].cost
+
+    @property
+    def is_slower(self) -> bool:
+        return self.ratio > 1
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether our error is beyond what rounding explains, and not the plain form's as well."""
+        return not self.errors["ours"] <= max(self.limit, 2 * self.errors["plain"])
+
+    @property
+    def share_of_roof(self) -> float:
+        return self.floor_seconds / self.timings["ours"].cost
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values; a form that did not run is None, with its reason."""
+        forms: tuple[Form, ...] = ("ours", "plain", "compiled")
+        timings = {form: self.timings.get(form) for form in forms}
+        return {
+            "operation": self.case.operation,
+            "shape": self.case.shape,
+            "pass": passes(self.case),
+            "precision": self.precision,
+            **{form: timing and timing.as_dict() for form, timing in timings.items()},
+            "ours_to_plain": self.ratio,
+            "slower_than_plain": self.is_slower,
+            "traffic_bytes": self.traffic_bytes,
+            "flops": self.flops,
+            "floor_seconds": self.floor_seconds,
+            "share_of_roof": self.share_of_roof,
+            "errors": {form: self.errors.get(form) for form in forms},
+            "wrong": self.is_wrong,
+            "reasons": self.reasons,
+        }
+
+
+def passes(case: Case) -> str:
+    return "forward + backward" if case.differentiated else "forward"
+
+
+def bench_kernel(
+    case: Case,
+    precision: Precision,
+    forms: list[Form],
+    roof: Roofline,
+    device: Device,
+    *,
+    rounds: int,
+    quick: bool,
+) -> KernelRow:
+    """The forms of a case in the same rounds, and a copy of as many bytes beside them."""
+    made = case.tensors(Generator().manual_seed(0))
+    tensors = tuple(tensor.to(device, DTYPES[precision]) for tensor in made)
+    copies = copies_needed(sum(tensor.nbytes for tensor in tensors), device)
+    every = [tensors, *(tuple(t.clone() for t in tensors) for _ in range(copies - 1))]
+    exact = _prepared(case, case.plain, tuple(tensor.double() for tensor in tensors))()
+
+    actions: dict[str, Action] = {}
+    found: dict[Form, Tensors] = {}
+    reasons: dict[Form, str] = {}
+    for form in forms:
+        own = case.ours if form == "ours" else case.plain
+        calls = [_prepared(case, own, each, compiled=form == "compiled") for each in every]
+        try:
+            found[form] = calls[0]()
+        except compile_errors() as error:
+            reasons[form] = failure(error)
+        else:
+            actions[form] = in_turn(calls)
+    traffic = _traffic(case, tensors, found["ours"])
+    timings = interleaved(
+        actions | {"copy": copy_of(traffic, device)},
+        frames=case.frames,
+        rounds=rounds,
+        warm_up=1,
+        least_seconds=0.0 if quick else _LEAST_SECONDS,
+    )
+    torch.compiler.reset()  # of each case its own code, not one for sizes that vary
+    call = _prepared(case, case.ours, tensors)
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
+        call()
+    flops = counter.get_total_flops()
+    return KernelRow(
+        case=case,
+        precision=precision,
+        timings={form: timings[form] for form in found},
+        errors={form: _error(results, exact) for form, results in found.items()},
+        reasons=reasons,
+        traffic_bytes=traffic,
+        flops=flops,
+        floor_seconds=max(timings["copy"].cost, roof.compute_seconds(flops, precision)),
+        limit=LIMITS[DTYPES[precision]] if exact[0].is_floating_point() else DIFFERENT,
+    )
+
+
+def _prepared(
+    case: Case, form: Callable[..., Call], tensors: Tensors, *, compiled: bool = False
+) -> Call:
+    """A form's call on tensors; where the case is differentiated, with all gradients behind it."""
+    if not case.differentiated:
+        with torch.no_grad():
+            call = form(*tensors)
+        return torch.no_grad()(torch.compile(call) if compiled else call)
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    call = form(*leaves)
+    call = torch.compile(call) if compiled else call
+    grads = list[Tensor]()
+
+    def with_gradients() -> Tensors:
+        result = call()[0]
+        if not grads:
+            rng = Generator().manual_seed(1)
+            grads.append(torch.randn(result.shape, generator=rng).to(result))
+        return result.detach(), *torch.autograd.grad(result, leaves, grads)
+
+    return with_gradients
+
+
+def _traffic(case: Case, tensors: Tensors, results: Tensors) -> int:
+    """Bytes that any form has to read and write; a backward reads the tensors and a gradient too.
+
+    Whatever is put down in between, keys and values or full-size maps, is not necessary.
+    """
+    read = sum(tensor.nbytes for tensor in tensors[: case.streamed])
+    written = sum(result.nbytes for result in results)
+    return 2 * read + written + results[0].nbytes if case.differentiated else read + written
+
+
+def _error(found: Tensors, exact: Tensors) -> float:
+    return max(_distance(*pair) for pair in zip(found, exact, strict=True))
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    if not exact.is_floating_point():
+        return (found.long() != exact).double().mean().item()
+    distance = torch.linalg.vector_norm(found.double() - exact) / torch.linalg.vector_norm(exact)
+    return distance.nan_to_num(torch.inf).item()

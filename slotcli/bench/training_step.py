@@ -1,0 +1,77 @@
+"""A training step by itself, as training.loop takes it, and the memory that it needs."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from slotcli.compute.precision import Precision
+from slotcli.model import SlotModel, normalise
+from slotcli.spec import SlotModelSpec
+
+STATUS = Path("/proc/self/status")
+
+
+def loss(
+    model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"], precision: Precision = "fp32"
+) -> Float[Tensor, ""]:
+    """The loss of clips, with the frozen codec's target computed anew; at bf16 under autocast."""
+    narrow = torch.autocast(frames.device.type, torch.bfloat16) if precision == "bf16" else None
+    with narrow or nullcontext():
+        normal = normalise(frames)
+        target = model.decoder.target(normal.flatten(0, 1))
+        track = model.encoder(normal)
+        return model.decoder.loss(track.slots.flatten(0, 1), target, track.layout)
+
+
+def training_step(
+    model: SlotModel,
+    spec: SlotModelSpec,
+    frames: UInt8[Tensor, "b t 3 h w"],
+    precision: Precision = "fp32",
+) -> Callable[[], None]:
+    """A function that trains `model` on frames that are there already: each call is one step.
+
+    Puts the model into training mode. Weights and Adam's moments are float32 at any precision.
+    """
+    model.train()
+    device = next(model.parameters()).device
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    adam = torch.optim.Adam(trained, lr=spec.train.learning_rate)
+
+    def step() -> None:
+        loss(model, frames.to(device), precision).backward()
+        nn.utils.clip_grad_norm_(trained, spec.train.clip_norm or float("inf"))
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+
+    return step
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process that is resident now; None where the kernel is not Linux."""
+    return _status("VmRSS")
+
+
+def peak_bytes(device: torch.device, before: int | None) -> int | None:
+    """What torch allocated on a GPU at its peak; on a CPU how far resident memory grew at most.
+
+    `before` is `resident_bytes` of the moment from which on it counts, in a process of its own:
+    the peak is that of the process's whole life.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = _status("VmHWM")
+    return None if before is None or peak is None else peak - before
+
+
+def _status(field: str) -> int | None:
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+    return 1024 * int(kibibytes)

@@ -1,0 +1,188 @@
+"""Any data set into lossless folders of frames: a clip's folder is there whole or not at all."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from jaxtyping import UInt8
+from PIL import Image
+
+from slotcli.data.conversion import (
+    MANIFEST,
+    Conversion,
+    ConvertedClip,
+    clip_folder,
+    read_conversion,
+)
+from slotcli.data.dataset import Dataset
+from slotcli.data.inspection import unreadable_clips
+from slotcli.data.recognise import DataKind
+from slotcli.errors import (
+    BusyError,
+    CannotCreateError,
+    DataError,
+    NoInputError,
+    SlotcliError,
+    clip_error,
+    printable,
+)
+from slotcli.files.places import put_in_place, work_folder
+from slotcli.files.writing import output_errors, whole_file
+from slotcli.spec import SplitName
+from slotcli.tracks.masks import PNG_COMPRESSION
+from slotcli.tracks.palette import davis_palette
+from slotcli.types import Clip
+
+_NOTED_EVERY = 64  # clips; of those done since, a run that was killed has the folders only
+_LOCK = ".slotcli.lock"
+# Of failures that are one clip's own: others, a full disk for one, would meet every clip.
+_OF_ONE_CLIP = (SlotcliError.exit_code, DataError.exit_code, NoInputError.exit_code)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """How many clips were written now and were there before, and which could not be read."""
+
+    written: int
+    there: int
+    broken: dict[str, SlotcliError]
+
+
+def convert_split(
+    dataset: Dataset,
+    out: Path,
+    *,
+    kind: DataKind,
+    source: Path,
+    split: SplitName,
+    keep_going: bool,
+    progress: Callable[[int, int], None],
+) -> Converted:
+    """Writes to `out`/`split` what is not there yet, in the layout of data.conversion.
+
+    Frames and labels keep their values and their size. Unless `keep_going`, the first clip that
+    cannot be read ends it: raises DataError or NoInputError. Raises CannotCreateError where the
+    folder holds anything else, BusyError where another run is at it, OutputError and its kin.
+    """
+    place = out / split
+    broken = unreadable_clips(dataset)
+    if broken and not keep_going:
+        raise next(iter(broken.values()))
+    written = there = 0
+    with _sole_run(place):
+        clips = _planned(place, dataset, kind, split)
+        record = Conversion(kind=kind, source=str(source), split=split, clips=clips)
+        _note(place, record, clips)
+        try:
+            for number in range(len(clips)):
+                was_there = (place / clip_folder(number)).is_dir()
+                try:
+                    clips[number] = _converted(dataset, number, place, clips[number])
+                except Exception as error:
+                    failure = clip_error(error)
+                    is_bug = failure.exit_code == SlotcliError.exit_code
+                    if not keep_going or not (
+                        is_bug or isinstance(failure, DataError | NoInputError)
+                    ):
+                        raise
+                    broken[clips[number].name] = failure
+                    clips[number] = ConvertedClip(name=clips[number].name, broken=failure.what)
+                else:
+                    written, there = written + (not was_there), there + was_there
+                if (number + 1) % _NOTED_EVERY == 0:
+                    _note(place, record, clips)
+                progress(number + 1, len(clips))
+        finally:
+            _note(place, record, clips)
+    return Converted(written, there, broken)
+
+
+def _converted(dataset: Dataset, number: int, place: Path, planned: ConvertedClip) -> ConvertedClip:
+    """A clip's record, once its folder is there."""
+    folder = place / clip_folder(number)
+    if folder.is_dir():
+        frames = planned.frames or dataset.frames(number)
+    else:
+        dataset.verify(number)
+        frames = 0
+        with work_folder(folder) as work:
+            for clip in dataset.stream(number):
+                _write_frames(clip, work, frames)
+                frames += len(clip.frames)
+            put_in_place(work, folder)
+    return ConvertedClip(name=planned.name, video_name=dataset.video_name(number), frames=frames)
+
+
+def _planned(
+    place: Path, dataset: Dataset, kind: DataKind, split: SplitName
+) -> list[ConvertedClip]:
+    """The clips as the folder's record has them, or as they are to be."""
+    names = [dataset.name(index) for index in range(len(dataset))]
+    record = read_conversion(place)
+    if record is None:
+        if any(path.name != _LOCK for path in place.iterdir()):
+            raise CannotCreateError(
+                f"{printable(place)} holds something that slotcli data convert did not write.",
+                "Choose another output folder.",
+            )
+        return [ConvertedClip(name=name) for name in names]
+    if (record.kind, record.split, [clip.name for clip in record.clips]) != (kind, split, names):
+        raise CannotCreateError(
+            f"{printable(place)} holds other clips, of {printable(record.source)}.",
+            "Choose another output folder.",
+        )
+    return list(record.clips)
+
+
+@contextmanager
+def _sole_run(place: Path) -> Iterator[None]:
+    """Keeps other conversions out of a folder, and removes what one that was killed left half."""
+    with output_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / _LOCK, timeout=0)
+    try:
+        with output_errors(place / _LOCK):
+            lock.acquire()
+    except Timeout as error:
+        raise BusyError(
+            f"Another slotcli data convert is writing to {printable(place)}.", "Let it finish."
+        ) from error
+    try:
+        for left in place.glob(".slotcli-*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        (place / _LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _note(place: Path, record: Conversion, clips: list[ConvertedClip]) -> None:
+    """Writes the record, with the clips as they are by now."""
+    text = record.model_copy(update={"clips": clips}).model_dump_json(by_alias=True, indent=1)
+    with whole_file(place / MANIFEST) as file:
+        file.write(text.encode() + b"\n")
+
+
+def _write_frames(clip: Clip, folder: Path, first: int) -> None:
+    pictures = clip.frames.permute(0, 2, 3, 1).numpy()
+    for number, picture in enumerate(pictures, start=first):
+        _save(Image.fromarray(np.ascontiguousarray(picture)), folder / f"{number:06d}.png")
+    if clip.labels is not None:
+        for number, labels in enumerate(clip.labels.numpy(), start=first):
+            _save(_palette_image(labels), folder / f"{number:06d}_mask.png")
+
+
+def _palette_image(labels: UInt8[np.ndarray, "h w"]) -> Image.Image:
+    height, width = labels.shape
+    image = Image.frombytes("P", (width, height), np.ascontiguousarray(labels).tobytes())
+    image.putpalette(davis_palette().tobytes())
+    return image
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with output_errors(path):
+        image.save(path, format="PNG", compress_level=PNG_COMPRESSION)

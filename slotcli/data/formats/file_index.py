@@ -1,0 +1,107 @@
+"""What is inside of large files, noted beside them so that it is searched for only once.
+
+`slotcli-index.json` stands in the folder of the files, where whoever opens them next finds it, and
+names them relative to it, so that all can be moved together. It is a shortcut, never a truth of its
+own: a file whose size or time of change is another one is searched again, and so is every file
+where the index cannot be read.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slotcli.errors import SlotcliError, printable
+from slotcli.files.reading import access_errors
+
+INDEX = "slotcli-index.json"
+SCHEMA = "slotcli.index/1"
+
+Count = Annotated[int, Field(ge=0)]
+Part = tuple[str, Count, Count]  # its name where it has one, where it starts, its length
+
+
+class IndexedFile(BaseModel):
+    """The parts of a file, true as long as it has this size and this time of change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int
+    modified_ns: int
+    parts: list[Part]
+
+
+class _Index(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    schema_: Literal["slotcli.index/1"] = Field(alias="schema")
+    files: dict[str, IndexedFile]
+
+
+class FileIndex:
+    """The parts of files in a folder, from its index as far as that is there and still true.
+
+    `remarks` says what of an index could not be used, and why.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.remarks: list[str] = []
+        self._known: dict[str, IndexedFile] = {}
+        path = folder / INDEX
+        if not path.exists():
+            return
+        try:
+            with access_errors(path):
+                files = _Index.model_validate_json(path.read_bytes()).files
+        except (SlotcliError, ValidationError):
+            self.remarks.append(f"{printable(path)} cannot be read: the files were searched again.")
+            return
+        self._known = {name: file for name, file in files.items() if self._is_true(name, file)}
+        if changed := sorted(files.keys() - self._known.keys()):
+            self.remarks.append(
+                f"{len(changed)} files are not those that {printable(path)} was made from, "
+                f"{printable(changed[0])} for one: they were searched again."
+            )
+
+    def parts(self, path: Path, find: Callable[[Path], list[Part]]) -> list[Part]:
+        """The parts of a file in the folder, as noted or else as `find` finds them."""
+        name = path.relative_to(self.folder).as_posix()
+        if name not in self._known:
+            with access_errors(path):
+                state = path.stat()
+            parts = find(path)
+            self._known[name] = IndexedFile(
+                bytes=state.st_size, modified_ns=state.st_mtime_ns, parts=parts
+            )
+        return self._known[name].parts
+
+    def with_latest(self) -> "FileIndex":
+        """This index and what others have noted in the folder since it was opened."""
+        latest = FileIndex(self.folder)
+        latest._known |= self._known
+        return latest
+
+    def text(self) -> str:
+        """The index as JSON, of every file that was asked for or is known."""
+        # JSON has no place for a name that is not Unicode: such a file is searched every time.
+        names = [name for name in sorted(self._known) if _is_unicode(name)]
+        files = {name: self._known[name].model_dump() for name in names}
+        return json.dumps({"schema": SCHEMA, "files": files}) + "\n"
+
+    def _is_true(self, name: str, file: IndexedFile) -> bool:
+        try:
+            state = (self.folder / name).stat()
+        except (OSError, ValueError):
+            return False
+        return (state.st_size, state.st_mtime_ns) == (file.bytes, file.modified_ns)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""Sprite clips as a data set."""
+
+from pathlib import Path
+
+from slotcli.data.dataset import Dataset
+from slotcli.spec import SpritesSpec
+from slotcli.sprites.assets import open_objects, open_photographs
+from slotcli.sprites.render import draw_scene, render
+from slotcli.sprites.scene import Assets
+from slotcli.types import Clip, Size
+
+HELD_OUT_CLIPS = 64  # there are as many as are asked for; so many are told of
+
+
+_HELD_OUT = 1  # keeps their seeds apart from those of training
+
+
+class Sprites(Dataset):
+    """Clips drawn anew whenever they are asked for, each a function of its seed alone.
+
+    Those that are held out show other objects and photographs, from other seeds. Raises
+    NoInputError, AccessError and DataError about the two folders.
+    """
+
+    labelled = True
+
+    def __init__(self, spec: SpritesSpec, size: Size, *, held_out: bool = False) -> None:
+        self.spec = spec
+        self.size = size
+        self._held_out = held_out
+        self.assets = Assets(
+            open_objects(Path(spec.objects), held_out=held_out),
+            open_photographs(Path(spec.photographs), held_out=held_out),
+        )
+
+    def __len__(self) -> int:
+        return HELD_OUT_CLIPS if self._held_out else self.spec.clips
+
+    def name(self, index: int) -> str:
+        kind = "held-out-sprites" if self._held_out else "sprites"
+        return f"{kind}-{self.spec.seed + index}"
+
+    def frames(self, index: int) -> int:
+        return self.spec.frames
+
+    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
+        seeds = [self.spec.seed + index, _HELD_OUT] if self._held_out else [self.spec.seed + index]
+        scene = draw_scene(seeds, self.assets, self.spec.frames, self.size)
+        return render(scene, range(start, start + length * stride, stride), self.size)

@@ -1,0 +1,202 @@
+"""Many clips, one result each: what is done is skipped, what fails does not stop the others."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from slotcli.checkpoint import LoadedModel
+from slotcli.decomposition.clip_encoder import ClipEncoder, EncodedChunk
+from slotcli.decomposition.clip_run import ClipResult, ClipRun
+from slotcli.decomposition.plan import PlannedClip
+from slotcli.decomposition.request import DecomposeOptions, Request, done_before, request_of
+from slotcli.errors import BusyError, SlotcliError, UsageError, clip_error, error_of, printable
+from slotcli.files.places import clear_journal
+from slotcli.types import FrameChunk
+
+# done: by an earlier run, or by another one while this one was at work; busy: another one is at it.
+# degraded without a result: so found by an earlier run; unfinished: the run ended before.
+Status = Literal["ok", "degraded", "done", "busy", "failed", "unfinished"]
+Progress = Callable[[PlannedClip, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one clip; `result` where this run made it, `error` where it failed."""
+
+    clip: PlannedClip
+    status: Status
+    result: ClipResult | None = None
+    error: SlotcliError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """One clip's row of the output, of the summary, and of what an engine hands back."""
+        result, error = self.result, self.error
+        return {
+            "source": printable(self.clip.source),
+            "result": printable(self.clip.result),
+            "status": self.status,
+            "frames": result and result.frames,
+            "resumed_frames": result and result.resumed,
+            "seconds": result and round(result.seconds, 3),
+            "busy_seconds": result and result.busy,
+            "warnings": result.warnings if result else [],
+            "error": error and error.what,
+            "advice": error and error.advice,
+            "exit_code": error and error.exit_code,
+        }
+
+    @classmethod
+    def from_dict(cls, clip: PlannedClip, row: dict[str, Any]) -> "Outcome":
+        """The outcome of `clip` that a worker told as `as_dict`."""
+        result = error = None
+        if row["frames"] is not None:
+            result = ClipResult(
+                clip.result,
+                row["status"],
+                row["frames"],
+                row["resumed_frames"],
+                row["seconds"],
+                row["busy_seconds"],
+                row["warnings"],
+            )
+        if row["error"] is not None:
+            error = error_of(row["exit_code"], row["error"], row["advice"])
+        return cls(clip, row["status"], result, error)
+
+
+def run_clips(
+    clips: list[PlannedClip],
+    loaded: LoadedModel,
+    options: DecomposeOptions,
+    device: torch.device,
+    *,
+    together: int,
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """The outcome of each clip as it is known, `together` of them on the model at once.
+
+    Raises UsageError where it is the options that are wrong, and what stops the process.
+    """
+    _, model = loaded.slot_model()
+    options = options.settled(model)
+    encoder = ClipEncoder(model, device)
+    waiting = iter(clips)
+    running: list[ClipRun] = []
+    try:
+        while True:
+            while len(running) < together and (clip := next(waiting, None)) is not None:
+                begun = _begun(clip, loaded, options, device)
+                if isinstance(begun, Outcome):
+                    yield begun
+                else:
+                    running.append(begun)
+            if not running:
+                return
+            for outcome in _one_round(running, encoder, progress):
+                running = [run for run in running if run.clip is not outcome.clip]
+                yield outcome
+    except BaseException as error:
+        for run in running:
+            # Each tidies up, whatever the others' tidying up meets with.
+            with suppress(Exception):
+                run.__exit__(type(error), error, error.__traceback__)
+        raise
+
+
+def _begun(
+    clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions, device: torch.device
+) -> ClipRun | Outcome:
+    try:
+        request = request_of(clip, loaded, options)
+    except Exception as error:
+        return Outcome(clip, "failed", error=clip_error(error, clip.source))
+    if (done := _done(clip, request, options)) is not None:
+        return done
+    try:
+        return ClipRun(clip, loaded, options, device, request).__enter__()
+    except BusyError as error:
+        return Outcome(clip, "busy", error=error)
+    except UsageError:
+        raise
+    except Exception as error:
+        # Another run may have put its result there since.
+        done = _done(clip, request, options)
+        return done or Outcome(clip, "failed", error=clip_error(error, clip.source))
+
+
+def _done(clip: PlannedClip, request: Request, options: DecomposeOptions) -> Outcome | None:
+    status = None if options.overwrite else done_before(clip, request)
+    if status is None:
+        return None
+    clear_journal(clip.result)
+    return Outcome(clip, "done" if status == "ok" else "degraded")
+
+
+def _one_round(
+    running: list[ClipRun], encoder: ClipEncoder, progress: Progress
+) -> Iterator[Outcome]:
+    """A chunk of every clip; the outcomes of those that ended with it."""
+    chunks: list[tuple[ClipRun, FrameChunk]] = []
+    for run in running:
+        try:
+            chunk = run.next_chunk()
+            if chunk is None:
+                result = run.finish()
+                run.__exit__(None, None, None)
+                yield Outcome(run.clip, result.status, result=result)
+            else:
+                chunks.append((run, chunk))
+        except Exception as error:
+            yield _failed(run, error)
+    if not chunks:
+        return
+    started = time.monotonic()
+    encoded, failures = _encoded(encoder, chunks)
+    for run, error in failures:
+        yield _failed(run, error)
+    seconds = (time.monotonic() - started) / len(chunks)
+    for run, chunk, found in encoded:
+        try:
+            run.take(chunk, found, seconds)
+        except Exception as error:
+            yield _failed(run, error)
+        else:
+            progress(run.clip, run.frames, run.expected_frames)
+
+
+def _encoded(
+    encoder: ClipEncoder, chunks: list[tuple[ClipRun, FrameChunk]]
+) -> tuple[list[tuple[ClipRun, FrameChunk, EncodedChunk]], list[tuple[ClipRun, Exception]]]:
+    """The chunks of all clips side by side; where that fails, each alone to find whose fault it is.
+
+    Beside them the clips that failed.
+    """
+    before = [copy.deepcopy(run.state) for run, _ in chunks] if len(chunks) > 1 else []
+    try:
+        found = encoder.encode_together(
+            [run.state for run, _ in chunks], [chunk for _, chunk in chunks]
+        )
+    except Exception as error:
+        if len(chunks) == 1 or isinstance(error, BusyError):
+            return [], [(run, error) for run, _ in chunks]
+        encoded, failures = [], []
+        for (run, chunk), state in zip(chunks, before, strict=True):
+            run.state = state
+            done, failed = _encoded(encoder, [(run, chunk)])
+            encoded, failures = encoded + done, failures + failed
+        return encoded, failures
+    return [(run, chunk, done) for (run, chunk), done in zip(chunks, found, strict=True)], []
+
+
+def _failed(run: ClipRun, error: Exception) -> Outcome:
+    # What goes wrong in tidying up is of less use than what went wrong before.
+    with suppress(Exception):
+        run.__exit__(type(error), error, error.__traceback__)
+    if isinstance(error, UsageError):
+        raise error
+    return Outcome(run.clip, "failed", error=clip_error(error, run.clip.source))

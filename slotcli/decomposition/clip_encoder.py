@@ -1,0 +1,188 @@
+"""Chunks of clips to slots and shares, the state of each clip carried from chunk to chunk."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Float32, UInt8
+from torch import Tensor
+
+from slotcli.decomposition.resets import CutFinder, Reset, linked
+from slotcli.errors import BusyError
+from slotcli.faults import may_fail
+from slotcli.model import SlotModel
+from slotcli.tracks.transform import Transform
+from slotcli.types import FLAG_RESET, FrameChunk, Size
+from slotcli.video.pixels import resized
+
+
+@dataclass(frozen=True)
+class EncodedChunk:
+    """What the model made of a chunk, as the journal keeps it, on the CPU.
+
+    `attention` are the shares that masks are drawn from. `flags` are the chunk's, with those of
+    resets.
+    """
+
+    slots: Float32[Tensor, "t n d"]
+    attention: Float16[Tensor, "t n i j"]
+    flags: UInt8[np.ndarray, " t"]
+    appearance: Float16[Tensor, "t n c"] | None = None
+
+
+# Slots, shares, and where the model's decoder reads it appearance: [b t n ...] each.
+_Encoded = tuple[Tensor, ...]
+
+
+class ClipState:
+    """Where one clip stands: its last slots, and how its resets are counted."""
+
+    def __init__(self, transform: Transform, reset: Reset) -> None:
+        self.transform = transform
+        self.slots: Float32[Tensor, "n d"] | None = None
+        self._reset = reset
+        self._frames = 0
+        self._cuts = CutFinder() if reset.kind == "scene" else None
+
+    def resets(self, chunk: FrameChunk) -> list[int]:
+        """Frames of the next chunk, counted from its first, with which slots are found anew.
+
+        Never the first frame of a clip. Every chunk has to pass through here once, in order.
+        """
+        found = []
+        for index, frame in enumerate(chunk.frames):
+            cut = self._cuts is not None and self._cuts.is_cut(frame)
+            due = self._reset.kind == "every" and self._frames % self._reset.every == 0
+            if self._frames and (cut or due):
+                found.append(index)
+            self._frames += 1
+        return found
+
+    def take_up(self, slots: Float32[np.ndarray, "t n d"]) -> None:
+        """Goes on from slots that were made before."""
+        self.slots = torch.from_numpy(slots[-1].copy())
+
+
+class ClipEncoder:
+    """A model on its device, encoding the next chunks of one or several clips.
+
+    Where device memory runs out, chunks are halved, down to a frame, and stay so.
+    """
+
+    def __init__(self, model: SlotModel, device: torch.device) -> None:
+        self.most_frames: int | None = None  # at once, where memory ran out for more
+        self._model = model
+        self._device = device
+
+    def encode(self, state: ClipState, chunk: FrameChunk) -> EncodedChunk:
+        """The next chunk of a clip; `state` goes on. Raises BusyError where memory runs out."""
+        return self.encode_together([state], [chunk])[0]
+
+    def encode_together(
+        self, states: list[ClipState], chunks: list[FrameChunk]
+    ) -> list[EncodedChunk]:
+        """The next chunks of several clips, those side by side that may be.
+
+        These have equally many frames of one size, no reset among them, and all or none are a
+        clip's first.
+        """
+        resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
+        frames = [self._input(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
+        found: dict[int, EncodedChunk] = {}
+        groups: dict[tuple[int, Size, bool], list[int]] = {}
+        for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
+            if resets[index]:
+                found[index] = self._with_resets(state, chunk, frames[index], resets[index])
+            else:
+                alike = (len(chunk), state.transform.model_size, state.slots is None)
+                groups.setdefault(alike, []).append(index)
+        for indices in groups.values():
+            together = [states[index] for index in indices]
+            encoded = self._run(together, torch.stack([frames[index] for index in indices]))
+            for place, index in enumerate(indices):
+                slots, shares, *looks = (part[place] for part in encoded)
+                found[index] = EncodedChunk(slots, shares, chunks[index].flags, *looks)
+        return [found[index] for index in range(len(chunks))]
+
+    def _input(self, state: ClipState, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
+        top, left, height, width = state.transform.crop
+        cropped = chunk.frames[:, top : top + height, left : left + width]
+        frames = np.stack([resized(frame, state.transform.model_size) for frame in cropped])
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+    def _with_resets(
+        self, state: ClipState, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"], at: list[int]
+    ) -> EncodedChunk:
+        """A chunk in pieces; behind a reset each slot has the number of the one it goes on as."""
+        flags = chunk.flags.copy()
+        pieces: list[_Encoded] = []
+        for start, end in pairwise([*sorted({0, *at}), len(frames)]):
+            if start in at:
+                flags[start] |= FLAG_RESET
+                pieces.append(self._begun_anew(state, frames[start : start + 1]))
+                start += 1
+            if start < end:
+                pieces.append(self._run([state], frames[None, start:end]))
+        slots, shares, *looks = (part[0] for part in _joined(pieces, dim=1))
+        return EncodedChunk(slots, shares, flags, *looks)
+
+    def _begun_anew(self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]) -> _Encoded:
+        before, state.slots = state.slots, None
+        encoded = self._run([state], frame[None])
+        if before is not None:
+            order = torch.from_numpy(linked(before.numpy(), encoded[0][0, 0].numpy()))
+            encoded = tuple(part[:, :, order] for part in encoded)
+        state.slots = encoded[0][0, 0]
+        return encoded
+
+    def _run(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
+        """Clips side by side, in as many turns as memory asks for."""
+        turns: list[_Encoded] = []
+        done = 0
+        while done < frames.shape[1]:
+            at_once = frames.shape[1] - done
+            if self.most_frames is not None:
+                at_once = min(at_once, self.most_frames)
+            try:
+                turns.append(self._one_turn(states, frames[:, done : done + at_once]))
+            except torch.OutOfMemoryError as error:
+                if len(states) > 1:
+                    half = len(states) // 2
+                    halves = [
+                        self._run(states[:half], frames[:half, done:]),
+                        self._run(states[half:], frames[half:, done:]),
+                    ]
+                    turns.append(_joined(halves, dim=0))
+                    break
+                if at_once == 1:
+                    raise BusyError(
+                        f"{self._device}: memory does not suffice for a single frame.",
+                        "Try later, close what else runs there, or use --device cpu.",
+                    ) from error
+                self.most_frames = at_once // 2
+                # What is left of the failed attempt would stand in the way of the next one.
+                torch.cuda.empty_cache()
+                continue
+            done += at_once
+        return _joined(turns, dim=1)
+
+    def _one_turn(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
+        fault = may_fail("encode")
+        if fault == "oom":
+            raise torch.OutOfMemoryError("asked for by SLOTCLI_FAULT")
+        before = [state.slots for state in states if state.slots is not None]
+        start = torch.stack(before).to(self._device) if before else None
+        track = self._model.encode(frames.to(self._device), start)
+        slots = track.slots.cpu()
+        if fault == "nan":
+            slots = torch.full_like(slots, torch.nan)
+        for state, own in zip(states, slots, strict=True):
+            state.slots = own[-1]
+        # From here on the shares are what the slot file stores, so that an export draws the same.
+        looks = () if track.appearance is None else (track.appearance.half().cpu(),)
+        return slots, self._model.soft_masks(track).half().cpu(), *looks
+
+
+def _joined(pieces: list[_Encoded], dim: int) -> _Encoded:
+    return tuple(torch.cat(parts, dim=dim) for parts in zip(*pieces, strict=True))

@@ -1,0 +1,225 @@
+"""Every file of a clip's result but its slot file, written frame by frame as the clip streams.
+
+The overlay has a thread of its own, for it takes as long as all the others together.
+"""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float16, UInt8
+from torch import Tensor
+
+from slotcli.decomposition.pipeline import Behind
+from slotcli.decomposition.result_verdict import VerdictSample
+from slotcli.errors import UnavailableError, UsageError
+from slotcli.files.layout import OVERLAY, STRIP, TRACKS, TRACKS_CSV
+from slotcli.report.overlay import OPACITY, OverlayWriter
+from slotcli.report.strip import StripBuilder
+from slotcli.tracks.background import BackgroundVote
+from slotcli.tracks.formats.all_formats import MaskFormat, open_mask_writers
+from slotcli.tracks.formats.masked_clip import MaskedClip
+from slotcli.tracks.labelling import Labelling
+from slotcli.tracks.statistics import (
+    SlotSummary,
+    TracksCsv,
+    TrackStatistics,
+    write_tracks_json,
+)
+from slotcli.types import FrameChunk
+from slotcli.video.source import SourceInfo
+
+# The background is settled on these first frames, whatever the chunks, so that masks can be
+# written while the clip streams.
+LEAD_IN = 16
+_WAITING_FRAMES = 4  # for the overlay; they hold on to their chunk
+
+Background = tuple[int, ...] | Literal["auto", "none"]
+_Drawn = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], int, int]
+
+
+class ClipOutputs:
+    """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
+
+    The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager.
+    The overlay, and masks of an `excerpt` that are a video, begin at 0. Times in seconds count from
+    the source's first frame, and times in ticks are the source's. What is amiss with the overlay
+    stops nothing: `remarks` says what it is, complete once `finish` has returned.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: SourceInfo,
+        labelling: Labelling,
+        num_slots: int,
+        masks: tuple[MaskFormat, ...],
+        background: Background,
+        *,
+        overlay: bool,
+        excerpt: bool,
+    ) -> None:
+        self.background: tuple[int, ...] = ()
+        self.frames = 0
+        self._folder = folder
+        self._source = source
+        self._labelling = labelling
+        self._num_slots = num_slots
+        self._mask_formats = masks
+        self._wanted_background: Background = background
+        self._excerpt = excerpt
+        self._wants_overlay = overlay
+        self._overlay: OverlayWriter | None = None
+        self.remarks: list[str] = []
+        self._kept_sum = 0.0
+        self._last_labels: np.ndarray | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> "ClipOutputs":
+        folder, source = self._folder, self._source
+        enter = self._files.enter_context
+        with ExitStack() as opened:
+            opened.push(self._files)
+            clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
+            self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
+            self._drawing: Behind[_Drawn] | None = None
+            if self._wants_overlay:
+                self._open_overlay()
+                self._drawing = enter(Behind(self._draw, _WAITING_FRAMES))
+            self._csv = enter(TracksCsv(folder / TRACKS_CSV))
+            opened.pop_all()
+        self._strip = StripBuilder(OPACITY)
+        self._sample = VerdictSample(self._labelling.transform)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+
+    @property
+    def drawing_seconds(self) -> float:
+        """How long the overlay was worked at."""
+        return self._drawing.busy if self._drawing else 0.0
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long everything else waited for the overlay."""
+        return self._drawing.waited if self._drawing else 0.0
+
+    @property
+    def kept_pixels(self) -> float | None:
+        """The share of pixels that keep their label from frame to frame."""
+        return None if self.frames < 2 else self._kept_sum / (self.frames - 1)
+
+    def verdict(self) -> dict[str, Any]:
+        """What is to be thought of the frames so far, for result.json."""
+        return self._sample.record()
+
+    def add(self, chunk: FrameChunk, attention: Float16[Tensor, "t n h w"]) -> None:
+        """Writes the next frames. Raises OutputError and its kin."""
+        if self.frames == 0:
+            self.background = _settled(self._wanted_background, attention)
+            self._labelling = replace(self._labelling, background=self.background)
+            self._statistics = TrackStatistics(self._num_slots, self.background)
+        for index in range(len(chunk)):
+            # Frame by frame: labels at full size of a whole chunk would be much memory.
+            shares, frame = attention[index].numpy(), chunk.frames[index]
+            labels = self._labelling.labels(shares, frame)
+            pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
+            for writer in self._masks:
+                writer.write(labels, pts, duration, frame)
+            if self._drawing is not None:
+                self._drawing.put((frame, labels, pts, duration))
+            self._strip.add(frame, labels)
+            self._sample.add(frame, labels)
+            self._csv.write(
+                self._statistics.add(
+                    labels,
+                    frame,
+                    self._source.seconds(pts),
+                    int(chunk.frame_index[index]),
+                    self._labelling.confidence(shares, labels),
+                )
+            )
+            if self._last_labels is not None:
+                kept = np.count_nonzero(labels == self._last_labels)
+                self._kept_sum += kept / labels.size
+            self._last_labels = labels
+        self.frames += len(chunk)
+
+    def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
+        """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
+        if self._drawing is not None:
+            self._drawing.finish()
+            self._finish_overlay()
+        self._files.close()
+        summaries = self._statistics.summary()
+        write_tracks_json(self._folder / TRACKS, summaries, facts)
+        self._strip.write(self._folder / STRIP)
+        return summaries
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether overlay.mp4 is written: it is left out where its encoder refuses it."""
+        return self._overlay is not None
+
+    def _open_overlay(self) -> None:
+        source = self._source
+        try:
+            overlay = OverlayWriter(self._folder / OVERLAY, source.size, source.time_base, OPACITY)
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+            return
+        self._overlay = self._files.enter_context(overlay)
+
+    def _draw(self, drawn: _Drawn) -> None:
+        if self._overlay is None:
+            return
+        try:
+            self._overlay.write(*drawn)
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+
+    def _finish_overlay(self) -> None:
+        if self._overlay is None:
+            return
+        self.remarks += [f"{OVERLAY}: {remark}" for remark in self._overlay.remarks]
+        try:
+            self._overlay.finish()
+        except UnavailableError as error:
+            self._leave_out_overlay(error)
+
+    def _leave_out_overlay(self, error: UnavailableError) -> None:
+        """A picture for people never stops the data."""
+        if self._overlay is not None:
+            self._overlay.discard(error)
+            self._overlay = None
+        self.remarks.append(f"{OVERLAY} was left out. {error.what}")
+
+
+def check_background(background: Background, num_slots: int) -> None:
+    """Raises UsageError for a slot that does not exist."""
+    if isinstance(background, str):
+        return
+    if wrong := [slot for slot in background if not 0 <= slot < num_slots]:
+        raise UsageError(
+            f"--background {wrong[0] + 1}: the model's objects have IDs 1 to {num_slots}.",
+            "Choose among them, auto or none.",
+        )
+
+
+def _settled(wanted: Background, attention: Float16[Tensor, "t n h w"]) -> tuple[int, ...]:
+    if wanted == "none":
+        return ()
+    if wanted != "auto":
+        return wanted
+    vote = BackgroundVote(attention.shape[1])
+    vote.add(attention[:LEAD_IN])
+    return vote.background()

@@ -1,0 +1,161 @@
+"""What is asked for of a clip, and whether it is there already."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from slotcli.checkpoint import LoadedModel
+from slotcli.decomposition.clip_outputs import Background
+from slotcli.decomposition.plan import PlannedClip
+from slotcli.decomposition.resets import Reset
+from slotcli.decomposition.source_identity import SourceIdentity, source_identity
+from slotcli.errors import UsageError
+from slotcli.files.layout import RESULT
+from slotcli.model import SlotModel
+from slotcli.tracks.fitting import STEP, Fit, fit_transform
+from slotcli.tracks.formats.all_formats import MaskFormat
+from slotcli.tracks.labelling import Edges, Labelling
+from slotcli.tracks.pieces import Pieces
+from slotcli.tracks.transform import Transform
+from slotcli.types import Size
+from slotcli.video.selection import Selection
+from slotcli.video.source import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class DecomposeOptions:
+    """`background` are slots, or how to find them; `fit` is what becomes of another aspect ratio.
+
+    `size` is the side of a square that has the area of the model's input, or the input's own size.
+    What is None depends on the model: `settled` says it. `strict` refuses a clip of which anything
+    was lost, repaired or changed on the way, where otherwise its result says so.
+    """
+
+    masks: tuple[MaskFormat, ...] = ("png",)
+    overlay: bool = True
+    background: Background = "auto"
+    edges: Edges | None = None
+    pieces: Pieces = field(default_factory=Pieces)
+    fit: Fit | None = None
+    size: int | Size | None = None
+    chunk: int = 16
+    selection: Selection = field(default_factory=Selection)
+    reset: Reset = field(default_factory=Reset)
+    max_bad: float = 0.02
+    strict: bool = False
+    max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
+
+    def settled(self, model: SlotModel) -> "DecomposeOptions":
+        """The same, with everything that the model decides.
+
+        Raises UsageError for a shape that the model cannot take.
+        """
+        any_size = model.encoder.takes_any_size
+        if not any_size and (self.fit == "keep" or self.size is not None):
+            asked = "--fit keep" if self.fit == "keep" else f"--size {_shown(self.size)}"
+            height, width = model.size
+            raise UsageError(
+                f"{asked}: this model takes frames of {height}x{width} only.",
+                "Use --fit squeeze or crop without --size, or a model such as things-128.",
+            )
+        fit = self.fit or ("keep" if any_size else "squeeze")
+        sides = self.size if isinstance(self.size, tuple) else (self.size or STEP,) * 2
+        step = 1 if fit == "keep" and isinstance(self.size, int) else STEP
+        if min(sides) < STEP or any(side % step for side in sides):
+            raise UsageError(
+                f"--size {_shown(self.size)}: the sides of an input are multiples of {STEP}.",
+                f"Use such as --size {5 * STEP}, or 96x160.",
+            )
+        return replace(self, fit=fit, edges=self.edges or ("guided" if any_size else "bilinear"))
+
+    def transform(self, source: Size, model: Size) -> Transform:
+        """What a model of size `model` is shown of a source; for `settled` options."""
+        assert self.fit is not None
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size or model
+        return fit_transform(source, size, self.fit, exact=isinstance(self.size, tuple))
+
+    def labelling(self, transform: Transform) -> Labelling:
+        """How labels are made, before the background is known; for `settled` options."""
+        assert self.edges is not None
+        return Labelling(transform, (), self.edges, self.pieces)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a result depends on, in plain values."""
+        return {
+            "background": self.background
+            if isinstance(self.background, str)
+            else list(self.background),
+            "edges": self.edges,
+            "min_area": self.pieces.least,
+            "largest_component": self.pieces.largest,
+            "fit": self.fit,
+            "size": list(self.size) if isinstance(self.size, tuple) else self.size,
+            "masks": list(self.masks),
+            "overlay": self.overlay,
+            "chunk": self.chunk,
+            "start": self.selection.start,
+            "end": self.selection.end,
+            "stride": self.selection.stride,
+            "max_frames": self.selection.max_frames,
+            "reset": str(self.reset),
+        }
+
+
+def _shown(size: int | Size | None) -> str:
+    return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a result is asked for of: `key` is a hash of the source's content, weights, options."""
+
+    key: str
+    source: SourceIdentity
+
+
+def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> Request:
+    """The request that a clip's result is to answer. Raises NoInputError and its kin.
+
+    All of the source is read, unless a result at the clip's place says that nothing was written to
+    it since.
+    """
+    source = source_identity(clip.source, _recorded_identity(clip))
+    asked = {"source": source.digest, "weights": loaded.sha256, "options": options.as_dict()}
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return Request(key, source)
+
+
+def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
+    """The status of a complete result of this very request at the clip's place, None if none is."""
+    recorded = _recorded(clip)
+    if recorded.get("request") != request.key:
+        return None
+    return "degraded" if recorded.get("status") == "degraded" else "ok"
+
+
+def difference(clip: PlannedClip, request: Request) -> str:
+    """In which way the result at a clip's place is not the one that is asked for."""
+    before = _recorded_identity(clip)
+    if before is not None and before.digest != request.source.digest:
+        return "its source has changed since"
+    return "it was made by other weights or with other options"
+
+
+def _recorded_identity(clip: PlannedClip) -> SourceIdentity | None:
+    source = _recorded(clip).get("source")
+    if not isinstance(source, dict):
+        return None
+    digest, state = source.get("sha256"), source.get("state")
+    if not isinstance(digest, str):
+        return None
+    return SourceIdentity(digest, state if isinstance(state, str) else None)
+
+
+def _recorded(clip: PlannedClip) -> dict[str, Any]:
+    try:
+        recorded = json.loads((clip.result / RESULT).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}

@@ -1,0 +1,72 @@
+"""Which content a source has: a hash of all of it, and a state that saves reading it again.
+
+A hash of samples would miss what was changed between them. The whole takes a fraction of what
+decoding takes, and is read again only where the file system says that something was written since.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from slotcli.files.reading import access_errors, require_storage
+from slotcli.video.folder_contents import contents
+
+_BLOCK = 1 << 20
+# A file that is written twice within a tick of the file system's clock has one time of change.
+_SETTLED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class SourceIdentity:
+    """`digest` is the content's; `state` is what the file system says, None while it may lie."""
+
+    digest: str
+    state: str | None
+
+
+def source_identity(
+    source: Path, known: SourceIdentity | None, hashed: Callable[[], None] = lambda: None
+) -> SourceIdentity:
+    """A source's identity now; `known` is that of before, believed while the state is the same.
+
+    A folder's is that of the images that make the clip, by name. A copy has another state and the
+    same digest. `hashed` is called where the content has to be read. Raises NoInputError and its
+    kin.
+    """
+    with access_errors(source):
+        require_storage(source)
+        files = contents(source).frames if source.is_dir() else [source]
+        state = _state(files, source.is_dir())
+        if known is not None and state is not None and known.state == state:
+            return known
+        hashed()
+        digest = _digest(files, source.is_dir())
+        # What was written to meanwhile is of no known content.
+        return SourceIdentity(digest, state if state == _state(files, source.is_dir()) else None)
+
+
+def _state(files: Iterable[Path], named: bool) -> str | None:
+    """Sizes, times and numbers of the files; None where one was changed just now."""
+    hasher, newest = hashlib.sha256(), 0
+    for path in files:
+        found = path.stat()
+        newest = max(newest, found.st_mtime_ns, found.st_ctime_ns)
+        facts = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        hasher.update((os.fsencode(path.name) if named else b"") + f"\0{facts}\n".encode())
+    if time.time_ns() - newest < _SETTLED_SECONDS * 1e9:
+        return None
+    return hasher.hexdigest()
+
+
+def _digest(files: Iterable[Path], named: bool) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        hasher = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                hasher.update(block)
+        whole.update((os.fsencode(path.name) if named else b"") + b"\0" + hasher.digest())
+    return whole.hexdigest()

@@ -1,0 +1,55 @@
+"""A clip from standard input, kept as a file while it is computed."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slotcli.errors import DataError, SlotcliError, UsageError, printable
+from slotcli.files.places import beside, locked, made_parents, work_folder
+from slotcli.files.writing import output_errors
+
+SIGN = "-"
+_NAME = "stdin"
+
+
+@contextmanager
+def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
+    """`inputs`, with the path of a file that holds all of standard input in the place of "-".
+
+    A clip is read more than once, and its index may be at its end, which a pipe cannot give. The
+    file is hidden in `out` and removed at the end. Raises UsageError where nothing is piped in,
+    DataError where the pipe is empty, BusyError where another run does the same, and as
+    `output_errors`.
+    """
+    if SIGN not in inputs:
+        yield inputs
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            f"{SIGN}: nothing is piped in.",
+            f"Use: slotcli decompose {SIGN} < FILE, or name a file.",
+        )
+    place = out / _NAME
+    spool = beside(place, "spool")
+    with made_parents(place), locked(spool), work_folder(place, spool) as folder:
+        path = folder / _NAME
+        with output_errors(path), path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        if not path.stat().st_size:
+            raise DataError(
+                "Standard input is empty.",
+                f"Check the command before the pipe, or use: slotcli decompose {SIGN} < FILE",
+            )
+        try:
+            yield [str(path) if text == SIGN else text for text in inputs]
+        except SlotcliError as error:
+            name_standard_input(error, path)
+            raise
+
+
+def name_standard_input(error: SlotcliError, source: Path) -> None:
+    """Writes "standard input" for the hidden file in the text of an error about `source`."""
+    if source.name == _NAME and source.parent.name == beside(Path(_NAME), "spool").name:
+        error.what = error.what.replace(printable(source), "standard input")

@@ -1,0 +1,9 @@
+"""The names of the files in a result's folder."""
+
+SLOT_FILE = "clip.slots.safetensors"
+RESULT = "result.json"  # written last: it marks a result as complete
+PAGE = "report.html"
+OVERLAY = "overlay.mp4"
+STRIP = "strip.png"
+TRACKS_CSV = "tracks.csv"
+TRACKS = "tracks.json"

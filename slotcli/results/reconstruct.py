@@ -1,0 +1,251 @@
+"""A slot file drawn again as a video."""
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from slotcli.checkpoint import LoadedModel
+from slotcli.decoders.base import Drawing
+from slotcli.diffusion.samplers import Sampler
+from slotcli.errors import DataError, NumericError, UsageError
+from slotcli.files.layout import RESULT, SLOT_FILE
+from slotcli.files.places import work_path
+from slotcli.files.writing import output_errors
+from slotcli.model import denormalise
+from slotcli.tracks.labelling import Edges, Labelling
+from slotcli.tracks.pieces import Pieces
+from slotcli.tracks.slot_file import REMAKE, SlotFile
+from slotcli.tracks.statistics import object_ids
+from slotcli.tracks.transform import Transform
+from slotcli.types import Layout
+from slotcli.video.own_outputs import MARK
+from slotcli.video.writer import VideoWriter
+
+_OUTSIDE_GRAY = 128
+_NOTHING = 1e-3  # share of a place, below which what is left there is not spread over it
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """`keep` are the IDs of the objects drawn, None for all; other Nones are the model's own."""
+
+    sampler: Sampler = "singlestep"
+    evaluations: int | None = None
+    batch: int = 16
+    seed: int = 0
+    keep: tuple[int, ...] | None = None
+    noise_scale: float | None = None
+
+
+def find_slot_file(path: Path) -> Path:
+    """The slot file itself, or the one in a result folder."""
+    return path / SLOT_FILE if path.is_dir() else path
+
+
+def recorded_model(path: Path, slot_file: SlotFile) -> str:
+    """What to load for a slot file: the path its result folder recorded, or the model's name."""
+    result = path.parent / RESULT
+    if result.is_file():
+        try:
+            recorded = json.loads(result.read_text())["model"]["path"]
+        except (ValueError, KeyError, TypeError):
+            recorded = None
+        if isinstance(recorded, str) and Path(recorded).is_file():
+            return recorded
+    return str(slot_file.metadata["model"].get("name"))
+
+
+def recorded_time_base(slot_file: SlotFile) -> Fraction:
+    """Seconds a tick of the source; raises DataError where the slot file has none."""
+    value = slot_file.metadata["source"].get("time_base")
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(part, int) and part > 0 for part in value)
+    ):
+        return Fraction(value[0], value[1])
+    raise DataError(
+        "the slot file has no valid time base.", "Make it again with slotcli decompose."
+    )
+
+
+def recorded_background(slot_file: SlotFile) -> tuple[int, ...]:
+    """The slots that `decompose` took for the background."""
+    value: object = slot_file.metadata["statistics"].get("background")
+    slots = value if isinstance(value, list) else [value]
+    count = slot_file.slots.shape[1]
+    return tuple(slot for slot in slots if isinstance(slot, int) and 0 <= slot < count)
+
+
+def recordable_background(slots: tuple[int, ...]) -> int | list[int] | None:
+    """What `recorded_background` reads: a slot alone as it stood before there could be several."""
+    return list(slots) if len(slots) > 1 else next(iter(slots), None)
+
+
+def recorded_labelling(slot_file: SlotFile, edges: Edges | None = None) -> Labelling:
+    """How `decompose` made labels of soft masks, but for `edges`, if given.
+
+    Versions that recorded nothing had bilinear edges and left all pieces. Raises DataError where
+    what is recorded cannot be.
+    """
+    options = slot_file.metadata["run"].get("options")
+    options = options if isinstance(options, dict) else {}
+    recorded = options.get("edges", "bilinear")
+    least, largest = options.get("min_area", 0), options.get("largest_component", False)
+    plausible = isinstance(least, int | float) and least >= 0 and isinstance(largest, bool)
+    if recorded not in ("guided", "bilinear") or not plausible:
+        raise DataError(
+            "The slot file does not tell how its masks were made.",
+            "Make it again with slotcli decompose.",
+        )
+    return Labelling(
+        slot_file.transform,
+        recorded_background(slot_file),
+        edges or recorded,
+        Pieces(float(least), largest),
+    )
+
+
+def recorded_ids(slot_file: SlotFile) -> list[int]:
+    """The ID of each slot, as masks and tracks have it."""
+    return object_ids(slot_file.slots.shape[1], recorded_background(slot_file))
+
+
+def require_ids(slot_file: SlotFile, asked: Iterable[int]) -> None:
+    """Raises UsageError for IDs that no object of the file has."""
+    ids = recorded_ids(slot_file)
+    if wrong := sorted(set(asked) - set(ids)):
+        known = ", ".join(
+            "0 (the background)" if own == 0 else str(own) for own in sorted(set(ids))
+        )
+        raise UsageError(
+            f"No object has the ID {', '.join(map(str, wrong))}.", f"The file has: {known}."
+        )
+
+
+def is_excerpt(slot_file: SlotFile) -> bool:
+    """Whether the clip was used from a later second on, so that its videos begin at 0."""
+    return bool(slot_file.metadata["sampling"].get("start"))
+
+
+def reconstruct(
+    slot_file: SlotFile,
+    loaded: LoadedModel,
+    out: Path,
+    options: ReconstructOptions,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Writes an MP4 of the source's size and timing, every frame drawn from one noise map.
+
+    Returns remarks on how its frames or timing had to differ from the source's, in sentences.
+    Raises DataError where the slots are another model's, UsageError where `keep` names objects that
+    do not exist, and what the writer raises.
+    """
+    _, model = loaded.slot_model()
+    recorded = slot_file.metadata["model"].get("weights_sha256")
+    if recorded != loaded.sha256 and recorded not in loaded.same_tensors_as:
+        raise DataError(
+            f"{loaded.path}: these are not the weights that the slots came from.",
+            "Name the model that made them with --model.",
+        )
+    kept = _kept(slot_file, options.keep)
+    if model.encoder.appearance and slot_file.appearance is None:
+        raise DataError(
+            "The slot file does not say how the slots' places look, and this model reads it.",
+            REMAKE,
+        )
+    transform = slot_file.transform
+    model.to(device)
+    drawing = Drawing(options.sampler, options.evaluations, options.seed, options.noise_scale)
+    partial = work_path(out)
+    count = len(slot_file.slots)
+    begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
+    try:
+        with VideoWriter(
+            partial, transform.source_size, recorded_time_base(slot_file), codec="h264", mark=MARK
+        ) as video:
+            for start in range(0, count, options.batch):
+                rows = slice(start, start + options.batch)
+                slots = np.ascontiguousarray(slot_file.slots[rows][:, kept])
+                batch = torch.from_numpy(slots).to(device)
+                seen = _layout(slot_file, kept, rows).to(device)
+                drawn = model.decoder.render(batch, drawing, seen)
+                _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
+                pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
+                for index, picture in enumerate(pictures, start):
+                    video.write(
+                        _placed(picture, transform),
+                        int(slot_file.pts[index]) - begin,
+                        int(slot_file.duration[index]),
+                    )
+                progress(min(start + options.batch, count), count)
+        with output_errors(out):
+            partial.replace(out)
+        return video.remarks
+    except BaseException:
+        with suppress(OSError):  # the error that led here is the one to report
+            partial.unlink()
+        raise
+
+
+def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarray, " b"]) -> None:
+    bad = ~drawn.isfinite().flatten(1).all(dim=1).cpu().numpy()
+    if bad.any():
+        raise NumericError(
+            f"Frame {frame_index[bad.argmax()]}: the pixels drawn are not finite numbers.",
+            "Try another --sampler or more --evaluations; if it stays, the model is at fault.",
+        )
+
+
+def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
+    """The slots that are drawn."""
+    ids = recorded_ids(slot_file)
+    if keep is None:
+        return list(range(len(ids)))
+    require_ids(slot_file, keep)
+    if not keep:
+        raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
+    return [slot for slot, own in enumerate(ids) if own in keep]
+
+
+def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
+    """Where the kept slots of some frames are, and how they look there.
+
+    The places of the others are the background's, or where that is left out too, of what is left.
+    """
+    every = torch.from_numpy(slot_file.attention[rows]).float()
+    attention = every[:, kept]
+    background = [kept.index(slot) for slot in recorded_background(slot_file) if slot in kept]
+    if background:
+        left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
+        own = attention[:, background] + _NOTHING
+        attention[:, background] += (
+            every[:, left_out].sum(1, keepdim=True) * own / own.sum(1, keepdim=True)
+        )
+    elif len(kept) < every.shape[1]:
+        attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
+    looks = slot_file.appearance
+    seen = None if looks is None else torch.from_numpy(looks[rows]).float()[:, kept]
+    return Layout(attention, seen)
+
+
+def _placed(
+    picture: UInt8[np.ndarray, "h w 3"], transform: Transform
+) -> UInt8[np.ndarray, "H W 3"]:
+    top, left, height, width = transform.crop
+    resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    if (height, width) == transform.source_size:
+        return resized
+    canvas = np.full((*transform.source_size, 3), _OUTSIDE_GRAY, np.uint8)
+    canvas[top : top + height, left : left + width] = resized
+    return canvas

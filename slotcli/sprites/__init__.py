@@ -1,0 +1,1 @@
+"""Sprite clips: pictures with alpha that move over photographs, with labels."""

@@ -1,0 +1,70 @@
+"""Training a dVAE: reconstruction from Gumbel-softmax mixtures that harden. Singh et al. 2021."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from slotcli.codecs.dvae import Dvae
+from slotcli.data.dataset import Dataset
+from slotcli.model import normalise
+from slotcli.spec import CodecModelSpec
+from slotcli.training.parallel.peers import WHOLE, Part
+from slotcli.training.tasks.single_frames import FIGURES, figures_alone, frame_batches
+
+
+class DvaeTask:
+    """Single frames of a data set through a dVAE."""
+
+    def __init__(
+        self,
+        spec: CodecModelSpec,
+        codec: Dvae,
+        data: Dataset,
+        held_out: UInt8[Tensor, "b 3 h w"],
+        device: torch.device,
+    ) -> None:
+        self.module = codec.to(device).to(memory_format=torch.channels_last)
+        self.figures = ["temperature", "codes_used", *FIGURES]
+        self.judged_by = "psnr"
+        self.memory: dict[str, Tensor] = {}
+        self.batches = frame_batches(data, spec.train)
+        self._options = spec.train
+        self._held_out = held_out
+        self._device = device
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
+
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(self.batches.of(step, part).to(self._device))
+        tau = temperature(step, self._options.steps)
+        output = self.module(frames, tau)
+        used = len(output.tokens.unique())
+        loss = F.mse_loss(output.frames, frames)
+        return loss, {"temperature": tau, "codes_used": float(used)}
+
+    def evaluate(self) -> dict[str, float | None]:
+        """How close the codec comes with single codes, as it is used after training."""
+        return figures_alone(self.module, self._held_out, self._device)
+
+    def draw(self, path: Path) -> None:
+        """Nothing: a codec has no masks."""
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        return figures.get(self.judged_by)
+
+
+def temperature(
+    step: int, steps: int, *, start: float = 1.0, end: float = 0.1, share: float = 0.15
+) -> float:
+    """The Gumbel-softmax's temperature: a cosine from `start` to `end` over a share of the steps.
+
+    The defaults are the published ones.
+    """
+    progress = min(1.0, step / (share * steps))
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,249 @@
+"""Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from slotcli.data.batches import Batches
+from slotcli.data.dataset import Dataset
+from slotcli.data.windows import Window, draw_windows
+from slotcli.decoders.masks_only import MasksOnly
+from slotcli.encoder.efficientnet import FeaturePyramid
+from slotcli.errors import DataError
+from slotcli.evaluation.audit import audit, audit_shift
+from slotcli.evaluation.segmentation import segmentation_scores
+from slotcli.evaluation.segmenter import Segmenter
+from slotcli.evaluation.slot_information import slot_information
+from slotcli.model import SlotModel, normalise
+from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
+from slotcli.spec import SlotModelSpec, SlotTrainSpec
+from slotcli.training.auxiliary.contrast import slot_contrast
+from slotcli.training.auxiliary.grouping import distortion, motion_distortion
+from slotcli.training.auxiliary.mask_loss import mask_loss, mask_targets
+from slotcli.training.encoder_cache import KeptClips
+from slotcli.training.parallel.peers import WHOLE, Part
+from slotcli.training.tasks.latents import FramePlace, KeptLatents, targets_of
+from slotcli.training.tasks.slot_batches import SlotBatches, open_batches
+from slotcli.types import ClipBatch, SlotTrack
+
+_AUDITED = (
+    "degeneration",
+    "position_determinism",
+    "shift_equivariance",
+    "edge_alignment",
+    "used_slots",
+    "carry_first",
+    "carry_later",
+)
+_TRUE = ("fg_ari", "ari", "miou")
+# Share of a run in which a background comes to be asked to be one slot: at once, with all slots
+# still alike, one of them may take everything and keep it.
+_UNTIL_REST = 0.25
+
+
+class SlotTask:
+    """Short clips of a data set through a slot model.
+
+    With `workers`, batches are made by so many processes. These open the definition's data
+    themselves, as is done for `train.sizes`; `data` is then not trained on.
+    """
+
+    def __init__(
+        self,
+        spec: SlotModelSpec,
+        model: SlotModel,
+        data: Dataset,
+        held_out: ClipBatch,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
+        self.module = model.to(device).to(memory_format=torch.channels_last)
+        weights = {
+            "denoising": not isinstance(model.decoder, MasksOnly),
+            # of a cached encoder, which learns nothing, it is not even known
+            "mask": 0 if spec.train.cache_encoder else spec.train.mask_weight,
+            "distortion": spec.train.coherence_weight,
+            "slot_contrast": spec.train.contrast_weight,
+        }
+        terms = [name for name, weight in weights.items() if weight]
+        self.figures = [
+            *(terms if len(terms) > 1 else []),
+            "slot_information",
+            *_AUDITED,
+            *_TRUE,
+        ]
+        self.judged_by = "degeneration"
+        model.encoder.requires_grad_(not spec.train.freeze_encoder)
+        self._trunk = None
+        if isinstance(model.encoder.backbone, FeaturePyramid):
+            self._trunk = model.encoder.backbone.trunk
+            self._trunk.requires_grad_(spec.train.trunk_learning_rate > 0)
+        self.memory: dict[str, Tensor] = {}
+        self._clips = None
+        self.batches: Batches[Part, Any]
+        if spec.train.cache_encoder:
+            self._clips = KeptClips(model, data, device)
+            self.batches = Batches(partial(_single_frames, spec.train, data), spec.train.steps)
+        elif workers:
+            self.batches = Batches.of_processes(
+                partial(open_batches, spec), spec.train.steps, workers
+            )
+        else:
+            sized = open_batches(spec) if spec.train.sizes else SlotBatches(spec.train, [data])
+            self.batches = Batches(sized, spec.train.steps)
+        self._spec = spec
+        self._options = spec.train
+        self._held_out = held_out
+        self._device = device
+        self._segment = Segmenter(model, device, size=spec.size)
+        kept = KeptLatents(self.module.decoder.target)
+        self._latents = kept if spec.train.cache_latents else None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        options = self._options
+        trunk = [] if self._trunk is None else list(self._trunk.parameters())
+        inside = {id(weight) for weight in trunk}
+        encoder = [p for p in self.module.encoder.parameters() if id(p) not in inside]
+        groups = [
+            {"params": [p for p in weights if p.requires_grad], "peak": peak}
+            for weights, peak in (
+                (encoder, options.learning_rate),
+                (trunk, options.trunk_learning_rate),
+                (self.module.decoder.parameters(), options.decoder_learning_rate),
+            )
+        ]
+        return [group for group in groups if group["params"]]
+
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        batch = self.batches.of(step, part)
+        if self._clips is not None:
+            slots, seen, targets = self._clips.of(batch)
+            return self.module.decoder.loss(slots, targets, seen), {}
+        normal = normalise(batch.frames.to(self._device))
+        track = self.module.encoder(normal)
+        figures: dict[str, float] = {}
+        loss = torch.zeros((), device=self._device)
+        if not isinstance(self.module.decoder, MasksOnly):
+            loss = self._decoder_loss(step, batch.windows, normal, track)
+            figures["denoising"] = loss.item()
+        if batch.labels is not None:
+            size = (track.attention.shape[-2], track.attention.shape[-1])
+            wrong = mask_loss(track.attention, mask_targets(batch.labels.to(self._device), size))
+            figures["mask"] = wrong.item()
+            loss = loss + self._options.mask_weight * wrong
+        if self._options.coherence_weight:
+            moving = batch.moving
+            if moving is None:
+                incoherence = distortion(track.attention, normal)
+            else:
+                rest = min(1.0, step / (_UNTIL_REST * self._options.steps))
+                incoherence = motion_distortion(track.attention, normal, moving.to(normal), rest)
+            figures["distortion"] = incoherence.item()
+            loss = loss + self._coherence_weight(step) * incoherence
+        if self._options.contrast_weight:
+            contrast = slot_contrast(track.slots)
+            figures["slot_contrast"] = contrast.item()
+            loss = loss + self._options.contrast_weight * contrast
+        return loss, figures if len(figures) > 1 else {}
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float | None]:
+        """Label-free scores, and beside them, never to choose by, those against ground truth."""
+        frames, truth = self._held_out.frames, self._held_out.labels
+        scores: dict[str, float | None] = {"slot_information": None}
+        try:
+            information = slot_information(self.module, frames, self._device)
+            if information is not None:
+                scores["slot_information"] = information.difference
+            shift = audit_shift(self._spec.size)
+            figures = audit(
+                self._segment, frames, self._spec.num_slots, shift=shift, against_pictures=False
+            ).as_dict()
+            scores |= {name: figures[name] for name in _AUDITED}
+        except DataError:  # fewer clips than the audit can speak of: the figures stay null
+            scores |= dict.fromkeys(("slot_information", *_AUDITED))
+        if truth is not None:
+            found = self._segment(frames)
+            each = [
+                segmentation_scores(clip, own)
+                for clip, own in zip(truth.numpy(), found, strict=True)
+            ]
+            for name in _TRUE:
+                values = [v for score in each if (v := getattr(score, name)) is not None]
+                scores[name] = float(np.mean(values)) if values else None
+        return scores
+
+    @torch.inference_mode()
+    def draw(self, path: Path) -> None:
+        frames = self._held_out.frames[:MAX_CLIPS]
+        write_mask_sheet(path, frames, self._segment(frames))
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        degeneration = figures.get(self.judged_by)
+        return None if degeneration is None else -degeneration
+
+    def _draws_next(self, step: int) -> bool:
+        # Of its own, not PyTorch's: all that take a part of the step have to agree.
+        rng = np.random.default_rng((self._options.seed, step))
+        return rng.random() < self._options.next_frame
+
+    def _coherence_weight(self, step: int) -> float:
+        options = self._options
+        if options.coherence_until is None:
+            return options.coherence_weight
+        return options.coherence_weight * max(
+            0, 1 - step / (options.coherence_until * options.steps)
+        )
+
+    def _decoder_loss(
+        self,
+        step: int,
+        windows: Sequence[Window],
+        frames: Float[Tensor, "b t 3 h w"],
+        track: SlotTrack,
+    ) -> Float[Tensor, ""]:
+        targets = self._targets(windows, frames)
+        if self._draws_next(step):
+            slots = self.module.encoder.predicted(track.slots[:, :-1])
+            targets = targets.unflatten(0, frames.shape[:2])[:, 1:].flatten(0, 1)
+            return self.module.decoder.loss(slots.flatten(0, 1), targets)
+        return self.module.decoder.loss(track.slots.flatten(0, 1), targets, track.layout)
+
+    def _targets(
+        self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]
+    ) -> Shaped[Tensor, "frames *target"]:
+        """What the decoder is to draw; a codec is frozen, so what it makes of a frame is kept."""
+        every = frames.flatten(0, 1)
+        if self._spec.codec is None:
+            return self.module.decoder.target(every)
+        if self._latents is None:
+            return targets_of(self.module.decoder.target, every)
+        options = self._options
+        places = [
+            FramePlace(window.index, window.start + number * options.clip_stride, window.flip)
+            for window in windows
+            for number in range(options.clip_length)
+        ]
+        return self._latents.of(places, every)
+
+
+def _single_frames(
+    options: SlotTrainSpec, data: Dataset, step: int, part: Part
+) -> Sequence[Window]:
+    """Where the frames of a part of a step's batch are: windows of one frame, of random clips."""
+    windows = draw_windows(
+        data,
+        seed=options.seed,
+        step=step,
+        batch_size=options.batch_size,
+        length=1,
+        stride=1,
+        flip=options.flip,
+    )
+    return part.of(windows)

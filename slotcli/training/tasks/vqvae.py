@@ -1,0 +1,95 @@
+"""Training a VQ-VAE: reconstruction, a perceptual term, quantisation. Paper, appendix D.4."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from slotcli.codecs.perceptual import chroma, gradient_loss, lpips_vgg
+from slotcli.codecs.vqvae import Vqvae
+from slotcli.data.dataset import Dataset
+from slotcli.model import normalise
+from slotcli.spec import CodecModelSpec
+from slotcli.training.parallel.peers import ALONE, WHOLE, Part, Peers
+from slotcli.training.tasks.single_frames import FIGURES, figures_alone, frame_batches
+
+_RESTART_EVERY = 100
+
+
+class CodecTask:
+    """Single frames of a data set through a VQ-VAE."""
+
+    def __init__(
+        self,
+        spec: CodecModelSpec,
+        codec: Vqvae,
+        data: Dataset,
+        held_out: UInt8[Tensor, "b 3 h w"],
+        device: torch.device,
+        peers: Peers = ALONE,
+    ) -> None:
+        self.module = codec.to(device).to(memory_format=torch.channels_last)
+        self.figures = ["codes_used", *FIGURES]
+        self.judged_by = "psnr"
+        self.batches = frame_batches(data, spec.train)
+        self._options = spec.train
+        self._held_out = held_out
+        self._device = device
+        self._peers = peers
+        self._perceptual = lpips_vgg().to(device) if spec.train.perceptual_weight else None
+        self._used = torch.zeros(spec.codec.num_codes, dtype=torch.bool, device=device)
+        self.memory = {"used": self._used}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
+
+    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(self.batches.of(step, part).to(self._device))
+        if step == 0 and self.module.shortcuts is not None and part.index % self._own(part) == 0:
+            # with shortcuts latents have meaning, and the codes a place, from the start
+            self._move_codes(frames, torch.zeros_like(self._used))
+        # A young codebook passes on brightness and little else, and the encoder settles for that;
+        # an encoder that knows colours before it is quantised keeps them.
+        quantise = step >= self._options.quantise_from * self._options.steps
+        output = self.module(frames, quantise=quantise)
+        loss = F.l1_loss(output.frames, frames) + output.quantisation_loss
+        if self._options.gradient_weight:
+            loss = loss + self._options.gradient_weight * gradient_loss(output.frames, frames)
+        if self._options.chroma_weight:
+            off = F.l1_loss(chroma(output.frames), chroma(frames))
+            loss = loss + self._options.chroma_weight * off
+        if self._perceptual is not None:
+            perceptual = self._perceptual(output.frames, frames).mean()
+            loss = loss + self._options.perceptual_weight * perceptual
+        here = torch.zeros_like(self._used)
+        here[output.codes.unique()] = True
+        used = self._peers.union(here)
+        self._used |= used
+        last = (part.index + 1) % self._own(part) == 0
+        # Early on only: a code moved late would leave the decoder with a colour it never saw.
+        if last and (step + 1) % _RESTART_EVERY == 0:
+            if step < 0.75 * self._options.steps:
+                self._move_codes(frames, self._used)
+            self._used.zero_()
+        return loss, {"codes_used": float(used.sum())}
+
+    def evaluate(self) -> dict[str, float | None]:
+        return figures_alone(self.module, self._held_out, self._device)
+
+    def draw(self, path: Path) -> None:
+        """Nothing: a codec has no masks."""
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        return figures.get(self.judged_by)
+
+    def _own(self, part: Part) -> int:
+        """How many parts of a batch this process takes."""
+        return part.count // self._peers.size
+
+    def _move_codes(self, frames: Float[Tensor, "b 3 h w"], used: Bool[Tensor, " k"]) -> None:
+        """Moves the codes that are not in use onto latents of frames."""
+        latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
+        self.module.restart_dead_codes(self._peers.together(latents), used)
