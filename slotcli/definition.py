@@ -12,107 +12,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from slotcli.errors import CannotCreateError, ConfigError, NoInputError, printable
 from slotcli.files.writing import output_errors, whole_file
-from slotcli.spec import CodecModelSpec, ModelSpec, SlotModelSpec
+from slotcli.spec import CodecModelSpec, ModelSpec, Record, SlotModelSpec
 from slotcli.wrong_keys import key_paths, wrong_key
 
 _WIDTH = 100
 
-# Comments by the path of a key; in tables of a `kind`, the path without the tables around it.
-COMMENTS = {
-    "kind": "slot_model, or codec, which a slot model is trained on.",
-    "name": "Free to choose; results name the model by it.",
-    "size": "Height and width of the frames the model sees, in pixels; others are resized to it.",
-    "num_slots": "Number of slots per frame, the background's included.",
-    "slot_dim": "Dimensions per slot.",
-    "encoder": "From frames to slots.",
-    "encoder.backbone": "resnet18 is the paper's; compact_cnn, with channels, a small one; "
-    "efficientnet_lite0, with channels, a pyramid over a network trained on ImageNet.",
-    "encoder.slot_bias": "Whether a learned number is added to each slot's attention logits.",
-    "encoder.iterations": "Iterations of slot attention per frame ...",
-    "encoder.first_iterations": "... and in the first frame of a clip.",
-    "encoder.predictor": "A transformer from each frame's slots to the next frame's; models for "
-    "images have none.",
-    "decoder": "From slots to frames.",
-    "decoder.kind": "latent_diffusion, token_transformer, spatial_broadcast, or none: masks only.",
-    "decoder.channels": "Channels at full resolution; the other levels have multiples of it.",
-    "decoder.multipliers": "Channel multiplier of each level; each level halves the resolution.",
-    "decoder.res_blocks": "Residual blocks per level.",
-    "decoder.target": "What the U-Net predicts: eps (the paper), x0 or v.",
-    "decoder.positions": "Whether the U-Net has position embeddings (the paper's has none).",
-    "decoder.layout": "Channels in which the U-Net sees where slots are; 0, the paper's: none.",
-    "decoder.appearance": "Whether it also reads how each slot's place looks in the frame.",
-    "decoder.patch": "The U-Net takes squares of so many latents as one (1: the paper).",
-    "decoder.null_tokens": "Null tokens beside the slots, for positions where no slot fits.",
-    "decoder.latent_scale": "Factor on the codec's latents, to give them unit variance.",
-    "decoder.noise_scale": "Standard deviation of the noise that rendering starts from (1: paper).",
-    "decoder.evaluations": "Function evaluations a rendered frame takes (20: the paper).",
-    "decoder.codec": "Has to equal the codec that train.codec defines.",
-    "decoder.blocks": "Transformer blocks.",
-    "decoder.heads": "Attention heads.",
-    "codec": "From frames to latents and back; frozen while a slot model is trained on it.",
-    "codec.kind": "vqvae (for latent_diffusion) or dvae (for token_transformer).",
-    "codec.channels": "Channels at full resolution.",
-    "codec.multipliers": "Channel multiplier of each level; each level halves the resolution.",
-    "codec.res_blocks": "Residual blocks per level.",
-    "codec.latent_channels": "Channels of the latents.",
-    "codec.num_codes": "Entries of the codebook.",
-    "codec.shortcuts": "Whether colour has a linear way past the networks (the published: none).",
-    "train": "Each key can be changed for one run: --set train.steps=100",
-    "train.codec": "The trained codec: a model's name, its folder or its weights file.",
-    "train.steps": "Optimiser steps.",
-    "train.batch_size": "Clips (for a codec: frames) per step.",
-    "train.accumulate": "Gradient accumulation: parts per batch, to save memory.",
-    "train.learning_rate": "Adam's peak; after the warm-up it falls along a cosine ...",
-    "train.decoder_learning_rate": "... the decoder's peak learning rate ...",
-    "train.trunk_learning_rate": "... that of the ImageNet weights, 0 keeps them frozen ...",
-    "train.final_learning_rate": "... to this final learning rate.",
-    "train.warmup": "Share of the steps in which the learning rate rises from 0.",
-    "train.clip_norm": "Gradients are clipped to this norm. Left out: no clipping.",
-    "train.ema": "Decay of the moving average of the weights, which is saved and used; 0: none.",
-    "train.evaluate_every": "Steps between evaluations on held-out clips; each saves a state too.",
-    "train.patience": "Evaluations in a row without a better score after which the run ends; the "
-    "start is then evaluated too. 0: the run never ends early.",
-    "train.keep_last": "Saved states that are kept: the last N ...",
-    "train.keep_every": "... and those of every N-th step; 0: none of these.",
-    "train.flip": "Whether clips are mirrored at random.",
-    "train.seed": "Seed of weights, batches and noise. Degenerate runs happen: try several.",
-    "train.clip_length": "Frames per training window ...",
-    "train.clip_stride": "... and the distance between two of them, in frames of the clip.",
-    "train.timesteps": "How noise levels are sampled: uniform (the paper), or mid: fewer extremes.",
-    "train.mask_weight": "Weight of the loss on instance masks, which the data must then have.",
-    "train.sizes": "Frame sizes that steps draw from, for a model without a decoder; []: `size`.",
-    "train.coherence_weight": "Weight of the auxiliary grouping loss; 0 in the published models.",
-    "train.coherence_of": "What that loss groups pixels by: colour, or motion (for still cameras).",
-    "train.coherence_until": "Share of the steps over which that falls to 0. Left out: constant.",
-    "train.contrast_weight": "Weight of a contrastive loss: distinct slots that persist over time.",
-    "train.next_frame": "Share of the steps that decode the next frame, from predicted slots.",
-    "train.freeze_encoder": "Whether to train the decoder only.",
-    "train.cache_latents": "Whether to keep the codec's latents of frames in memory, up to 2 GiB.",
-    "train.cache_encoder": "Whether to keep what a frozen encoder says of whole clips in memory;"
-    " batches are then of frames.",
-    "train.perceptual_weight": "Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights.",
-    "train.gradient_weight": "Weight of the difference of image gradients in a VQ-VAE's loss.",
-    "train.chroma_weight": "Weight of the difference of colours, brightness apart, in that loss.",
-    "train.frames_per_clip": "Frames in a row that a codec's batch has of each of its clips.",
-    "train.crop": "Side of the square that a codec is shown of each frame; 0: whole frames.",
-    "train.quantise_from": "Share of the steps after which a VQ-VAE's latents are quantised.",
-    "train.data": 'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
-    "ytvis, each with path and split. `train --data FOLDER` replaces it.",
-}
-
 
 def definition_text(spec: CodecModelSpec | SlotModelSpec, *, commented: bool = False) -> str:
-    """The spec as TOML that `load_definition` reads back, with a remark on each knob if wanted.
+    """The spec as TOML that `load_definition` reads back, with a comment on each key if wanted.
 
-    Every default is filled in; a knob that is null is left out, which in TOML means the same.
+    Every default is filled in; a key that is null is left out, which in TOML means the same.
     """
     values = spec_json(spec)
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
     plain = {name: value for name, value in values.items() if name not in tables}
-    lines = list(_lines(plain, "", commented))
+    lines = list(_lines(spec, plain, commented))
     for name, table in tables.items():
-        lines += ["", *_remark(name, commented), f"[{name}]"]
-        lines += _lines(table, f"{name}.", commented)
+        lines += ["", *_comment(spec, name, commented), f"[{name}]"]
+        lines += _lines(getattr(spec, name), table, commented)
     return "\n".join(lines) + "\n"
 
 
@@ -134,17 +51,18 @@ def write_new_definition(
         file.write(definition_text(own, commented=True).encode())
 
 
-def _lines(table: dict[str, Any], above: str, commented: bool) -> Iterator[str]:
+def _lines(record: Record, table: dict[str, Any], commented: bool) -> Iterator[str]:
     for key, value in table.items():
         if value is not None:
-            yield from _remark(above + key, commented)
+            yield from _comment(record, key, commented)
             yield f"{key} = {toml_value(value)}"
 
 
-def _remark(path: str, commented: bool) -> list[str]:
-    if not commented or path not in COMMENTS:
+def _comment(record: Record, key: str, commented: bool) -> list[str]:
+    text = type(record).model_fields[key].description
+    if not commented or text is None:
         return []
-    return wrap(COMMENTS[path], _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def toml_value(value: object) -> str:

@@ -1,12 +1,13 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from slotcli.checkpoint import DEFINITION, model_folders
+from slotcli.data.kinds import PublicKind
 from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import ConfigError, NoInputError
-from slotcli.spec import CodecModelSpec, SlotModelSpec
+from slotcli.spec import CodecModelSpec, PublicSpec, SlotModelSpec
 
 FOLDERS = {folder.name: folder for folder in model_folders()}
 TINY = FOLDERS["tiny-64"] / DEFINITION
@@ -128,3 +129,7 @@ def test_a_missing_definition() -> None:
 def test_a_spec_cannot_be_changed(tiny_slot_spec: SlotModelSpec) -> None:
     with pytest.raises(ValueError, match="frozen"):
         tiny_slot_spec.num_slots = 4
+
+
+def test_the_kinds_of_published_data_sets_are_those_of_the_command_line():
+    assert get_args(PublicSpec.model_fields["kind"].annotation) == get_args(PublicKind)

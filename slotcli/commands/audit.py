@@ -8,6 +8,7 @@ import typer
 from slotcli.commands import console, setup
 from slotcli.commands.options import INPUT, Device, OptionalModel, Threads
 from slotcli.commands.passed_over import tell_passed_over
+from slotcli.data.kinds import DataKind
 from slotcli.errors import LossError, SlotcliError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _DATA = "synth:C"
 _Split = Literal["train", "validation", "test"]
-_Kind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
 
 _DESCRIBING = {
     "edge_alignment": ("edge alignment", "1: borders ignore the picture"),
@@ -56,7 +56,7 @@ def audit(
         typer.Option(help="Split of the data. Default: validation.", rich_help_panel=INPUT),
     ] = None,
     kind: Annotated[
-        _Kind | None,
+        DataKind | None,
         typer.Option(help="Format of the folder, if it is not recognised.", rich_help_panel=INPUT),
     ] = None,
     clips: Annotated[
@@ -109,7 +109,7 @@ def _audit_model(
     model: str,
     data: str,
     split: _Split | None,
-    kind: _Kind | None,
+    kind: DataKind | None,
     clips: int,
     frames: int,
     device: str,

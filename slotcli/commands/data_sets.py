@@ -8,18 +8,18 @@ import typer
 from slotcli.commands import console
 from slotcli.commands.options import INPUT, OUTPUT, one_place
 from slotcli.commands.passed_over import tell_passed_over
+from slotcli.data.kinds import DataKind
 from slotcli.errors import DataError, LossError, SlotcliError
 
 if TYPE_CHECKING:
     from slotcli.data.inspection import OpenedSplit
-    from slotcli.data.recognise import DataKind
     from slotcli.spec import SplitName
 
 DataFolder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of a data set, in any supported format.")
 ]
 Kind = Annotated[
-    Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"] | None,
+    DataKind | None,
     typer.Option(help="Its format, if it is not recognised.", rich_help_panel=INPUT),
 ]
 Split = Annotated[
@@ -204,7 +204,7 @@ def convert(
         )
 
 
-def _open(folder: Path, kind: "DataKind | None", split: "SplitName | None") -> "list[OpenedSplit]":
+def _open(folder: Path, kind: DataKind | None, split: "SplitName | None") -> "list[OpenedSplit]":
     console.phase("opening the data set")
     from slotcli.data.inspection import open_splits
     from slotcli.data.recognise import recognise

@@ -11,6 +11,7 @@ from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overw
 from slotcli.commands.outlined_results import evaluate_outlines
 from slotcli.commands.passed_over import tell_passed_over
 from slotcli.commands.score_tables import plain_scores, show_scores, tell_identity
+from slotcli.data.kinds import LabelledKind
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def evaluate(
         ),
     ] = None,
     kind: Annotated[
-        Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis"] | None,
+        LabelledKind | None,
         typer.Option(help="Format of the folder, if it is not recognised.", rich_help_panel=INPUT),
     ] = None,
     clips: Annotated[

@@ -20,7 +20,7 @@ from slotcli.data.conversion import (
 )
 from slotcli.data.dataset import Dataset
 from slotcli.data.inspection import unreadable_clips
-from slotcli.data.recognise import DataKind
+from slotcli.data.kinds import DataKind
 from slotcli.errors import (
     BusyError,
     CannotCreateError,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from slotcli.errors import SlotcliError
 from slotcli.types import Clip
@@ -12,8 +12,6 @@ from slotcli.video.folder_contents import PassedOver
 
 if TYPE_CHECKING:
     from slotcli.data.formats.file_index import FileIndex
-
-PublicKind = Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
 
 STREAMED_TOGETHER = 32  # frames
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from slotcli.data.dataset import Dataset, PublicKind
+from slotcli.data.dataset import Dataset
 from slotcli.data.formats.celeba import Celeba
 from slotcli.data.formats.clevrtex import Clevrtex
 from slotcli.data.formats.davis import Davis
 from slotcli.data.formats.movi import Movi
 from slotcli.data.formats.ytvis import YoutubeVis
+from slotcli.data.kinds import DataKind, PublicKind
 from slotcli.data.mixture import Mixture
-from slotcli.data.recognise import DataKind
 from slotcli.data.rendered import SynthDataset
 from slotcli.data.sprites import Sprites
 from slotcli.data.synth_folder import SynthFolder

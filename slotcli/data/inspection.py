@@ -8,7 +8,8 @@ from slotcli.data.dataset import Dataset
 from slotcli.data.datasets import open_folder
 from slotcli.data.formats.file_index import INDEX
 from slotcli.data.formats.splits import SPLIT_NAMES, NoSplitError, no_split
-from slotcli.data.recognise import PUBLIC_KINDS, DataKind
+from slotcli.data.kinds import DataKind
+from slotcli.data.recognise import PUBLIC_KINDS
 from slotcli.errors import SlotcliError, clip_error, printable
 from slotcli.files.writing import whole_file
 from slotcli.spec import SplitName

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from slotcli.data.dataset import PublicKind
 from slotcli.data.formats.celeba import PARTITION, PICTURES
 from slotcli.data.formats.davis import find_davis
 from slotcli.data.formats.movi import find_movi
 from slotcli.data.formats.ytvis import PARTS
+from slotcli.data.kinds import DataKind, PublicKind
 from slotcli.errors import NoInputError, UsageError, printable
 from slotcli.files.reading import access_errors
 from slotcli.scenes.folder import INDEX, VIDEOS
 from slotcli.video.finding import counted, find_clips
 
-DataKind = Literal["synth", "movi", "clevrtex", "celeba", "davis", "ytvis", "folder"]
 PUBLIC_KINDS: tuple[PublicKind, ...] = get_args(PublicKind)
 
 _SOUGHT = (

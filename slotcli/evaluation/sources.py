@@ -11,7 +11,8 @@ from torch import Tensor
 
 from slotcli.data.datasets import open_folder
 from slotcli.data.formats.pictures import resized_labels
-from slotcli.data.recognise import DataKind, recognise
+from slotcli.data.kinds import DataKind
+from slotcli.data.recognise import recognise
 from slotcli.data.video_folder import _first_frames
 from slotcli.errors import (
     DataError,

@@ -1,0 +1,7 @@
+"""The kinds of data sets, for annotations: loads nothing."""
+
+from typing import Literal
+
+PublicKind = Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
+LabelledKind = Literal["synth", PublicKind]
+DataKind = Literal[LabelledKind, "folder"]

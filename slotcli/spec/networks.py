@@ -1,0 +1,198 @@
+"""The networks of a model: backbone, encoder, codec, decoder."""
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BeforeValidator, Field
+
+from slotcli.spec.values import Depth, Levels, Record, Width
+
+_DECODERS = "latent_diffusion, token_transformer, spatial_broadcast, or none: masks only."
+_CODECS = "vqvae (for latent_diffusion) or dvae (for token_transformer)."
+
+
+class ResNet18Spec(Record):
+    """The paper's modified ResNet18: stride-1 stem, three stages, a quarter of the input's size."""
+
+    kind: Literal["resnet18"]
+
+
+class CompactCnnSpec(Record):
+    """A small two-scale network for small models: half of the input's size."""
+
+    kind: Literal["compact_cnn"]
+    channels: Width = 32
+
+
+class EfficientNetLite0Spec(Record):
+    """EfficientNet-Lite0 with ImageNet weights, and a pyramid over it: a quarter of the input's."""
+
+    kind: Literal["efficientnet_lite0"]
+    channels: Width = 96
+
+
+BackboneSpec = Annotated[
+    ResNet18Spec | CompactCnnSpec | EfficientNetLite0Spec, Field(discriminator="kind")
+]
+
+
+class PredictorSpec(Record):
+    layers: Depth = 2
+    identity_start: bool = False
+
+
+class EncoderSpec(Record):
+    backbone: BackboneSpec = Field(
+        description=(
+            "resnet18 is the paper's; compact_cnn, with channels, a small one; "
+            "efficientnet_lite0, with channels, a feature pyramid over a network trained on "
+            "ImageNet."
+        )
+    )
+    iterations: Depth = Field(2, description="Slot attention iterations per frame.")
+    first_iterations: Depth = Field(
+        2, description="Slot attention iterations in the first frame of a clip."
+    )
+    predictor: PredictorSpec | None = Field(
+        None,
+        description=(
+            "A transformer from each frame's slots to the next frame's; models for images "
+            "have none."
+        ),
+    )
+    slot_bias: bool = Field(
+        False, description="Whether a learned scalar is added to each slot's attention logits."
+    )
+
+
+class VqvaeSpec(Record):
+    kind: Literal["vqvae"] = Field("vqvae", description=_CODECS)
+    channels: Width = Field(64, description="Channels at full resolution.")
+    multipliers: Levels = Field(
+        (1, 2, 4), description="Channel multiplier of each level; each level halves the resolution."
+    )
+    res_blocks: Depth = Field(2, description="Residual blocks per level.")
+    latent_channels: Width = Field(3, description="Channels of the latents.")
+    num_codes: Width = Field(4096, description="Entries of the codebook.")
+    shortcuts: bool = Field(
+        False,
+        description="Whether colour has a linear path past the networks (the published: no).",
+    )
+
+    @property
+    def downsampling(self) -> int:
+        return 2 ** (len(self.multipliers) - 1)
+
+
+class DvaeSpec(Record):
+    """The discrete VAE of SLATE and STEVE: one token for each 4x4 block of pixels."""
+
+    kind: Literal["dvae"] = Field("dvae", description=_CODECS)
+    channels: Width = Field(64, description="Channels at full resolution.")
+    num_codes: Width = Field(4096, description="Entries of the codebook.")
+
+    @property
+    def downsampling(self) -> int:
+        return 4
+
+
+class PixelsSpec(Record):
+    """No codec: latents are the pixels themselves, and there is nothing to train beforehand."""
+
+    kind: Literal["pixels"]
+
+    @property
+    def downsampling(self) -> int:
+        return 1
+
+    @property
+    def latent_channels(self) -> int:
+        return 3
+
+
+def _vqvae_unless_said(value: object) -> object:
+    return {"kind": "vqvae"} | cast(dict[str, Any], value) if isinstance(value, dict) else value
+
+
+class SpatialBroadcastSpec(Record):
+    """Draws frames, or with a `codec` its latents, as SAVi's twin of SlotDiffusion."""
+
+    kind: Literal["spatial_broadcast"] = Field(description=_DECODERS)
+    channels: Width = Field(
+        64, description="Channels at full resolution; the other levels have multiples of it."
+    )
+    codec: VqvaeSpec | None = Field(
+        None, description="Has to equal the codec that train.codec defines."
+    )
+
+
+class TokenTransformerSpec(Record):
+    kind: Literal["token_transformer"] = Field(description=_DECODERS)
+    codec: DvaeSpec = Field(
+        DvaeSpec(), description="Has to equal the codec that train.codec defines."
+    )
+    blocks: Depth = Field(8, description="Transformer blocks.")
+    heads: Width = Field(4, description="Attention heads.")
+
+
+class LatentDiffusionSpec(Record):
+    kind: Literal["latent_diffusion"] = Field(description=_DECODERS)
+    codec: Annotated[
+        VqvaeSpec | PixelsSpec,
+        Field(discriminator="kind"),
+        BeforeValidator(_vqvae_unless_said),
+    ] = Field(VqvaeSpec(), description="Has to equal the codec that train.codec defines.")
+    channels: Width = Field(
+        128, description="Channels at full resolution; the other levels have multiples of it."
+    )
+    multipliers: Levels = Field(
+        (1, 2, 3, 4),
+        description="Channel multiplier of each level; each level halves the resolution.",
+    )
+    res_blocks: Depth = Field(2, description="Residual blocks per level.")
+    target: Literal["eps", "x0", "v"] = Field(
+        "eps", description="What the U-Net predicts: eps (the paper), x0 or v."
+    )
+    positions: bool = Field(
+        False, description="Whether the U-Net has position embeddings (the paper's has none)."
+    )
+    layout: Annotated[int, Field(ge=0, le=2**16)] = Field(
+        0, description="Channels in which the U-Net sees where slots are; 0, the paper's: none."
+    )
+    appearance: bool = Field(
+        False, description="Whether it also reads how each slot's place looks in the frame."
+    )
+    patch: Annotated[int, Field(gt=0, le=64)] = Field(
+        1,
+        description=(
+            "Side of the squares of latents that the U-Net takes as one position (1: the paper)."
+        ),
+    )
+    null_tokens: Annotated[int, Field(ge=0, le=2**16)] = Field(
+        0, description="Null tokens beside the slots, for positions where no slot fits."
+    )
+    latent_scale: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Factor on the codec's latents, to give them unit variance."
+    )
+    noise_scale: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Standard deviation of the noise that rendering starts from (1: paper)."
+    )
+    evaluations: Annotated[int, Field(gt=0, le=1000)] = Field(
+        20, description="Function evaluations a rendered frame takes (20: the paper)."
+    )
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether slots alone are not enough to draw from."""
+        return self.appearance or self.layout > 0
+
+
+class MasksOnlySpec(Record):
+    """No decoder: only `train.mask_weight` is there to learn from."""
+
+    kind: Literal["none"] = Field(description=_DECODERS)
+
+
+DecoderSpec = Annotated[
+    SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec | MasksOnlySpec,
+    Field(discriminator="kind"),
+]

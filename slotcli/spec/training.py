@@ -1,0 +1,166 @@
+"""How a model is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slotcli.spec.data import DataSpec, SynthSpec
+from slotcli.spec.values import Fraction, PositiveInt, Record, Seed, Side, Text
+
+
+class OptimiserSpec(Record):
+    """A batch is taken in `accumulate` parts, one after the other, and by all processes together.
+
+    Of the states that a run is saved in, the last `keep_last`, the best, and those of every
+    `keep_every`-th step are kept. With a `patience` the start is evaluated too, and the run ends
+    after so many evaluations without a better score; 0 has neither.
+    """
+
+    steps: PositiveInt = Field(description="Optimiser steps.")
+    batch_size: PositiveInt = Field(description="Clips (for a codec: frames) per step.")
+    accumulate: PositiveInt = Field(
+        1, description="Gradient accumulation: parts per batch, to save memory."
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        description="Adam's peak learning rate; cosine decay follows the warm-up."
+    )
+    final_learning_rate: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Learning rate at the last step."
+    )
+    warmup: Fraction = Field(
+        0.05, description="Share of the steps in which the learning rate rises from 0."
+    )
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Gradients are clipped to this norm. Left out: no clipping."
+    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Decay of the moving average of the weights, which is saved and used; 0: none.",
+    )
+    evaluate_every: PositiveInt = Field(
+        1000, description="Steps between evaluations on held-out clips; each saves a state too."
+    )
+    patience: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0,
+        description=(
+            "Early stopping: evaluations in a row without a better score after which the "
+            "run ends; the start is then evaluated too. 0: none."
+        ),
+    )
+    keep_last: PositiveInt = Field(2, description="How many of the latest saved states are kept.")
+    keep_every: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="The state of every N-th step is kept too; 0: none of these."
+    )
+    flip: bool = Field(False, description="Whether clips are mirrored at random.")
+    seed: Seed = Field(
+        0, description="Seed of weights, batches and noise. Degenerate runs happen: try several."
+    )
+
+
+class CodecTrainSpec(OptimiserSpec):
+    """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one.
+
+    A batch has `frames_per_clip` frames in a row of each of its clips, and with a `crop` a square
+    of so many pixels of each frame, each from another place; 0 takes frames as they are.
+    """
+
+    data: DataSpec = Field(
+        SynthSpec(),
+        description=(
+            'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
+            "ytvis, each with path and split. `train --data FOLDER` replaces it."
+        ),
+    )
+    frames_per_clip: PositiveInt = Field(
+        1, description="Consecutive frames of each clip in a codec's batch."
+    )
+    crop: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0, description="Side of the random square crop a codec is trained on; 0: whole frames."
+    )
+    perceptual_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights."
+    )
+    gradient_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the difference of image gradients in a VQ-VAE's loss."
+    )
+    chroma_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the difference of colours, brightness apart, in that loss."
+    )
+    quantise_from: Fraction = Field(
+        0.0, description="Share of the steps after which a VQ-VAE's latents are quantised."
+    )
+
+
+class SlotTrainSpec(OptimiserSpec):
+    """`codec` is the trained codec of the decoder, None for a decoder that works without one.
+
+    `mask_weight` is that of the loss between attention and the data's instance masks, which it then
+    needs. With `sizes`, each step has frames of one of these, not of the model's size.
+    `trunk_learning_rate` is that of a backbone's ImageNet weights; 0 leaves them as they are.
+
+    The term of `coherence_weight` asks slots to be of one colour, or of one moving thing. It falls
+    to 0 over a share `coherence_until` of the steps, if given.
+    """
+
+    codec: Text | None = Field(
+        None, description="The trained codec: a model's name, its folder or its weights file."
+    )
+    data: DataSpec = Field(
+        SynthSpec(),
+        description=(
+            'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
+            "ytvis, each with path and split. `train --data FOLDER` replaces it."
+        ),
+    )
+    decoder_learning_rate: Annotated[float, Field(gt=0)] = Field(
+        description="Peak learning rate of the decoder."
+    )
+    trunk_learning_rate: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Peak learning rate of the backbone's ImageNet weights; 0 keeps them frozen.",
+    )
+    mask_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the loss on instance masks, which the data must then have."
+    )
+    sizes: tuple[tuple[Side, Side], ...] = Field(
+        (),
+        description="Frame sizes that steps draw from, for a model without a decoder; []: `size`.",
+    )
+    clip_length: PositiveInt = Field(3, description="Frames per training window.")
+    clip_stride: PositiveInt = Field(
+        1, description="Distance between two frames of a window, in frames of the clip."
+    )
+    timesteps: Literal["uniform", "mid"] = Field(
+        "uniform",
+        description=(
+            "How diffusion timesteps are sampled: uniform (the paper), or mid: fewer extremes."
+        ),
+    )
+    coherence_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of the auxiliary grouping loss; 0 in the published models."
+    )
+    coherence_of: Literal["colour", "motion"] = Field(
+        "colour",
+        description="What that loss groups pixels by: colour, or motion (for still cameras).",
+    )
+    coherence_until: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Share of the steps over which that weight falls to 0. Left out: constant.",
+    )
+    contrast_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Weight of a contrastive loss: distinct slots that persist over time."
+    )
+    next_frame: Fraction = Field(
+        0.0, description="Share of the steps that decode the next frame, from predicted slots."
+    )
+    freeze_encoder: bool = Field(False, description="Whether to train the decoder only.")
+    cache_latents: bool = Field(
+        True, description="Whether to keep the codec's latents of frames in memory, up to 2 GiB."
+    )
+    cache_encoder: bool = Field(
+        False,
+        description=(
+            "Whether to keep a frozen encoder's outputs for whole clips in memory; batches "
+            "are then of frames."
+        ),
+    )
