@@ -86,6 +86,7 @@ def tiny_slot_spec() -> SlotModelSpec:
                 "multipliers": [1, 2],
                 "res_blocks": 1,
                 "null_tokens": 2,
+                "evaluations": 4,
             },
             "train": _TRAIN
             | {"codec": "tiny-codec", "decoder_learning_rate": 2e-3, "clip_length": 2},
@@ -122,6 +123,7 @@ _DIFFUSION = {
     "channels": 32,
     "multipliers": [1, 2],
     "res_blocks": 1,
+    "evaluations": 4,
 }
 _TOKENS = {
     "kind": "token_transformer",

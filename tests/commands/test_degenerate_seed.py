@@ -23,7 +23,7 @@ encoder = { backbone = { kind = "compact_cnn", channels = 16 } }
 kind = "latent_diffusion"
 codec = { kind = "pixels" }
 channels = 32
-multipliers = [1, 1, 1]
+multipliers = [1]
 res_blocks = 1
 null_tokens = 2
 target = "v"

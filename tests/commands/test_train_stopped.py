@@ -20,7 +20,7 @@ CLOCKED = {"steps_per_second", "data_wait"}
 SAVES = (
     4 * 5
 )  # at steps 0, 5, 10 and 12; before each of four files, and before all take their place
-KILLS = int(os.environ.get("SLOTCLI_KILLS", "5"))
+KILLS = int(os.environ.get("SLOTCLI_KILLS", "3"))
 RNG = random.Random(KILLS)
 KILLED = [f"kill@step:{n}" for n in RNG.sample(range(1, STEPS + 1), min(KILLS, STEPS))]
 KILLED += [f"kill@save:{n}" for n in RNG.sample(range(1, SAVES + 1), min(KILLS // 2, SAVES))]

@@ -1,9 +1,10 @@
 """Compiles Triton kernels for GPUs that are not here, and looks at the machine code.
 
-python compile_gate.py slotcli.kernels.triton_nearest_code ...
+python compile_gate.py [--in-turn] slotcli.kernels.triton_nearest_code ...
 
 For each module's `compile_cases()` and each architecture one JSON object a line: module, registers,
-stack, shared memory, 16-byte accesses, and what is wrong. Exit code 1 where anything is. Needs
+stack, shared memory, 16-byte accesses, and what is wrong. Exit code 1 where anything is. With
+--in-turn a case is compiled for one architecture, the next one for the other: half the time. Needs
 Triton, which brings NVIDIA's assembler along, and no GPU; not with TRITON_INTERPRET=1.
 """
 
@@ -54,7 +55,9 @@ def compile_case(case: CompileCase, arch: int) -> Compiled:
         fn=case.kernel,
         signature={name: case.signature.get(name, "constexpr") for name in arguments},
         constexprs=case.constexprs,
-        attrs={(arguments.index(name),): [["tt.divisibility", 16]] for name in case.aligned},
+        attrs={
+            (arguments.index(name),): [["tt.divisibility", 16]] for name in sorted(case.aligned)
+        },
     )
     built = triton.compile(
         source,
@@ -115,11 +118,12 @@ def check(case: CompileCase, arch: int) -> dict[str, Any]:
     return report | vars(code) | {"problems": problems(case, arch, code)}
 
 
-def main(modules: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    in_turn, modules = "--in-turn" in arguments, [name for name in arguments if name[0] != "-"]
     bad = 0
     for module in modules:
-        for case in importlib.import_module(module).compile_cases():
-            for arch in SHARED:
+        for number, case in enumerate(importlib.import_module(module).compile_cases()):
+            for arch in [list(SHARED)[number % len(SHARED)]] if in_turn else SHARED:
                 report = {"module": module} | check(case, arch)
                 bad += bool(report["problems"])
                 print(json.dumps(report), flush=True)
