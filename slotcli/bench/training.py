@@ -173,7 +173,7 @@ def time_waiting(work: TrainWork) -> tuple[float | None, str]:
             for number in range(options.steps):
                 if number == 1:
                     began, waited = time.monotonic(), batches.waited
-                update(state, task.loss, [WHOLE], peers, options.seed, options.clip_norm)
+                update(state, task, [WHOLE], peers, options.seed, options.clip_norm)
         return (batches.waited - waited) / (time.monotonic() - began), ""
     except SlotcliError as error:
         return None, error.what

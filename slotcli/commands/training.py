@@ -25,8 +25,8 @@ from slotcli.errors import (
 if TYPE_CHECKING:
     from slotcli.data.dataset import Dataset
     from slotcli.spec import CodecModelSpec, SlotModelSpec
-    from slotcli.training.loop import Task
     from slotcli.training.parallel.peers import Peers
+    from slotcli.training.tasks.task import Task
     from slotcli.types import ClipBatch
 
 Config = Annotated[

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from slotcli.spec import OptimiserSpec
-from slotcli.training.loop import Task
 from slotcli.training.parallel.peers import Part, Peers
+from slotcli.training.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def _kept_of_a_row(task: Task, batch_size: int) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    row = task.batch(0, Part(0, batch_size))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss, _ = task.loss(0, Part(0, batch_size))
+        loss, _ = task.loss(row, 0)
     del loss  # until here, or memory that was given back would be counted as shared
     return sum(kept.values())

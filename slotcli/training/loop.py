@@ -3,16 +3,14 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from slotcli import __version__
 from slotcli.checkpoint import WEIGHTS, codec_facts, save_model
 from slotcli.compute.precision import TrainPrecision
-from slotcli.data.batches import Batches
 from slotcli.errors import CannotCreateError, ConfigError, NoInputError, Terminated, UsageError
 from slotcli.files.writing import output_errors
 from slotcli.report.mask_sheet import sheet_name
@@ -22,9 +20,10 @@ from slotcli.training.checkpoints import SKIPS, Checkpoints, Notice, go_back, pu
 from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
-from slotcli.training.parallel.peers import ALONE, WHOLE, Part, Peers
+from slotcli.training.parallel.peers import ALONE, Peers
 from slotcli.training.run_facts import read_starts, write_run_facts
 from slotcli.training.state import RunState
+from slotcli.training.tasks.task import Task
 from slotcli.training.update import update
 
 BEST = "best.safetensors"
@@ -37,42 +36,6 @@ Progress = Callable[[int, int, dict[str, Any]], None]
 TRAINING, EVALUATING, SAVING = "training", "evaluating", "saving the weights"
 # Which of these the run is at, and how many steps were taken.
 Tick = Callable[[str, int], None]
-
-
-@runtime_checkable
-class Task(Protocol):
-    """What is trained: a module, its loss at a step, and its figures on data held out."""
-
-    figures: list[str]
-    judged_by: str
-    """The figure that `score` is made of, which is never the loss."""
-    memory: dict[str, Tensor]
-    """What the task carries from step to step besides its module; changed in place only."""
-    batches: Batches[Any, Any]
-    """Where its data comes from, made ahead of the steps."""
-
-    @property
-    def module(self) -> nn.Module: ...
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups, each with its peak learning rate under `peak`."""
-        ...
-
-    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a part of a step's batch, a mean over its rows, and figures worth logging."""
-        ...
-
-    def evaluate(self) -> dict[str, float | None]:
-        """Figures of the module as it stands."""
-        ...
-
-    def draw(self, path: Path) -> None:
-        """A picture of what the module makes of held-out data, where there is one to be made."""
-        ...
-
-    def score(self, figures: dict[str, float | None]) -> float | None:
-        """How good that is without labels, higher is better; None where it is not known."""
-        ...
 
 
 def ignored(text: str) -> None:
@@ -243,7 +206,7 @@ class _Run:
             group["lr"] = self._rate(group, state.step)
         if peers.first:
             self._tick(TRAINING, state.step)
-        sound = update(state, self._task.loss, self._parts, peers, options.seed, options.clip_norm)
+        sound = update(state, self._task, self._parts, peers, options.seed, options.clip_norm)
         if not sound:
             self._notice(
                 f"Step {state.step}: the loss or its gradient is not finite. Skipped, as "

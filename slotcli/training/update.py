@@ -1,23 +1,21 @@
 """One update of the weights: a batch in its parts, gradients averaged, Adam, the moving average."""
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from slotcli.faults import may_fail
 from slotcli.training.parallel.draws import DrawnForTheBatch
 from slotcli.training.parallel.peers import Part, Peers
 from slotcli.training.state import RunState
-
-Loss = Callable[[int, Part], tuple[Tensor, dict[str, float]]]
+from slotcli.training.tasks.task import Task
 
 
 def update(
     state: RunState,
-    loss: Loss,
+    task: Task,
     parts: list[Part],
     peers: Peers,
     seed: int,
@@ -33,10 +31,11 @@ def update(
     bad = may_fail("step") == "nan"
     figures: dict[str, float] = {}
     for part in parts:
+        batch = task.batch(state.step, part)
         # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
         torch.manual_seed(seed * 1_000_003 + state.step)
         with DrawnForTheBatch(part) if part.count > 1 else nullcontext():
-            value, extra = loss(state.step, part)
+            value, extra = task.loss(batch, state.step, part)
         value = value * math.nan if bad else value
         state.scaler.scale(value / len(parts)).backward()
         for name, figure in {"loss": value.item(), **extra}.items():

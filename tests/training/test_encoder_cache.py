@@ -83,7 +83,7 @@ def test_only_the_decoder_learns_from_frames_in_parts(
         id(p) for p in model.decoder.parameters() if p.requires_grad
     }
     with task.batches:
-        loss, figures = task.loss(0)
+        loss, figures = task.loss(task.batch(0), 0)
         loss.backward()
         halves = [task.batches.of(1, Part(index, 2)) for index in range(2)]
         assert [*halves[0], *halves[1]] == list(task.batches.of(1, Part()))

@@ -9,9 +9,9 @@ from slotcli.build import build_codec, build_model
 from slotcli.codecs.dvae import Dvae
 from slotcli.data.rendered import SynthDataset
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training.loop import Task
 from slotcli.training.tasks.dvae import DvaeTask
 from slotcli.training.tasks.slots import SlotTask
+from slotcli.training.tasks.task import Task
 from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.types import ClipBatch
 
@@ -31,7 +31,7 @@ def steps_to_half(task: Task, at_most: int) -> int | None:
     losses: list[float] = []
     for step in range(at_most):
         torch.manual_seed(step)
-        loss, _ = task.loss(step)
+        loss, _ = task.loss(task.batch(step), step)
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -201,7 +201,7 @@ def test_dead_codes_are_known_across_a_resumption(
     tiny_codec_spec: CodecModelSpec, clips: SynthDataset
 ) -> None:
     task = make_task(tiny_codec_spec, clips)
-    task.loss(0)
+    task.loss(task.batch(0), 0)
     assert 0 < int(task.memory["used"].sum()) < tiny_codec_spec.codec.num_codes
 
 
@@ -256,7 +256,7 @@ def test_stored_targets_are_those_of_the_window(
     task.module.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     monkeypatch.setattr(task.module.decoder, "loss", loss)
     for step in [*range(6), *range(6)]:  # the second time from memory
-        task.loss(step)
+        task.loss(task.batch(step), step)
     assert len({frames.sum().item() for frames in seen}) == 6
     for frames, target in zip(seen, targets, strict=True):
         wanted = task.module.decoder.target(frames.flatten(0, 1))
@@ -283,7 +283,7 @@ def test_the_nudge_is_logged_and_reaches_the_encoder(
     train_spec = tiny_slot_spec.train.model_copy(update={"coherence_weight": 1.0})
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
-    loss, figures = task.loss(0)
+    loss, figures = task.loss(task.batch(0), 0)
     assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
     loss.backward()
     assert task.module.encoder.initial_slots.grad is not None
@@ -303,7 +303,7 @@ def test_the_motion_of_a_window_is_its_part_of_the_clips(
         whole = motion(clips.clip(window.index, 0, clips.frames(window.index)).frames)
         part = whole[window.start : window.start + train_spec.clip_length]
         torch.testing.assert_close(own, part.flip(-1) if window.flip else part)
-    loss, figures = task.loss(0)
+    loss, figures = task.loss(task.batch(0), 0)
     assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
 
 
@@ -322,7 +322,7 @@ def test_the_next_frame_is_drawn_from_predicted_slots(
         return decoder_loss(slots, targets)
 
     task.module.decoder.loss = watched
-    task.loss(0)
+    task.loss(task.batch(0), 0)
     frames = SlotBatches(train_spec, [clips])(0, WHOLE).frames
     encoder = task.module.encoder
     slots = encoder(normalise(frames)).slots
@@ -339,7 +339,7 @@ def test_contrast_is_logged_and_reaches_the_encoder(
     train_spec = tiny_slot_spec.train.model_copy(update={"contrast_weight": 1.0})
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
-    loss, figures = task.loss(0)
+    loss, figures = task.loss(task.batch(0), 0)
     assert loss.item() == pytest.approx(figures["denoising"] + figures["slot_contrast"])
     loss.backward()
     gradient = task.module.encoder.initial_slots.grad
@@ -354,7 +354,7 @@ def test_the_nudge_ends_when_it_is_told_to(
     train_spec = tiny_slot_spec.train.model_copy(update=options)
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     for step, weight in ((0, 2.0), (25, 1.0), (50, 0.0), (99, 0.0)):
-        loss, figures = task.loss(step)
+        loss, figures = task.loss(task.batch(step), step)
         added = weight * figures["distortion"]
         assert loss.item() == pytest.approx(figures["denoising"] + added, rel=1e-5)
 
@@ -373,5 +373,5 @@ def test_a_background_comes_to_be_asked_to_be_one_slot(
 
     monkeypatch.setattr(slot_task, "motion_distortion", spy)
     for step in (0, 5, 25, 99):
-        task.loss(step)
+        task.loss(task.batch(step), step)
     assert shares == pytest.approx([0.0, 0.2, 1.0, 1.0])

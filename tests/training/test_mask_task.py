@@ -50,7 +50,7 @@ def task_of(spec: SlotModelSpec, clips: SynthDataset) -> SlotTask:
 def test_every_system_can_be_supervised(system_spec: SlotModelSpec, clips: SynthDataset) -> None:
     task = task_of(supervised(system_spec), clips)
     with task.batches:
-        loss, figures = task.loss(0)
+        loss, figures = task.loss(task.batch(0), 0)
     assert figures["denoising"] + figures["mask"] == pytest.approx(loss.item(), rel=1e-5)
     loss.backward()
     assert task.module.encoder.initial_slots.grad is not None
@@ -63,7 +63,7 @@ def test_masks_alone_are_learnt(tiny_slot_spec: SlotModelSpec, clips: SynthDatas
     losses = []
     with task.batches:
         for _ in range(25):
-            loss, _ = task.loss(0)
+            loss, _ = task.loss(task.batch(0), 0)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -21,13 +21,13 @@ from slotcli.kernels import nearest_code, slot_read
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
 from slotcli.training.forecast import forecast
-from slotcli.training.loop import Task
 from slotcli.training.networks import networks, recompute_blocks, use_precision
 from slotcli.training.optimiser import Average
 from slotcli.training.parallel.peers import ALONE, Part
 from slotcli.training.state import RunState
 from slotcli.training.tasks.dvae import DvaeTask
 from slotcli.training.tasks.slots import SlotTask
+from slotcli.training.tasks.task import Task
 from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.training.update import update
 from slotcli.types import ClipBatch
@@ -88,8 +88,10 @@ def stirred(module: nn.Module) -> nn.Module:
 
 def taken(task: Task, part: Part | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a step and its gradients; of a part, as an update divides its draws."""
+    part = part or Part()
+    batch = task.batch(0, part)
     torch.manual_seed(5)
-    loss, _ = task.loss(0, part or Part())
+    loss, _ = task.loss(batch, 0, part)
     loss.backward()
     named = task.module.named_parameters()
     return loss.detach(), {name: p.grad.clone() for name, p in named if p.grad is not None}

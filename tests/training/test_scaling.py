@@ -31,8 +31,8 @@ class OverflowingTask(CodecTask):
 
     at: tuple[int, ...] = ()
 
-    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = super().loss(step, part)
+    def loss(self, batch: Tensor, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
+        loss, figures = super().loss(batch, step, part)
         if step in self.at:
             loss.register_hook(lambda gradient: gradient * math.inf)
         return loss, figures
@@ -106,7 +106,7 @@ def test_a_gradient_that_overflows_at_any_scale_is_a_failure(
     task.at = (0, 1, 2)
     before = {name: tensor.clone() for name, tensor in task.module.state_dict().items()}
     with task.batches:
-        sound = [update(state, task.loss, [WHOLE], ALONE, 0, 1.0) for _ in range(4)]
+        sound = [update(state, task, [WHOLE], ALONE, 0, 1.0) for _ in range(4)]
         assert sound == [True, True, False, True]
     assert (state.skipped, state.skipped_in_a_row, state.counted) == (1, 0, 1)
     after = task.module.state_dict()

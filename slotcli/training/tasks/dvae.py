@@ -40,8 +40,13 @@ class DvaeTask:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
-    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(self.batches.of(step, part).to(self._device))
+    def batch(self, step: int, part: Part = WHOLE) -> UInt8[Tensor, "b 3 h w"]:
+        return self.batches.of(step, part)
+
+    def loss(
+        self, batch: UInt8[Tensor, "b 3 h w"], step: int, part: Part = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(batch.to(self._device))
         tau = temperature(step, self._options.steps)
         output = self.module(frames, tau)
         used = len(output.tokens.unique())

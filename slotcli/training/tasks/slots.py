@@ -120,8 +120,10 @@ class SlotTask:
         ]
         return [group for group in groups if group["params"]]
 
-    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        batch = self.batches.of(step, part)
+    def batch(self, step: int, part: Part = WHOLE) -> Any:
+        return self.batches.of(step, part)
+
+    def loss(self, batch: Any, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
         if self._clips is not None:
             slots, seen, targets = self._clips.of(batch)
             return self.module.decoder.loss(slots, targets, seen), {}

@@ -46,8 +46,13 @@ class CodecTask:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
 
-    def loss(self, step: int, part: Part = WHOLE) -> tuple[Tensor, dict[str, float]]:
-        frames = normalise(self.batches.of(step, part).to(self._device))
+    def batch(self, step: int, part: Part = WHOLE) -> UInt8[Tensor, "b 3 h w"]:
+        return self.batches.of(step, part)
+
+    def loss(
+        self, batch: UInt8[Tensor, "b 3 h w"], step: int, part: Part = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        frames = normalise(batch.to(self._device))
         if step == 0 and self.module.shortcuts is not None and part.index % self._own(part) == 0:
             # with shortcuts latents have meaning, and the codes a place, from the start
             self._move_codes(frames, torch.zeros_like(self._used))
