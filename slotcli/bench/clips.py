@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from slotcli.bench.timing import Timing, interleaved
 from slotcli.checkpoint import LoadedModel
 from slotcli.decomposition.batch import run_clips
-from slotcli.decomposition.clip_run import ClipResult
+from slotcli.decomposition.clip_record import ClipResult
 from slotcli.decomposition.plan import PlannedClip, plan
 from slotcli.decomposition.request import DecomposeOptions
 from slotcli.errors import DataError, printable

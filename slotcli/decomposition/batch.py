@@ -11,7 +11,8 @@ import torch
 
 from slotcli.checkpoint import LoadedModel
 from slotcli.decomposition.clip_encoder import ClipEncoder, EncodedChunk
-from slotcli.decomposition.clip_run import ClipResult, ClipRun
+from slotcli.decomposition.clip_record import ClipJob, ClipResult
+from slotcli.decomposition.clip_run import ClipRun, open_clip_run
 from slotcli.decomposition.plan import PlannedClip
 from slotcli.decomposition.request import DecomposeOptions, Request, done_before, request_of
 from slotcli.errors import BusyError, SlotcliError, UsageError, clip_error, error_of, printable
@@ -102,9 +103,9 @@ def run_clips(
                 yield outcome
     except BaseException as error:
         for run in running:
-            # Each tidies up, whatever the others' tidying up meets with.
+            # Each is closed, whatever closing the others raises.
             with suppress(Exception):
-                run.__exit__(type(error), error, error.__traceback__)
+                run.close(error)
         raise
 
 
@@ -118,7 +119,7 @@ def _begun(
     if (done := _done(clip, request, options)) is not None:
         return done
     try:
-        return ClipRun(clip, loaded, options, device, request).__enter__()
+        return open_clip_run(ClipJob(clip, loaded, options, device, request))
     except BusyError as error:
         return Outcome(clip, "busy", error=error)
     except UsageError:
@@ -147,7 +148,7 @@ def _one_round(
             chunk = run.next_chunk()
             if chunk is None:
                 result = run.finish()
-                run.__exit__(None, None, None)
+                run.close()
                 yield Outcome(run.clip, result.status, result=result)
             else:
                 chunks.append((run, chunk))
@@ -194,9 +195,9 @@ def _encoded(
 
 
 def _failed(run: ClipRun, error: Exception) -> Outcome:
-    # What goes wrong in tidying up is of less use than what went wrong before.
+    # A failure to close is of less use than the one before it.
     with suppress(Exception):
-        run.__exit__(type(error), error, error.__traceback__)
+        run.close(error)
     if isinstance(error, UsageError):
         raise error
     return Outcome(run.clip, "failed", error=clip_error(error, run.clip.source))
