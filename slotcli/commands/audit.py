@@ -24,11 +24,11 @@ _DATA = "synth:C"
 _Split = Literal["train", "validation", "test"]
 
 _DESCRIBING = {
-    "edge_alignment": ("edge alignment", "1: borders ignore the picture"),
-    "slot_entropy": ("slot entropy", "0: one takes all, 1: all alike"),
-    "carry_first": ("kept, frame 0 to 1", "of all pixels; a fixed grid keeps all"),
-    "carry_later": ("kept, later frames", "of all pixels; a fixed grid keeps all"),
-    "degeneration": ("degeneration", "ranks runs; no verdict"),
+    "edge_alignment": "1: borders ignore the picture",
+    "slot_entropy": "0: one takes all, 1: all alike",
+    "carry_first": "of all pixels; a fixed grid keeps all",
+    "carry_later": "of all pixels; a fixed grid keeps all",
+    "degeneration": "ranks runs; no verdict",
 }
 
 
@@ -230,18 +230,19 @@ def show_audit(title: str, scores: "AuditScores", verdict: "Verdict") -> None:
     """The figures that decide and those that describe, then the verdict's sentence."""
     if console.wants_json():
         return
-    from slotcli.evaluation.verdict import FIGURES
+    from slotcli.evaluation.figures import FIGURES
+    from slotcli.evaluation.verdict import CRITERIA
 
     reasons, rows = scores.reasons, list[list[str]]()
-    for name, figure in FIGURES.items():
-        value, passed = scores.figures[name], verdict.checks[name]
-        said = {True: "passed", False: f"FAILED: {figure.fault}", None: reasons.get(name, "-")}
+    for name, criterion in CRITERIA.items():
+        figure, value, passed = FIGURES[name], scores.figures[name], verdict.checks[name]
+        said = {True: "passed", False: f"FAILED: {criterion.fault}", None: reasons.get(name, "-")}
         shown = "-" if value is None else f"{value:.2f}"
         rows.append([figure.title, shown, figure.wanted, said[passed]])
-    for name, (label, meaning) in _DESCRIBING.items():
+    for name, meaning in _DESCRIBING.items():
         value = getattr(scores, name)
         shown = "-" if value is None else f"{value:.2f}"
-        rows.append([label, shown, "", reasons.get(name, meaning)])
+        rows.append([FIGURES[name].title, shown, "", reasons.get(name, meaning)])
     console.result(title)
     console.table("", ["", "score", "wanted", ""], rows)
     console.result(verdict.sentence)

@@ -242,7 +242,7 @@ def _train_seeds(
     peers: "Peers",
 ) -> None:
     """Trains one run after another; a seed whose loss is not finite ends without the others."""
-    from slotcli.training.learning_curves import MAX_DEGENERATION
+    from slotcli.evaluation.figures import FIGURES
     from slotcli.training.seeds import SeedRun, finished, seed_folder, write_choice
 
     runs: list[SeedRun] = []
@@ -269,7 +269,8 @@ def _train_seeds(
     chosen = write_choice(out, runs)
     for run in runs:
         told = "not known" if run.degeneration is None else f"{run.degeneration:.3f}"
-        fails = run.degeneration is not None and run.degeneration >= MAX_DEGENERATION
+        scored = run.degeneration is not None
+        fails = scored and not FIGURES["degeneration"].passes(run.degeneration)
         console.result(f"seed {run.seed}: degeneration {told}{' (degenerate)' * fails}")
     if chosen is None:
         console.warn("No seed's degeneration is known, so none is chosen; see each run's log.")

@@ -14,7 +14,7 @@ from slotcli.evaluation.picture_figures import (
     labels_at_size,
     picture_figures,
 )
-from slotcli.evaluation.verdict import FIGURES, judge
+from slotcli.evaluation.verdict import CRITERIA, judge
 from slotcli.tracks.transform import Transform
 from slotcli.video.pixels import resized
 
@@ -65,7 +65,7 @@ class VerdictSample:
         known = {**vars(found), "used_slots": used}
         return {
             name: None if (value := known.get(name)) is None else round(value, 4)
-            for name in FIGURES
+            for name in CRITERIA
         }
 
     def record(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from slotcli.errors import DataError
+from slotcli.evaluation.figures import FIGURES
 from slotcli.evaluation.label_free import (
     Segment,
     edge_alignment,
@@ -24,7 +25,7 @@ from slotcli.evaluation.label_free import (
     used_slots,
 )
 from slotcli.evaluation.picture_figures import PictureFigures, picture_figures
-from slotcli.evaluation.verdict import FIGURES, MIN_USED_SLOTS, Verdict, judge
+from slotcli.evaluation.verdict import CRITERIA, Verdict, judge
 from slotcli.types import Size
 
 RECOMMENDED_CLIPS = 64
@@ -87,8 +88,8 @@ class AuditScores:
 
     @property
     def figures(self) -> dict[str, float | None]:
-        """Those that decide, by the names of the verdict's FIGURES."""
-        return {name: getattr(self, name) for name in FIGURES}
+        """Those that decide, by the names of the verdict's CRITERIA."""
+        return {name: getattr(self, name) for name in CRITERIA}
 
     def verdict(self, ahead: Mapping[str, Sequence[str]] | None = None) -> Verdict:
         """As `judge`; `ahead` has what true masks say of trivial decompositions, if there are."""
@@ -120,7 +121,7 @@ class AuditScores:
             else "The decoder's own loss is 0.",
             "degeneration": "One of its parts is not known.",
         }
-        unknown = {name: figure.unknown for name, figure in FIGURES.items()} | causes
+        unknown = {name: criterion.unknown for name, criterion in CRITERIA.items()} | causes
         return {name: why for name, why in unknown.items() if getattr(self, name) is None}
 
     def as_dict(self) -> dict[str, Any]:
@@ -196,4 +197,6 @@ def degeneration_score(
     are used, whatever the others say. It ranks runs of one recipe: it is no verdict, for a network
     of few steps has a good one.
     """
-    return 1.0 if used_slots < MIN_USED_SLOTS else max(position_determinism, 1 - shift_equivariance)
+    if not FIGURES["used_slots"].passes(used_slots):
+        return 1.0
+    return max(position_determinism, 1 - shift_equivariance)

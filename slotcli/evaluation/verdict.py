@@ -5,129 +5,50 @@ between networks and results that are known to be good and known to be bad; mode
 the table, and which clips limits were set and checked on.
 """
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-MAX_POSITION_DETERMINISM = 0.7
-MIN_SHIFT_EQUIVARIANCE = 0.25
-MIN_USED_SLOTS = 2
+from slotcli.evaluation.figures import FIGURES
+
 # Figures of a few clips scatter: a test picture of colour bars passed by 3 % in one of them. Below
 # FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
 FEW_CLIPS = 4
 _MARGIN = 1.1
 _SCATTERED = ("follows_motion", "edges_over_kmeans", "beyond_kmeans", "together")
-_COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure that decides, which has to be `better` (a comparison) than its limit.
+class Criterion:
+    """A figure that decides: what failing its limit means, and why it may be unknown.
 
-    `fault` is what failing means, `unknown` why there may be no figure. Nothing is passed while one
-    of the `required` figures is not known.
+    Nothing passes while a `required` figure is not known.
     """
 
-    title: str
-    unit: str
-    better: Literal[">", ">=", "<"]
-    limit: float | int
     fault: str
     unknown: str
-    required: bool
-
-    def passes(self, value: float | int) -> bool:
-        """Whether a value is on the good side of the limit."""
-        return _COMPARISONS[self.better](value, self.limit)
-
-    @property
-    def wanted(self) -> str:
-        """The limit as a table shows it."""
-        return f"{self.better} {self.limit:g}"
+    required: bool = True
 
 
-FIGURES: dict[str, Figure] = {
-    "used_slots": Figure(
-        "used slots",
-        "slots per frame",
-        ">=",
-        MIN_USED_SLOTS,
-        "one slot takes all",
-        "",
-        True,
+_ONE_SLOT = "One slot takes all, or the pictures are missing."
+CRITERIA = {
+    "used_slots": Criterion("one slot takes all", ""),
+    "follows_motion": Criterion(
+        "masks do not travel with what moves", "Too little moves in these clips."
     ),
-    "follows_motion": Figure(
-        "follows motion",
-        "share of moving pixels",
-        ">",
-        0.45,
-        "masks do not travel with what moves",
-        "Too little moves in these clips.",
-        True,
+    "edges_over_kmeans": Criterion(
+        "borders ignore the picture", "Labels without a border, or flat or missing pictures."
     ),
-    "edges_over_kmeans": Figure(
-        "edges over k-means",
-        "share of the logarithm",
-        ">",
-        0.3,
-        "borders ignore the picture",
-        "Labels without a border, or flat or missing pictures.",
-        True,
-    ),
-    "beyond_kmeans": Figure(
-        "beyond k-means",
-        "times its distortion",
-        ">",
-        1.25,
-        "no more than k-means of colour and position",
-        "One slot takes all, or the pictures are missing.",
-        True,
-    ),
-    "connected": Figure(
-        "connected",
-        "share of pixels in their slot's largest piece",
-        ">",
-        0.62,
-        "slots lie in pieces",
-        "One slot takes all, or the pictures are missing.",
-        True,
-    ),
-    "together": Figure(
-        "the three together",
-        "sum, the last as a logarithm",
-        ">",
-        1.6,
+    "beyond_kmeans": Criterion("no more than k-means of colour and position", _ONE_SLOT),
+    "connected": Criterion("slots lie in pieces", _ONE_SLOT),
+    "together": Criterion(
         "motion, edges and k-means are each only just above their limits",
         "One of its parts is not known.",
-        True,
     ),
-    "position_determinism": Figure(
-        "position determinism",
-        "share of entropy",
-        "<",
-        MAX_POSITION_DETERMINISM,
-        "slots are places",
-        "One clip is too few.",
-        False,
-    ),
-    "shift_equivariance": Figure(
-        "shift equivariance",
-        "adjusted Rand index",
-        ">",
-        MIN_SHIFT_EQUIVARIANCE,
-        "masks stay where they are",
-        "It needs the model.",
-        False,
-    ),
-    "slot_information_ratio": Figure(
-        "slot information",
-        "share of the decoder's loss",
-        ">",
-        0.02,
-        "the decoder ignores the slots",
-        "It needs the model's decoder.",
-        False,
+    "position_determinism": Criterion("slots are places", "One clip is too few.", False),
+    "shift_equivariance": Criterion("masks stay where they are", "It needs the model.", False),
+    "slot_information_ratio": Criterion(
+        "the decoder ignores the slots", "It needs the model's decoder.", False
     ),
 }
 
@@ -151,7 +72,7 @@ class Verdict:
             "passed": self.passed,
             "sentence": self.sentence,
             "checks": self.checks,
-            "limits": {name: figure.wanted for name, figure in FIGURES.items()},
+            "limits": {name: FIGURES[name].wanted for name in CRITERIA},
             "trivial_ahead": self.ahead,
         }
 
@@ -162,20 +83,20 @@ def judge(
     *,
     clips: int,
 ) -> Verdict:
-    """Judge figures, of so many clips, by the names of FIGURES; others are not known.
+    """Judge figures, of so many clips, by the names of CRITERIA; others are not known.
 
     `ahead` has, by score against true masks, the trivial decompositions that are no worse.
     """
     checks = {
-        name: None if (value := values.get(name)) is None else figure.passes(value)
-        for name, figure in FIGURES.items()
+        name: None if (value := values.get(name)) is None else FIGURES[name].passes(value)
+        for name in CRITERIA
     }
     named = {score: list(rows) for score, rows in (ahead or {}).items() if rows}
     failed = [name for name, passed in checks.items() if passed is False]
     unknown = [name for name, passed in checks.items() if passed is None]
     if len(failed) > 1 and "together" in failed:
         failed.remove("together")  # its parts say more
-    missing = [name for name in unknown if FIGURES[name].required]
+    missing = [name for name in unknown if CRITERIA[name].required]
     if len(missing) > 1 and "together" in missing:
         missing.remove("together")
     if failed or named:
@@ -202,7 +123,8 @@ def judge(
 
 
 def _is_close(name: str, value: float | None) -> bool:
-    return value is not None and value < _MARGIN * FIGURES[name].limit
+    limit = FIGURES[name].limit
+    return value is not None and limit is not None and value < _MARGIN * limit
 
 
 def _faults(
@@ -211,7 +133,7 @@ def _faults(
     ahead: Mapping[str, Sequence[str]],
 ) -> str:
     faults = [
-        f"{FIGURES[name].fault} ({FIGURES[name].title} {values[name]:.2f}, wanted "
+        f"{CRITERIA[name].fault} ({FIGURES[name].title} {values[name]:.2f}, wanted "
         f"{FIGURES[name].wanted})"
         for name in failed
     ]

@@ -1,72 +1,12 @@
-"""Which figures of a run's log are drawn, in which order, and on what scale."""
+"""The curves of a run's log."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotcli.evaluation.verdict import (
-    MAX_POSITION_DETERMINISM,
-    MIN_SHIFT_EQUIVARIANCE,
-    MIN_USED_SLOTS,
-)
+from slotcli.evaluation.figures import FIGURES, figure
 from slotcli.report.curves import Curve, write_curves
 
-MAX_DEGENERATION = 0.5  # from which on a run counts as degenerate
-_SHARE = (0.0, 1.0)
 _DRAWABLE = 1e100
-
-
-@dataclass(frozen=True)
-class Figure:
-    """How a figure is called and shown; `limit` is what it is held against, if anything.
-
-    `held_out` says that it is of clips outside of training, and known at evaluations alone.
-    """
-
-    title: str
-    logarithmic: bool = False
-    noisy: bool = False
-    span: tuple[float, float] | None = None
-    limit: float | None = None
-    held_out: bool = True
-
-
-# In the order they are shown. A figure that is not here is shown behind them, by its own name.
-FIGURES = {
-    "loss": Figure("Loss", logarithmic=True, noisy=True, held_out=False),
-    "denoising": Figure("Denoising loss", logarithmic=True, noisy=True, held_out=False),
-    "distortion": Figure(
-        "Distortion of what slots see", logarithmic=True, noisy=True, held_out=False
-    ),
-    "slot_contrast": Figure("Slot contrast", logarithmic=True, noisy=True, held_out=False),
-    "gradient_norm": Figure("Gradient norm", logarithmic=True, noisy=True, held_out=False),
-    "learning_rate": Figure("Learning rate", span=(0.0, 0.0), held_out=False),
-    "temperature": Figure("Temperature", span=_SHARE, held_out=False),
-    "codes_used": Figure("Codes used a batch", noisy=True, span=(0.0, 0.0), held_out=False),
-    "psnr": Figure("PSNR, dB"),
-    "degeneration": Figure("Degeneration", span=_SHARE, limit=MAX_DEGENERATION),
-    "position_determinism": Figure(
-        "Position determinism", span=_SHARE, limit=MAX_POSITION_DETERMINISM
-    ),
-    "shift_equivariance": Figure("Shift equivariance", span=_SHARE, limit=MIN_SHIFT_EQUIVARIANCE),
-    "used_slots": Figure("Used slots", span=(0.0, 0.0), limit=float(MIN_USED_SLOTS)),
-    "slot_information": Figure("Slot information", span=(0.0, 0.0)),
-    "edge_alignment": Figure("Edge alignment", span=(1.0, 1.0)),
-    "carry_first": Figure("Kept, frame 0 to 1", span=_SHARE),
-    "carry_later": Figure("Kept, later frames", span=_SHARE),
-    "fg_ari": Figure("FG-ARI", span=_SHARE),
-    "ari": Figure("ARI", span=_SHARE),
-    "miou": Figure("mIoU", span=_SHARE),
-    "steps_per_second": Figure("Steps a second", noisy=True, span=(0.0, 0.0), held_out=False),
-    "data_wait": Figure("Time waiting for data", noisy=True, span=_SHARE, held_out=False),
-    "skipped": Figure("Skipped steps", span=_SHARE, held_out=False),
-    "rollbacks": Figure("Returns to an earlier state", span=_SHARE, held_out=False),
-}
-
-
-def figure(name: str) -> Figure:
-    """What is known of a figure; of one that nobody foresaw, its name."""
-    return FIGURES.get(name) or Figure(name.replace("_", " ").capitalize(), held_out=False)
 
 
 def number_in(value: object) -> float | None:
@@ -103,6 +43,6 @@ def write_learning_curves(path: Path, runs: dict[str, list[dict[str, Any]]]) -> 
         }
         if any(value is not None for points in lines.values() for _, value in points):
             curves.append(
-                Curve(known.title, lines, known.logarithmic, known.noisy, known.span, known.limit)
+                Curve(known.heading, lines, known.logarithmic, known.noisy, known.span, known.limit)
             )
     write_curves(path, curves)

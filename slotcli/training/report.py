@@ -1,6 +1,5 @@
 """A training run's page, made from what lies in its folder."""
 
-import operator
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256
 from slotcli.definition import load_definition
 from slotcli.errors import ConfigError, NoInputError, printable
-from slotcli.evaluation.verdict import (
-    MAX_POSITION_DETERMINISM,
-    MIN_SHIFT_EQUIVARIANCE,
-    MIN_USED_SLOTS,
-)
+from slotcli.evaluation.figures import FIGURES, figure
 from slotcli.files.layout import PAGE
 from slotcli.report.axis import number
 from slotcli.report.mask_sheet import sheet_name, sheet_steps
@@ -22,8 +17,6 @@ from slotcli.report.run_page import Check, MaskSheet, RunReport, write_run_page
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.checkpoints import Checkpoints
 from slotcli.training.learning_curves import (
-    MAX_DEGENERATION,
-    figure,
     figures_in,
     number_in,
     write_learning_curves,
@@ -34,11 +27,7 @@ from slotcli.training.run_facts import RUN, read_starts
 MAX_SHEETS = 16
 MIN_CODES_USED = 0.05  # share of a codebook, below which a batch leaves most of it idle
 _UNKNOWN = "-"
-_CHECKS = {
-    "position_determinism": ("<", operator.lt, MAX_POSITION_DETERMINISM),
-    "shift_equivariance": (">", operator.gt, MIN_SHIFT_EQUIVARIANCE),
-    "used_slots": (">=", operator.ge, MIN_USED_SLOTS),
-}
+_CHECKED = ("position_determinism", "shift_equivariance", "used_slots")
 
 Row = dict[str, Any]
 
@@ -75,7 +64,7 @@ def write_run_report(folder: Path) -> list[Path]:
         if audit
         else "",
         audit=audit,
-        columns=["Step", *(figure(name).title for name in columns)],
+        columns=["Step", *(figure(name).heading for name in columns)],
         evaluations=[
             [str(row["step"]), *(_shown(row.get(name)) for name in columns)] for row in evaluations
         ],
@@ -113,7 +102,7 @@ def _training_warnings(
 ) -> list[str]:
     warnings: list[str] = []
     degeneration = number_in(last.get("degeneration"))
-    if degeneration is not None and degeneration >= MAX_DEGENERATION:
+    if degeneration is not None and not FIGURES["degeneration"].passes(degeneration):
         warnings.append(
             f"Degeneration is {degeneration:.2f} at step {last['step']}: the slots do not follow "
             "objects. A low loss says nothing against it. Try another train.seed."
@@ -141,11 +130,11 @@ def _training_warnings(
 def _audit(last: Row) -> list[Check]:
     """The figures of `slotcli audit` that training logs, of the held-out clips, as last seen."""
     checks: list[Check] = []
-    for name, (sign, passes, limit) in _CHECKS.items():
+    for name in _CHECKED:
         if name in last:
-            score = number_in(last[name])
-            passed = None if score is None else passes(score, limit)
-            checks.append(Check(figure(name).title, _shown(score), f"{sign} {limit}", passed))
+            known, score = FIGURES[name], number_in(last[name])
+            passed = None if score is None else known.passes(score)
+            checks.append(Check(known.heading, _shown(score), known.wanted, passed))
     return checks
 
 

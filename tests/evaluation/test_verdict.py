@@ -13,8 +13,9 @@ from torch import Tensor
 
 from slotcli.evaluation.audit import audit_labels
 from slotcli.evaluation.baselines import BASELINES, kmeans_colour, kmeans_colour_position
+from slotcli.evaluation.figures import FIGURES
 from slotcli.evaluation.picture_figures import picture_figures
-from slotcli.evaluation.verdict import FIGURES, Verdict, judge
+from slotcli.evaluation.verdict import Verdict, judge
 from slotcli.scenes import render_clip
 
 SLOTS, CLIPS, FRAMES, SIZE = 8, 3, 6, 64
@@ -165,14 +166,15 @@ def test_one_sentence_says_what_failed_and_what_was_not_measured() -> None:
     assert judge(GOOD_FIGURES, clips=8).sentence.endswith(
         "Not measured: position determinism, shift equivariance, slot information."
     )
-    for name, figure in FIGURES.items():
+    for name, criterion in CRITERIA.items():
+        figure = FIGURES[name]
         worst = 1.0 if figure.better == "<" else 0.0
         failed = judge({**GOOD_FIGURES, name: worst}, clips=8)
         assert failed.passed is False
-        assert figure.fault in failed.sentence
+        assert criterion.fault in failed.sentence
         assert figure.title in failed.sentence
         unknown = judge({**GOOD_FIGURES, name: None}, clips=8)
-        assert unknown.passed is (None if figure.required else True)
+        assert unknown.passed is (None if criterion.required else True)
         assert figure.title in unknown.sentence
 
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from slotcli.evaluation.figures import FIGURES, figure
 from slotcli.report.curves import PANEL, SCALE
-from slotcli.training.learning_curves import FIGURES, figure, figures_in, write_learning_curves
+from slotcli.training.learning_curves import figures_in, write_learning_curves
 from slotcli.training.log import CURVES, RunLog
 
 
@@ -13,7 +14,7 @@ def test_known_figures_come_in_order_and_unknown_ones_behind():
         {"step": 2, "degeneration": None},
     ]
     assert figures_in(rows) == ["loss", "learning_rate", "degeneration", "new_score"]
-    assert figure("new_score").title == "New score"
+    assert figure("new_score").heading == "New score"
     assert figure("loss") is FIGURES["loss"]
 
 

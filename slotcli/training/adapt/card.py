@@ -8,22 +8,11 @@ from typing import Any
 
 from slotcli.errors import printable
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS
+from slotcli.evaluation.figures import FIGURES, LABEL_FREE, TRUE
 from slotcli.spec import SlotModelSpec
 from slotcli.training.adapt.recipe import MIN_GAIN, Outcome
-from slotcli.training.learning_curves import MAX_DEGENERATION
 
 CARD = "README.md"
-_LABEL_FREE = {
-    "degeneration": "< 0.5",
-    "position_determinism": "< 0.7",
-    "shift_equivariance": "> 0.25",
-    "used_slots": ">= 2",
-    "edge_alignment": "",
-    "carry_first": "",
-    "carry_later": "",
-    "slot_information": "",
-}
-_TRUE = ("fg_ari", "ari", "miou")
 
 
 @dataclass(frozen=True)
@@ -46,8 +35,8 @@ def card_text(adapted: Adapted) -> str:
     spec, outcome = adapted.spec, adapted.outcome
     before, after, train = outcome.before, outcome.best, spec.train
     count, unit = len(adapted.held_out), "clips" if adapted.by_clip else "windows"
-    figures = [name for name in _LABEL_FREE if name in before]
-    true = [name for name in _TRUE if name in before]
+    figures = [name for name in LABEL_FREE if name in before]
+    true = [name for name in TRUE if name in before]
     lines = [
         f"# {markdown(spec.name)}",
         "",
@@ -70,7 +59,7 @@ def card_text(adapted: Adapted) -> str:
             [
                 [
                     name.replace("_", " "),
-                    _LABEL_FREE[name],
+                    FIGURES[name].wanted,
                     _shown(before[name]),
                     _shown(after[name]),
                 ]
@@ -136,7 +125,7 @@ def _warnings(adapted: Adapted) -> list[str]:
         warnings.append(
             f"{count} is few: figures on fewer than {RECOMMENDED_CLIPS} unrelated clips are rough."
         )
-    if after >= MAX_DEGENERATION:
+    if not FIGURES["degeneration"].passes(after):
         warnings.append(
             f"It is still degenerate ({after:.2f}, wanted below 0.5): do not trust its masks."
         )

@@ -17,6 +17,7 @@ from slotcli.decoders.masks_only import MasksOnly
 from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import audit, audit_shift
+from slotcli.evaluation.figures import TRUE
 from slotcli.evaluation.segmentation import segmentation_scores
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.slot_information import slot_information
@@ -41,7 +42,6 @@ _AUDITED = (
     "carry_first",
     "carry_later",
 )
-_TRUE = ("fg_ari", "ari", "miou")
 # Share of a run in which a background comes to be asked to be one slot: at once, with all slots
 # still alike, one of them may take everything and keep it.
 _UNTIL_REST = 0.25
@@ -76,7 +76,7 @@ class SlotTask:
             *(terms if len(terms) > 1 else []),
             "slot_information",
             *_AUDITED,
-            *_TRUE,
+            *TRUE,
         ]
         self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
@@ -176,7 +176,7 @@ class SlotTask:
                 segmentation_scores(clip, own)
                 for clip, own in zip(truth.numpy(), found, strict=True)
             ]
-            for name in _TRUE:
+            for name in TRUE:
                 values = [v for score in each if (v := getattr(score, name)) is not None]
                 scores[name] = float(np.mean(values)) if values else None
         return scores
