@@ -29,7 +29,7 @@ class Figure:
     noisy: bool = False
     held_out: bool = True
 
-    def passes(self, value: float) -> bool:
+    def passes(self, value: float | int) -> bool:
         """Whether a value is on the good side of the limit; any value where there is none."""
         if self.better is None or self.limit is None:
             return True
@@ -65,7 +65,7 @@ FIGURES = {
     "shift_equivariance": Figure(
         "shift equivariance", "adjusted Rand index", ">", 0.25, span=_SHARE
     ),
-    "used_slots": Figure("used slots", "slots per frame", ">=", 2, span=_FROM_ZERO),
+    "used_slots": Figure("used slots", "slots per frame", ">=", 2.0, span=_FROM_ZERO),
     "slot_information": Figure("slot information", span=_FROM_ZERO),
     "slot_information_ratio": Figure("slot information", "share of the decoder's loss", ">", 0.02),
     "edge_alignment": Figure("edge alignment", span=(1.0, 1.0)),

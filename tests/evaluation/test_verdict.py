@@ -15,7 +15,7 @@ from slotcli.evaluation.audit import audit_labels
 from slotcli.evaluation.baselines import BASELINES, kmeans_colour, kmeans_colour_position
 from slotcli.evaluation.figures import FIGURES
 from slotcli.evaluation.picture_figures import picture_figures
-from slotcli.evaluation.verdict import Verdict, judge
+from slotcli.evaluation.verdict import CRITERIA, Verdict, judge
 from slotcli.scenes import render_clip
 
 SLOTS, CLIPS, FRAMES, SIZE = 8, 3, 6, 64
