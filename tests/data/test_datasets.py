@@ -8,7 +8,7 @@ import pytest
 import torch
 from movi_files import TFDS
 
-from slotcli.data import datasets
+from slotcli.data import video_folder
 from slotcli.data.dataset import Dataset
 from slotcli.data.datasets import open_dataset
 from slotcli.data.formats.file_index import INDEX
@@ -65,13 +65,13 @@ def test_an_indexed_video_is_not_decoded_to_be_counted(tmp_path, monkeypatch):
     (tmp_path / INDEX).write_text(VideoFolder(tmp_path, None).index.text())
     write_video(tmp_path / "b.mkv", 7, seed=1)
     opened: list[str] = []
-    really = datasets.open_clip
+    really = video_folder.open_clip
 
     def noticed(path: Path):
         opened.append(path.name)
         return really(path)
 
-    monkeypatch.setattr(datasets, "open_clip", noticed)
+    monkeypatch.setattr(video_folder, "open_clip", noticed)
     folder = VideoFolder(tmp_path, None)
     assert opened == ["b.mkv"]  # which has changed
     assert [folder.frames(0), folder.frames(1)] == [5, 7]

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from slotcli.data import datasets
+from slotcli.data import rendered as datasets
 from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError
 from slotcli.spec import SynthSpec
+from slotcli.types import Clip
 
 SIZE = (16, 24)
 
@@ -47,7 +48,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         SynthDataset(spec, SIZE).clip(0, 0, 1)
 
 
-def assert_equal(one: datasets.Clip, other: datasets.Clip) -> None:
+def assert_equal(one: Clip, other: Clip) -> None:
     assert torch.equal(one.frames, other.frames)
     assert one.labels is not None
     assert other.labels is not None
