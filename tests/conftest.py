@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -240,6 +241,23 @@ def _untrained(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> Path:
                 nn.init.normal_(parameter, std=0.05)
     save_model(folder / WEIGHTS, spec, module.state_dict(), 0, {})
     return folder
+
+
+# Whole commands and long runs: what annotations say is proved by the tests of the parts.
+_UNCHECKED = {"commands", "fuzz", "published", "bench"}
+_UNCHECKED |= {"test_shipped_model.py", "test_loop.py", "test_patience.py"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def annotations_are_checked_where_parts_are_tested(
+    request: pytest.FixtureRequest,
+) -> Iterator[None]:
+    """Checking takes a fifth of a command's time."""
+    before = jaxtyping.config.jaxtyping_disable
+    unchecked = {request.path.name, request.path.parent.name} & _UNCHECKED
+    jaxtyping.config.update("jaxtyping_disable", bool(unchecked))
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session", autouse=True)
