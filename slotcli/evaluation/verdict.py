@@ -1,8 +1,8 @@
-"""One verdict on a model or on results: every figure that decides, its limit, and the sentence.
+"""The verdict on a model or on results: the figures that decide, their limits, and its sentence.
 
-`audit`, `evaluate` and the report of a result all hand their figures to `judge`. Limits stand
-between networks and results that are known to be good and known to be bad; models/README.md has
-the table, and which clips limits were set and checked on.
+`audit`, `evaluate` and the report of a result all pass their figures to `judge`. The limits
+separate networks and results that are known to be good from those known to be bad;
+models/README.md has the table, and the clips on which limits were set and validated.
 """
 
 import operator
@@ -13,8 +13,8 @@ from typing import Any, Literal
 MAX_POSITION_DETERMINISM = 0.7
 MIN_SHIFT_EQUIVARIANCE = 0.25
 MIN_USED_SLOTS = 2
-# Figures of a few clips scatter: a test picture of colour bars passed by 3 % in one of them. Below
-# FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
+# Figures of few clips have a high variance: a test image of colour bars passed one by 3 %. With
+# fewer than FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
 FEW_CLIPS = 4
 _MARGIN = 1.1
 _SCATTERED = ("follows_motion", "edges_over_kmeans", "beyond_kmeans", "together")
@@ -23,10 +23,10 @@ _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that decides, which has to be `better` (a comparison) than its limit.
+    """A deciding figure, which has to be `better` (a comparison) than its limit.
 
-    `fault` is what failing means, `unknown` why there may be no figure. Nothing is passed while one
-    of the `required` figures is not known.
+    `fault` describes a failure, `unknown` is the reason if there is no figure. The verdict is open
+    while one of the `required` figures is unknown.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Figure:
     required: bool
 
     def passes(self, value: float | int) -> bool:
-        """Whether a value is on the good side of the limit."""
+        """Whether a value is better than the limit."""
         return _COMPARISONS[self.better](value, self.limit)
 
     @property
@@ -134,10 +134,10 @@ FIGURES: dict[str, Figure] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether figures pass: True, False, or None where a required one is not known.
+    """Whether figures pass: True, False, or None if a required one is unknown.
 
-    `checks` has each figure's own answer; `ahead` names, by score, trivial decompositions that true
-    masks show to be no worse, of which there may be none in a pass.
+    `checks` has each figure's own result; `ahead` names, by score, the baselines that are no worse
+    by true masks; with any of these the verdict is not a pass.
     """
 
     passed: bool | None
@@ -146,7 +146,7 @@ class Verdict:
     ahead: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with the limits."""
+        """The verdict for JSON, with the limits."""
         return {
             "passed": self.passed,
             "sentence": self.sentence,
@@ -162,9 +162,9 @@ def judge(
     *,
     clips: int,
 ) -> Verdict:
-    """Judge figures, of so many clips, by the names of FIGURES; others are not known.
+    """Judge figures of `clips` clips, named as in FIGURES; missing ones are unknown.
 
-    `ahead` has, by score against true masks, the trivial decompositions that are no worse.
+    `ahead` has, by score against true masks, the baselines that are no worse.
     """
     checks = {
         name: None if (value := values.get(name)) is None else figure.passes(value)
@@ -174,7 +174,7 @@ def judge(
     failed = [name for name, passed in checks.items() if passed is False]
     unknown = [name for name, passed in checks.items() if passed is None]
     if len(failed) > 1 and "together" in failed:
-        failed.remove("together")  # its parts say more
+        failed.remove("together")  # its parts are more informative
     missing = [name for name in unknown if FIGURES[name].required]
     if len(missing) > 1 and "together" in missing:
         missing.remove("together")
