@@ -5,7 +5,7 @@ from jaxtyping import UInt8
 
 
 def davis_palette() -> UInt8[np.ndarray, "256 3"]:
-    """RGB of every index: its bits dealt out to red, green and blue in turn, highest place first.
+    """RGB of every index: its bits go to red, green and blue in turn, most significant bit first.
 
     Source: PASCAL VOC development kit, VOClabelcolormap; DAVIS uses the same table.
     """
