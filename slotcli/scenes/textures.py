@@ -1,9 +1,8 @@
-"""Patterns on solids: where on its palette of four colours a surface point lies.
+"""Patterns on solids: a position on the solid's palette of four colours per surface point.
 
 A pattern is a function of the point in the solid's frame (scaled so that the solid fills about
--1..1 on each axis), the surface normal there, and eight random numbers in 0..1 per solid. It knows
-neither where the solid is nor what shape it has. Values 0..3 are places on the palette; those
-between whole numbers are blends.
+-1..1 on each axis), the surface normal, and eight random numbers in 0..1 per solid. It does not
+depend on the solid's pose or shape. Values 0..3 index the palette; fractions are blends.
 """
 
 import math
@@ -56,7 +55,7 @@ def _direction(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _face(point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which axis the surface faces, and the two other coordinates (box projection)."""
+    """The axis that the surface faces, and the two other coordinates (box projection)."""
     x, y, z = point
     ax, ay, az = normal.abs()
     on_x, on_z = (ax >= ay) & (ax >= az), (az > ax) & (az > ay)
@@ -98,7 +97,7 @@ def dots(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor
 
 
 def package(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
-    """Faces of two tones, a band round them, and a label with lines of print."""
+    """Faces of two tones, with a band around them, and a label with lines of print."""
     axis, u, v = _face(point, normal)
     value = torch.where((axis == 2) & (dice[0] > 0.5), 3.0, 0.0)
     band = (v - _scale(-0.7, 0.7, dice[1])).abs() < _scale(0.05, 0.3, dice[2])
@@ -163,10 +162,10 @@ TRAINING_PATTERNS = tuple(
 
 
 def palette_colour(palette: Tensor, value: Tensor) -> Tensor:
-    """Colours at places 0..3 on palettes.
+    """Colours at positions 0..3 on palettes.
 
     palette: Float[Tensor, "c 4 p"]; value: Float[Tensor, " p"]; result: Float[Tensor, "c p"].
     """
-    # Hat functions about 0, 1, 2 and 3 blend neighbours without gathering.
+    # Hat functions around 0, 1, 2 and 3 interpolate without a gather.
     steps = torch.arange(4, device=value.device, dtype=value.dtype)[:, None]
     return (palette * (1 - (value - steps).abs()).clamp(min=0)).sum(1)

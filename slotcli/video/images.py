@@ -262,7 +262,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         """Counts Pillow's warnings, such as of a damaged orientation, as damage."""
         with PILLOW_WARNINGS, warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we have a limit
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `max_pixels` limits
             yield
         if remarks:
             first = " ".join(str(remarks[0].message).split()).rstrip(".")
