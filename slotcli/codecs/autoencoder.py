@@ -8,7 +8,7 @@ from slotcli.layers import group_norm
 
 
 class ResBlock(nn.Module):
-    """Twice GroupNorm, SiLU and a 3x3 convolution, with a shortcut; initially the shortcut alone.
+    """Twice GroupNorm, SiLU and a 3x3 convolution, with a shortcut; initially only the shortcut.
 
     Twenty randomly initialised branches in a row drown the signal of the shortcuts, colour above
     all: codecs with such a start decoded to grey frames for hundreds of steps.

@@ -112,7 +112,7 @@ class OverlayWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """How the overlay's frames or timing differ from the source's, in sentences."""
+        """Sentences on the differences between the overlay's frames or timing and the source's."""
         return self._video.remarks
 
     def finish(self) -> None:

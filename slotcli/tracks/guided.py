@@ -72,7 +72,7 @@ def _pixels(present: Bool[np.ndarray, " cells"], full: int) -> slice:
 def _candidates(
     shares: Float32[np.ndarray, "n i j"], size: Size, radius: int
 ) -> Bool[np.ndarray, "n i j"]:
-    """Where a slot may win: its mask is near the maximum within the reach of a window."""
+    """Positions at which a slot may win: its mask is near the maximum within a window's reach."""
     may_win = shares >= _MAY_WIN * shares.max(axis=0)
     rows, columns = (
         1 + -(-radius * cells // pixels)

@@ -1,4 +1,4 @@
-"""Whether a file holds all the frames that its container declares."""
+"""Checks whether a file contains all frames that its container declares."""
 
 import math
 from fractions import Fraction

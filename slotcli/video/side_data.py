@@ -8,7 +8,7 @@ from av.sidedata.sidedata import Type
 
 
 def _unnamed(kind: type[Enum], value: object) -> Any:
-    """A member for a kind of side data that FFmpeg knows and this PyAV does not."""
+    """A member for a kind of side data that FFmpeg has but this PyAV lacks."""
     member = object.__new__(kind)
     member._name_ = f"UNNAMED_{value}"
     member._value_ = value

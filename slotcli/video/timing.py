@@ -18,7 +18,7 @@ from slotcli.types import (
 from slotcli.video.source import Damage
 
 RESET_SECONDS = 1  # a clock that runs back further than this was restarted
-DEFAULT_RATE = Fraction(25)  # what FFmpeg assumes of streams without any timing
+DEFAULT_RATE = Fraction(25)  # the default of FFmpeg for streams without timing
 # Larger times and durations are damage, and their ticks would overflow a writer's 64 bits. Clocks
 # that count from 1970 are below it.
 LATEST_SECONDS = 2**31
