@@ -72,7 +72,7 @@ def _files() -> list[Path]:
     return [
         path
         for room in ROOMS
-        for path in sorted((PACKAGE / room).glob("*.py") if "." not in room else [PACKAGE / room])
+        for path in sorted((PACKAGE / room).rglob("*.py") if "." not in room else [PACKAGE / room])
     ]
 
 

@@ -31,18 +31,18 @@ class Pieces:
             return labels
         least = self.least if self.least >= 1 else self.least * labels.size
         taken = np.zeros(labels.shape, bool)
-        greatest, place = 0, None
+        greatest, largest = 0, None
         for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=OUTSIDE)[:OUTSIDE]):
-            own, pieces, areas = _pieces(labels, int(label))
+            box, pieces, areas = _pieces(labels, int(label))
             stays = areas >= least
             if self.largest and label:
                 stays &= np.arange(len(areas)) == areas.argmax()
-            taken[own] |= np.append(False, ~stays)[pieces]
+            taken[box] |= np.append(False, ~stays)[pieces]
             if areas.max() > greatest:
-                greatest, place = areas.max(), (own, pieces == areas.argmax() + 1)
-        if place is not None:
-            own, piece = place
-            taken[own] &= ~piece
+                greatest, largest = areas.max(), (box, pieces == areas.argmax() + 1)
+        if largest is not None:
+            box, piece = largest
+            taken[box] &= ~piece
         return _filled(labels, taken) if taken.any() else labels
 
 
@@ -52,9 +52,9 @@ def _pieces(
     """Bounding box of a present label, component number (from 1) of each pixel, and areas."""
     mask = (labels == label).view(np.uint8)
     left, top, width, height = cv2.boundingRect(mask)
-    own = (slice(top, top + height), slice(left, left + width))
-    _, pieces, found, _ = cv2.connectedComponentsWithStats(mask[own], connectivity=_CONNECTIVITY)
-    return own, pieces, found[1:, cv2.CC_STAT_AREA]
+    box = (slice(top, top + height), slice(left, left + width))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=_CONNECTIVITY)
+    return box, pieces, stats[1:, cv2.CC_STAT_AREA]
 
 
 def _filled(
