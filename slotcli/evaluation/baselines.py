@@ -68,17 +68,17 @@ def kmeans_colour_position(
 ) -> UInt8[np.ndarray, "t h w"]:
     """Cluster the clip's pixels by colour and position, each coordinate scaled to [0, 1]."""
     t, _, h, w = frames.shape
-    place = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
+    position = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
     colour = frames.permute(0, 2, 3, 1).numpy() / 255
-    features = np.concatenate((colour, np.broadcast_to(place, (t, h, w, 2))), axis=-1)
+    features = np.concatenate((colour, np.broadcast_to(position, (t, h, w, 2))), axis=-1)
     return fitted_labels(features, num_slots, seed)
 
 
 def mosaic(picture: UInt8[Tensor, "3 h w"], colours: int, *, seed: int) -> UInt8[Tensor, "3 h w"]:
     """Replace colours by the means of at most `colours` clusters in colour and position."""
     labels = torch.from_numpy(kmeans_colour_position(picture[None], colours, seed)[0]).long()
-    places = torch.nn.functional.one_hot(labels.flatten(), colours).double()
-    means = (picture.flatten(1).double() @ places) / places.sum(0).clamp(min=1)
+    one_hot = torch.nn.functional.one_hot(labels.flatten(), colours).double()
+    means = (picture.flatten(1).double() @ one_hot) / one_hot.sum(0).clamp(min=1)
     return means.round().to(torch.uint8)[:, labels]
 
 

@@ -50,15 +50,15 @@ def clustered(
         if weight == 0:
             colours = clusters
         rounding = labels.size * _ROUNDING
-        own, other = (_distortion(features, found) for found in (labels, clusters))
-        ratios.append((own + rounding) / (other + rounding))
+        of_slots, of_clusters = (_distortion(features, found) for found in (labels, clusters))
+        ratios.append((of_slots + rounding) / (of_clusters + rounding))
     return Clustered(np.array(ratios), _connected(labels), colours)
 
 
 def used_count(labels: UInt8[np.ndarray, "t h w"]) -> int:
     """Number of slots that cover at least 1 % of a frame: the mean over frames, rounded."""
-    shares = [np.bincount(frame.ravel()) / frame.size for frame in labels]
-    return round(float(np.mean([(share >= USED_SHARE).sum() for share in shares])))
+    fractions = [np.bincount(frame.ravel()) / frame.size for frame in labels]
+    return round(float(np.mean([(fraction >= USED_SHARE).sum() for fraction in fractions])))
 
 
 def _features(frames: UInt8[np.ndarray, "t 3 h w"], weight: float) -> Float[np.ndarray, "t h w d"]:
@@ -76,8 +76,8 @@ def _distortion(
 ) -> float:
     """Sum of squared distances of pixels to the mean of their label in their frame."""
     total = 0.0
-    for frame, own in zip(features, labels, strict=True):
-        flat = own.ravel()
+    for frame, frame_labels in zip(features, labels, strict=True):
+        flat = frame_labels.ravel()
         counts = np.maximum(np.bincount(flat), 1)
         for values in frame.reshape(-1, frame.shape[-1]).T:
             sums = np.bincount(flat, values)

@@ -70,9 +70,9 @@ def shift_equivariance(segment: Segment, frames: UInt8[Tensor, "b t 3 h w"], shi
     rows, columns = _centres(h - shift, h), _centres(w - shift, w)
     first = first[:, :, rows[shift:, None], columns[shift:]]
     second = second[:, :, rows[: h - 2 * shift, None], columns[: w - 2 * shift]]
-    own = _mean_agreement(first, second)
+    same = _mean_agreement(first, second)
     other = _mean_agreement(first, np.roll(second, 1, axis=0))
-    return float(np.clip((own - other) / (1 - other), 0, 1)) if other < 1 else 0.0
+    return float(np.clip((same - other) / (1 - other), 0, 1)) if other < 1 else 0.0
 
 
 def _mean_agreement(
@@ -104,7 +104,7 @@ def edge_alignment(
 
 def used_slots(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
     """Return the mean number of slots that cover at least 1 % of a frame."""
-    return float((_shares(labels, num_slots) >= USED_SHARE).sum(1).mean())
+    return float((_area_fractions(labels, num_slots) >= USED_SHARE).sum(1).mean())
 
 
 def slot_entropy(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
@@ -112,8 +112,8 @@ def slot_entropy(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
 
     It is a mean over frames, and 0 with a single slot.
     """
-    shares = _shares(labels, num_slots)
-    entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1).mean()
+    fractions = _area_fractions(labels, num_slots)
+    entropy = -(fractions * np.log(np.where(fractions > 0, fractions, 1))).sum(1).mean()
     return float(entropy / np.log(num_slots)) if num_slots > 1 else 0.0
 
 
@@ -152,7 +152,9 @@ def _entropy(counts: Int64[np.ndarray, "p n"]) -> float:
     return float(np.log(total) - table[counts].sum() / (total * len(counts)))
 
 
-def _shares(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> Float[np.ndarray, "frames n"]:
+def _area_fractions(
+    labels: UInt8[np.ndarray, "b t h w"], num_slots: int
+) -> Float[np.ndarray, "frames n"]:
     _require_slots(labels, num_slots)
     frames = labels.reshape(-1, labels[0, 0].size)
     counts = [np.bincount(frame, minlength=num_slots) for frame in frames]

@@ -171,18 +171,18 @@ def picture_scores(
     frames = normalise(pictures.to(device))
     first, original = frames[:1], frames[1:]
     parts = [slice(at, at + DRAWN_AT_ONCE) for at in range(0, len(slots), DRAWN_AT_ONCE)]
-    own = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
-    drawn = {MODEL: torch.cat(own)}
+    reconstructions = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
+    images = {MODEL: torch.cat(reconstructions)}
     codec = getattr(model.decoder, "codec", None)
     if isinstance(codec, Vqvae | Dvae):
         with torch.no_grad():
-            each = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
-        drawn[CODEC] = torch.cat(each)
-    drawn[FIRST_FRAME] = first.expand_as(original)
-    drawn[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
-    flat = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
-    drawn[MOSAIC] = normalise(torch.stack(flat).to(device))
-    return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in drawn.items()}
+            decoded = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
+        images[CODEC] = torch.cat(decoded)
+    images[FIRST_FRAME] = first.expand_as(original)
+    images[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
+    mosaics = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
+    images[MOSAIC] = normalise(torch.stack(mosaics).to(device))
+    return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in images.items()}
 
 
 def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
@@ -190,8 +190,8 @@ def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
 
     The first frame is only used if there is no other, because copying it would score perfectly.
     """
-    places = np.linspace(0, length - 1, count + 1).round().astype(np.int64)
-    return np.unique(places[places > 0]) if length > 1 else places[:1]
+    indices = np.linspace(0, length - 1, count + 1).round().astype(np.int64)
+    return np.unique(indices[indices > 0]) if length > 1 else indices[:1]
 
 
 def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
@@ -212,11 +212,11 @@ def undefined(clips: Sequence[Rows]) -> dict[str, int]:
 
 def better_baselines(rows: dict[str, dict[str, MeanInterval]], score: str) -> list[str]:
     """Names of the baselines whose mean of a score is at least the model's."""
-    own = rows[MODEL][score].mean
+    mean = rows[MODEL][score].mean
     return [
         row
         for row in BASELINES
-        if own is not None and (other := rows[row][score].mean) is not None and other >= own
+        if mean is not None and (other := rows[row][score].mean) is not None and other >= mean
     ]
 
 

@@ -81,10 +81,10 @@ def _edges(
     labels: UInt8[np.ndarray, "t h w"],
     clusters: UInt8[np.ndarray, "t h w"],
 ) -> float | None:
-    own, other = (edge_alignment(frames, found[None]) for found in (labels, clusters))
-    if own is None or other is None or other <= 1:
+    of_slots, of_clusters = (edge_alignment(frames, found[None]) for found in (labels, clusters))
+    if of_slots is None or of_clusters is None or of_clusters <= 1:
         return None
-    return float(np.log(max(own, _LEAST)) / np.log(other))
+    return float(np.log(max(of_slots, _LEAST)) / np.log(of_clusters))
 
 
 def labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:

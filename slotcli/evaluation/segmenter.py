@@ -54,8 +54,8 @@ class Segmenter:
             clips = slice(first, min(first + CLIPS, b))
             for start, track in self.tracks(frames[clips]):
                 rows = slice(start, start + track.slots.shape[1])
-                shares = self._model.soft_masks(track)
-                labels[clips, rows] = self._winners(shares, frames[clips, rows])
+                masks = self._model.soft_masks(track)
+                labels[clips, rows] = self._winners(masks, frames[clips, rows])
         return labels
 
     @torch.inference_mode()
@@ -78,23 +78,23 @@ class Segmenter:
             yield start, track
 
     def _winners(
-        self, shares: Float[Tensor, "b t n i j"], frames: UInt8[Tensor, "b t 3 h w"]
+        self, masks: Float[Tensor, "b t n i j"], frames: UInt8[Tensor, "b t 3 h w"]
     ) -> UInt8[np.ndarray, "b t h w"]:
         size = (frames.shape[-2], frames.shape[-1])
-        flat = shares.flatten(0, 1)
+        flat = masks.flatten(0, 1)
         if self._argmax == "guided":
-            own = self._size or input_size(self._model, frames)
-            pictures = frames.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
+            guide_size = self._size or input_size(self._model, frames)
+            images = frames.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
             # In the precision of slot files, because decompose computes its masks from these.
             soft = flat.half().float().cpu().numpy()
-            winners = [guided_winners(*pair, own) for pair in zip(soft, pictures, strict=True)]
+            winners = [guided_winners(*pair, guide_size) for pair in zip(soft, images, strict=True)]
             return np.stack(winners).reshape(*frames.shape[:2], *size)
         if self._argmax == "after":
             found = mask_argmax(flat, size)
         else:
             coarse = flat.argmax(dim=1, keepdim=True).to(torch.uint8)
             found = interpolate(coarse, size, mode="nearest-exact")[:, 0]
-        return found.unflatten(0, (-1, shares.shape[1])).cpu().numpy()
+        return found.unflatten(0, (-1, masks.shape[1])).cpu().numpy()
 
 
 def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:

@@ -71,14 +71,14 @@ def slot_read_backward(
         grad_weights = grad_weights + grad_attention
     grad_logits = attention * (grad_weights - (attention * grad_weights).sum(dim=1, keepdim=True))
 
-    shares = torch.cat([grad_logits, attention + READ_EPS], dim=1)
+    factors = torch.cat([grad_logits, attention + READ_EPS], dim=1)
     width = inputs.shape[2]
-    mean_z = (shares * vectors.sum(dim=2, keepdim=True, dtype=dots.dtype)).sum(dim=1) / width
-    mean_zz = (shares * dots).sum(dim=1) / width
+    mean_z = (factors * vectors.sum(dim=2, keepdim=True, dtype=dots.dtype)).sum(dim=1) / width
+    mean_zz = (factors * dots).sum(dim=1) / width
     # rstd * (grad_z - mean_z - z * mean_zz), with z expanded in terms of the inputs
     slope = rstd.square() * mean_zz
     offset = slope * mean - rstd * mean_z
-    coefficients = torch.cat([shares * rstd[:, None], offset[:, None]], dim=1).to(inputs.dtype)
+    coefficients = torch.cat([factors * rstd[:, None], offset[:, None]], dim=1).to(inputs.dtype)
     vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], dim=1)
     grad_inputs = coefficients.mT @ vectors
     grad_inputs.addcmul_(inputs, slope[..., None].to(inputs.dtype), value=-1)

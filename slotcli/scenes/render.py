@@ -85,13 +85,13 @@ class _Renderer:
         patterns = self.pattern.index_select(0, solid)
         for number in self.patterns_used:
             which = (patterns == number).nonzero()[:, 0]
-            place = PATTERN_LIST[number](
+            palette_index = PATTERN_LIST[number](
                 point.index_select(1, which),
                 normal.index_select(1, which),
                 dice.index_select(1, which),
                 self.lattice,
             )
-            value.index_copy_(0, which, place)
+            value.index_copy_(0, which, palette_index)
         return palette_colour(self.palettes.index_select(2, solid), value)
 
     def empty_view(self, origin: Tensor, direction: Tensor) -> "_View":
@@ -169,16 +169,16 @@ class _Renderer:
         # Ray indices count all samples, view indices only colour samples.
         rays_per_frame = len(SAMPLES) * pixels
         frame = hits.pairs.ray // rays_per_frame
-        place = hits.pairs.ray - frame * (rays_per_frame - COLOURS * pixels)
+        index = hits.pairs.ray - frame * (rays_per_frame - COLOURS * pixels)
         local_normal = surface_normals(solids, hits)
         world_normal = hits.world_normal(local_normal)
         # Offset from the surface, so that a touching neighbour does not block its light.
         world_point = hits.world_point(solids) + 1e-3 * world_normal
-        view.point.flatten(1).index_copy_(1, place, world_point)
-        normal.flatten(1).index_copy_(1, place, world_normal)
-        view.surface.flatten(1).index_copy_(1, place, self.object_colours(hits, local_normal))
-        gloss.flatten().index_copy_(0, place, self.gloss.index_select(0, hits.pairs.solid))
-        view.haze.flatten().index_fill_(0, place, 0.0)
+        view.point.flatten(1).index_copy_(1, index, world_point)
+        normal.flatten(1).index_copy_(1, index, world_normal)
+        view.surface.flatten(1).index_copy_(1, index, self.object_colours(hits, local_normal))
+        gloss.flatten().index_copy_(0, index, self.gloss.index_select(0, hits.pairs.solid))
+        view.haze.flatten().index_fill_(0, index, 0.0)
 
         seen = owner[:, : COLOURS * pixels].unflatten(1, (COLOURS, pixels))
         light, direct = self.light_at(solids, view.point, normal, seen)

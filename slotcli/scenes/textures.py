@@ -75,22 +75,22 @@ def checker(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Ten
 
 def stripes(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
     along = (point * _direction(dice[0], dice[1])).sum(0) * _scale(0.8, 2.2, dice[2]) + dice[3]
-    place = _fraction(along)
-    wide = place < _scale(0.25, 0.6, dice[4])
-    thin = (place > 0.75) & (place < 0.87) & (dice[5] > 0.5)
+    phase = _fraction(along)
+    wide = phase < _scale(0.25, 0.6, dice[4])
+    thin = (phase > 0.75) & (phase < 0.87) & (dice[5] > 0.5)
     return torch.where(wide, 1.0, torch.where(thin, 2.0, 0.0))
 
 
 def clouds(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
     stretch = torch.stack([_scale(0.6, 1.8, dice[i]) for i in range(3)])
-    place = point * stretch * _scale(1.2, 2.5, dice[3]) + 16 * dice[4:7]
-    value = 0.65 * noise(lattice, place) + 0.35 * noise(lattice, place * 2.3)
+    scaled = point * stretch * _scale(1.2, 2.5, dice[3]) + 16 * dice[4:7]
+    value = 0.65 * noise(lattice, scaled) + 0.35 * noise(lattice, scaled * 2.3)
     return 3 * _ramp(value, 0.25, 0.75)
 
 
 def dots(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
-    place = point * _scale(1.1, 2.2, dice[0]) + dice[1:4]
-    from_middle = ((place - place.floor() - 0.5) ** 2).sum(0)
+    scaled = point * _scale(1.1, 2.2, dice[0]) + dice[1:4]
+    from_middle = ((scaled - scaled.floor() - 0.5) ** 2).sum(0)
     edge = _scale(0.08, 0.2, dice[4])
     core = torch.where((from_middle < 0.3 * edge) & (dice[5] > 0.4), 2.0, 1.0)
     return torch.where(from_middle < edge, core, 0.0)

@@ -47,8 +47,8 @@ class Pairs:
     @staticmethod
     def of(near: Bool[Tensor, "f k n"]) -> "Pairs":
         _, count, rays = near.shape
-        solid, frame, place = near.transpose(0, 1).nonzero(as_tuple=True)
-        return Pairs(solid, frame * count + solid, frame * rays + place)
+        solid, frame, ray = near.transpose(0, 1).nonzero(as_tuple=True)
+        return Pairs(solid, frame * count + solid, frame * rays + ray)
 
     def pick(self, which: Tensor) -> "Pairs":
         return Pairs(

@@ -44,8 +44,8 @@ class Objects:
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 4"]:
         """Sample an object as RGBA, cropped to its visible part. Raises NoInputError, DataError."""
-        for place in rng.integers(len(self.paths), size=100):
-            picture = self._picture(int(place))
+        for index in rng.integers(len(self.paths), size=100):
+            picture = self._picture(int(index))
             if picture is not None:
                 return picture
         raise NoInputError(
@@ -54,10 +54,10 @@ class Objects:
             "Give pictures of single objects that are transparent around them.",
         )
 
-    def _picture(self, place: int) -> UInt8[np.ndarray, "h w 4"] | None:
-        if place not in self._pictures:
-            self._pictures[place] = _object(self.paths[place])
-        return self._pictures[place]
+    def _picture(self, index: int) -> UInt8[np.ndarray, "h w 4"] | None:
+        if index not in self._pictures:
+            self._pictures[index] = _object(self.paths[index])
+        return self._pictures[index]
 
 
 @dataclass(frozen=True)

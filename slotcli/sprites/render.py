@@ -50,10 +50,10 @@ def render(scene: Scene, times: Sequence[int], size: Size) -> Clip:
     painter = _Painter(scene, size)
     frames = torch.empty(len(times), 3, *size, dtype=torch.uint8)
     labels = torch.empty(len(times), *size, dtype=torch.uint8)
-    for place, time in enumerate(times):
+    for index, time in enumerate(times):
         frame, label = painter.paint(time)
-        frames[place] = torch.from_numpy(frame.transpose(2, 0, 1))
-        labels[place] = torch.from_numpy(label)
+        frames[index] = torch.from_numpy(frame.transpose(2, 0, 1))
+        labels[index] = torch.from_numpy(label)
     return Clip(frames, labels)
 
 

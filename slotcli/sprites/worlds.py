@@ -73,7 +73,7 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
     largest = 0.9 if count <= 3 else 0.5
     above += [_any_thing(rng, stage, _size(rng, 0.08, largest)) for _ in range(count)]
     order = rng.permutation(len(above))
-    return _backdrop(rng, stage, camera), things + [above[place] for place in order], camera
+    return _backdrop(rng, stage, camera), things + [above[index] for index in order], camera
 
 
 def _leaves(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:

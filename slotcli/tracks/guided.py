@@ -46,8 +46,8 @@ def guided_winners(
         band = slice(top, min(top + _BAND, height))
         cells = np.asarray(near[:, _cells(band, height, near.shape[1])].any(axis=1))
         found = {
-            slot: (_pixels(cells[slot], width), own)
-            for slot, own in coefficients.items()
+            slot: (_pixels(cells[slot], width), planes)
+            for slot, planes in coefficients.items()
             if cells[slot].any()
         }
         if len(found) == 1:
@@ -79,7 +79,7 @@ def _candidates(
         for cells, pixels in zip(shares.shape[1:], size, strict=True)
     )
     reach = np.ones((2 * rows + 1, 2 * columns + 1), np.uint8)
-    return np.stack([cv2.dilate(own, reach) for own in may_win.astype(np.uint8)]).astype(bool)
+    return np.stack([cv2.dilate(mask, reach) for mask in may_win.astype(np.uint8)]).astype(bool)
 
 
 class _Guide:
@@ -110,20 +110,20 @@ class _Guide:
             for row in ((rr_, rg_, rb_), (rg_, gg_, gb_), (rb_, gb_, bb_))
         ]
 
-    def coefficients(self, share: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "4 i j"]:
+    def coefficients(self, mask: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "4 i j"]:
         """Coefficients of red, green and blue, and the constant, each averaged over windows."""
-        share = cv2.resize(share, self._size[::-1], interpolation=cv2.INTER_LINEAR)
-        mean = self._mean(share)
+        mask = cv2.resize(mask, self._size[::-1], interpolation=cv2.INTER_LINEAR)
+        mean = self._mean(mask)
         covariances = [
-            self._mean(colour * share) - colour_mean * mean
+            self._mean(colour * mask) - colour_mean * mean
             for colour, colour_mean in zip(self._colours, self._means, strict=True)
         ]
         weights = [
-            _total([entry * own for entry, own in zip(row, covariances, strict=True)])
+            _total([entry * covariance for entry, covariance in zip(row, covariances, strict=True)])
             for row in self._inverse
         ]
         constant = mean - _total(
-            [weight * own for weight, own in zip(weights, self._means, strict=True)]
+            [weight * colour_mean for weight, colour_mean in zip(weights, self._means, strict=True)]
         )
         return np.stack([self._mean(plane) for plane in (*weights, constant)])
 

@@ -71,10 +71,10 @@ class Labelling:
         count = np.bincount(
             (cell * (OUTSIDE + 1) + inside).ravel(), minlength=rows * columns * (OUTSIDE + 1)
         ).reshape(rows * columns, OUTSIDE + 1)
-        shares = np.zeros((OUTSIDE + 1, rows * columns))
+        masks = np.zeros((OUTSIDE + 1, rows * columns))
         ids = object_ids(len(attention), self.background)
-        np.add.at(shares, ids, attention.reshape(len(attention), -1).astype(np.float16))
+        np.add.at(masks, ids, attention.reshape(len(attention), -1).astype(np.float16))
         area = count.sum(0)
-        found = np.full(OUTSIDE + 1, np.nan)
-        np.divide((shares.T * count).sum(0), area, out=found, where=area > 0)
-        return found
+        means = np.full(OUTSIDE + 1, np.nan)
+        np.divide((masks.T * count).sum(0), area, out=means, where=area > 0)
+        return means

@@ -11,8 +11,8 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
     """
     index = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
-    for place in range(8):
+    for position in range(8):
         for channel in range(3):
-            bit = (index >> (3 * place + channel)) & 1
-            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+            bit = (index >> (3 * position + channel)) & 1
+            colours[:, channel] |= (bit << (7 - position)).astype(np.uint8)
     return colours

@@ -220,10 +220,10 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
             self._depth = first.bits
             return
         brightest = int(first.values[..., :3].max())
-        places = np.linspace(self._index, len(self._items) - 1, _MEASURED).astype(int)
+        indices = np.linspace(self._index, len(self._items) - 1, _MEASURED).astype(int)
         counted, self.damage = self.damage, Damage()  # losses count when read in order
-        for place in sorted({*places.tolist()} - {self._index}):
-            image = self._load(self._items[place])
+        for index in sorted({*indices.tolist()} - {self._index}):
+            image = self._load(self._items[index])
             if image is not None and image.values is not None:
                 brightest = max(brightest, int(image.values[..., :3].max()))
         self.damage = counted
