@@ -42,6 +42,7 @@ DEFINITION = {
         "channels": 32,
         "multipliers": [1, 2],
         "res_blocks": 1,
+        "patch": 2,
         "target": "v",
     },
     "train": {"steps": 600, "batch_size": CLIPS, "learning_rate": 1e-3}

@@ -1,4 +1,4 @@
-"""From a spec to networks: the only module that knows both."""
+"""Builds networks from a spec: the only module that knows both."""
 
 from collections.abc import Callable
 from itertools import product
@@ -42,7 +42,7 @@ from slotcli.types import Size
 
 
 def build_codec(spec: CodecModelSpec) -> Vqvae | Dvae:
-    """An untrained codec. Raises ConfigError where sizes do not divide as they must."""
+    """An untrained codec. Raises ConfigError if a size does not divide by the downsampling."""
     _require_divisible(spec, spec.codec.downsampling)
     return _dvae(spec.codec) if isinstance(spec.codec, DvaeSpec) else _vqvae(spec.codec)
 
@@ -70,17 +70,17 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
 
 
 def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
-    """Whatever the spec defines, untrained."""
+    """The spec's codec or slot model, untrained."""
     return build_codec(spec) if isinstance(spec, CodecModelSpec) else build_model(spec)
 
 
 def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
-    """Its names and shapes: untrained, on the meta device but for small constant buffers."""
-    with torch.device("meta"), _Unfilled():
+    """The network's names and shapes: on the meta device except for small constant buffers."""
+    with torch.device("meta"), _SkipInitialisation():
         return build(spec)
 
 
-_FILLING = (
+_INITIALISERS = (
     Tensor.normal_,
     Tensor.uniform_,
     nn.init.normal_,
@@ -89,8 +89,8 @@ _FILLING = (
 )
 
 
-class _Unfilled(TorchFunctionMode):
-    """Fills nothing at random: to do that to a tensor without memory, torch loads its compiler."""
+class _SkipInitialisation(TorchFunctionMode):
+    """Skips random initialisation: for tensors on the meta device torch imports its compiler."""
 
     def __torch_function__(
         self,
@@ -100,13 +100,13 @@ class _Unfilled(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _FILLING:
+        if func in _INITIALISERS:
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
 def count_parameters(spec: SlotModelSpec | CodecModelSpec) -> int:
-    """How many parameters the spec defines, counted without making them."""
+    """Number of the network's parameters, counted without allocating them."""
     return sum(parameter.numel() for parameter in build_shapes(spec).parameters())
 
 
@@ -121,7 +121,7 @@ def _require_divisible(spec: SlotModelSpec | CodecModelSpec, *divisors: int) -> 
 
 
 def _coarsest(spec: DecoderSpec) -> int:
-    """The factor by which the smallest map of a decoder is smaller than its frames."""
+    """Downsampling factor from the frames to the decoder's smallest map."""
     if isinstance(spec, SpatialBroadcastSpec):
         return 2**DOUBLINGS
     if isinstance(spec, TokenTransformerSpec):

@@ -1,4 +1,4 @@
-"""Layers that several of the networks share: normalisation and position embedding."""
+"""Layers shared by several networks: normalisation and position embedding."""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from slotcli.types import Size
 
 
 class GroupNormAct(nn.GroupNorm):
-    """GroupNorm with the activation behind it; a shift before it, a residual between the two."""
+    """GroupNorm and activation: `shift` is added before the norm, `residual` after it."""
 
     def __init__(self, groups: int, channels: int, eps: float, activation: Activation) -> None:
         super().__init__(groups, channels, eps=eps)
@@ -41,7 +41,7 @@ def group_norm(channels: int, eps: float = 1e-5, activation: Activation = "none"
     """GroupNorm with the published 32 groups; 8 below 64 channels.
 
     With 32 groups a layer of 32 channels would lose each channel's own mean, and colour with it.
-    Raises ConfigError where the channels do not divide into the groups.
+    Raises ConfigError if the channels do not divide into the groups.
     """
     groups = 32 if channels >= 64 else 8
     if channels % groups:
@@ -55,14 +55,15 @@ def group_norm(channels: int, eps: float = 1e-5, activation: Activation = "none"
 class PositionEmbedding(nn.Module):
     """Adds a linear map of (y, x, 1 - y, 1 - x), each from 0 to 1, to a feature map.
 
-    Maps of another size than `size` get positions of their own, from 0 to 1 as well.
+    Maps of a size other than `size` have positions from 0 to 1 too.
     """
 
     grid: Tensor
 
     def __init__(self, width: int, size: Size) -> None:
         super().__init__()
-        # Whatever the rest is on: to do this to shapes alone torch loads its compiler, for seconds.
+        # On the CPU even in a build on the meta device: there torch would import its compiler for
+        # this computation, which takes seconds.
         self.register_buffer("grid", _grid(size, torch.device("cpu")), persistent=False)
         self.project = nn.Linear(4, width)
 

@@ -10,7 +10,7 @@ from slotcli.types import Size, SlotTrack
 
 
 class SlotModel(nn.Module):
-    """An encoder that makes slots of a clip, and the decoder that draws frames from them."""
+    """A slot encoder of clips, and a decoder of slots to frames."""
 
     def __init__(self, encoder: SlotEncoder, decoder: Decoder, size: Size) -> None:
         super().__init__()
@@ -31,10 +31,10 @@ class SlotModel(nn.Module):
 
     @torch.inference_mode()
     def soft_masks(self, track: SlotTrack) -> Float[Tensor, "b t n h w"]:
-        """Each slot's share of every place, as `Decoder.soft_masks`, for a clip or its chunk."""
+        """Soft masks of a clip or its chunk, as `Decoder.soft_masks`: they sum to 1 over n."""
         frames = track.slots.shape[:2]
-        shares = self.decoder.soft_masks(track.slots.flatten(0, 1), track.attention.flatten(0, 1))
-        return shares.unflatten(0, frames)
+        masks = self.decoder.soft_masks(track.slots.flatten(0, 1), track.attention.flatten(0, 1))
+        return masks.unflatten(0, frames)
 
 
 def normalise(frames: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:

@@ -8,10 +8,10 @@ from slotcli.layers import group_norm
 
 
 class ResBlock(nn.Module):
-    """GroupNorm, SiLU, 3x3 convolution, twice, with a shortcut; untrained, the shortcut alone.
+    """Twice GroupNorm, SiLU and a 3x3 convolution, with a shortcut; initially only the shortcut.
 
-    Twenty random branches in a row drown what the shortcuts carry, colour above all: codecs that
-    started with them drew grey pictures for hundreds of steps.
+    Twenty randomly initialised branches in a row drown the signal of the shortcuts, colour above
+    all: codecs with such a start decoded to grey frames for hundreds of steps.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves a map; the padding is on the right and below only, as published."""
+    """Halves the size of a map; pads only on the right and below, as published."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles a map: nearest neighbour, then a 3x3 convolution."""
+    """Doubles the size of a map: nearest neighbour, then a 3x3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,7 +82,8 @@ def _middle(channels: int) -> list[nn.Module]:
 
 
 def _head(channels: int, outputs: int) -> list[nn.Module]:
-    # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
+    # Identity: keeps the convolution's index, and so its name in checkpoints, from the time when a
+    # separate SiLU preceded it.
     norm = group_norm(channels, eps=1e-6, activation="silu")
     return [norm, nn.Identity(), nn.Conv2d(channels, outputs, 3, padding=1)]
 
@@ -106,7 +107,7 @@ def encoder(
 def decoder(
     channels: int, multipliers: tuple[int, ...], res_blocks: int, latent_channels: int
 ) -> nn.Sequential:
-    """The mirror of `encoder`, with one more residual block a level."""
+    """Mirror of `encoder`, with one more residual block per level."""
     widths = [channels * multiplier for multiplier in reversed(multipliers)]
     width = widths[0]
     layers: list[nn.Module] = [nn.Conv2d(latent_channels, width, 3, padding=1), *_middle(width)]

@@ -1,4 +1,4 @@
-"""Frames to latents and back: what a decoder on latents asks of its frozen codec."""
+"""Contract of the frozen codecs that latent decoders use."""
 
 from typing import Protocol, runtime_checkable
 
@@ -15,9 +15,9 @@ class Codec(Protocol):
         ...
 
     def snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
-        """The nearest latents that the codec itself could have produced."""
+        """Quantises latents to the nearest ones that the codec's decoder is trained on."""
         ...
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
-        """Frames from latents; the codec snaps them first. Not clamped."""
+        """Decodes latents, quantised first, to frames; not clamped."""
         ...

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slotcli.types import Size
 
-# Frames whose places hold a number for every code at once: 16 MiB a frame as published.
+# Frames in one batch: logits or one-hot codes take 16 MiB per frame as published.
 _FRAMES = 8
 
 
@@ -52,11 +52,11 @@ class Dvae(nn.Module):
         )
 
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k i j"]:
-        """Every code's logit at each place of frames in [-1, 1]; the greatest is the token."""
+        """Logits of all codes at each position of frames in [-1, 1]; the argmax is the token."""
         return self.encoder(frames)
 
     def decode(self, logits: Float[Tensor, "b k i j"]) -> Float[Tensor, "b 3 h w"]:
-        """Frames from the most likely code at each place; not clamped to [-1, 1]."""
+        """Frames from the most likely code at each position; not clamped to [-1, 1]."""
         height, width = logits.shape[2:]
         return self.decode_tokens(_tokens(logits), (height, width))
 
@@ -75,10 +75,10 @@ class Dvae(nn.Module):
         return torch.cat(frames)
 
     def forward(self, frames: Float[Tensor, "b 3 h w"], temperature: float) -> DvaeOutput:
-        """Reconstruction from mixtures of codes, as in training, and the tokens themselves.
+        """Reconstruction from relaxed codes, as in training, and the hard tokens.
 
-        Mixtures are drawn from the Gumbel-softmax of the logits (Jang et al. 2017); the lower the
-        `temperature` (above 0), the nearer they are to single codes.
+        The relaxed codes are Gumbel-softmax samples (Jang et al. 2017); the lower the `temperature`
+        (above 0), the nearer they are to one-hot.
         """
         logits = self.encode(frames)
         mixtures = F.gumbel_softmax(logits, tau=temperature, dim=1)
@@ -97,7 +97,7 @@ def _head(channels: int, outputs: int) -> nn.Conv2d:
 
 
 def _doubling(channels: int) -> list[nn.Module]:
-    """One of the decoder's two stages, each of which doubles the size of a map."""
+    """One of the decoder's two stages; it doubles the size of a map."""
     return [
         ConvBlock(channels, channels, kernel=3),
         ConvBlock(channels, channels),

@@ -1,4 +1,4 @@
-"""What a codec's reconstruction should keep besides its pixels."""
+"""Codec losses beside the pixel error: LPIPS, image gradients, chroma."""
 
 import warnings
 from pathlib import Path
@@ -28,7 +28,7 @@ def gradient_loss(
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of horizontal and vertical image gradients over halved scales.
 
-    Stands in for a pretrained perceptual loss where its weights cannot be had: blur costs.
+    It penalises blur: a substitute for LPIPS where the pretrained weights are not available.
     """
     loss = frames.new_zeros(())
     for scale in range(scales):
@@ -45,7 +45,7 @@ def chroma(frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 h w"]:
 
 
 def trunk_file(trunk: Trunk) -> Path:
-    """Where torch's cache keeps the weights of an LPIPS trunk, be they there or not."""
+    """Path of an LPIPS trunk's weights in torch's cache; the file may not exist."""
     return Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_FILES[trunk]
 
 
@@ -57,9 +57,9 @@ def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
     """
     import lpips
 
-    # On the meta device nothing has a value, so nothing random can be left over.
+    # On the meta device tensors have no values, so no random weight can remain.
     with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lpips asks for torchvision's networks in an old way
+        warnings.simplefilter("ignore")  # lpips calls torchvision's deprecated interface
         network = lpips.LPIPS(net=trunk, pretrained=False, pnet_rand=True, verbose=False)
     heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{trunk}.pth"
     network.load_state_dict(
@@ -67,7 +67,7 @@ def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
     )
     try:
         found = torch.load(weights, weights_only=True, map_location="cpu")
-        # lpips keeps torchvision's numbers, but under the names of its own slices
+        # lpips keeps torchvision's layer indices, but prefixes the names of its own slices.
         state = {
             name: found["features." + name.partition(".")[2]] for name in network.net.state_dict()
         }
@@ -83,10 +83,10 @@ def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
 
 
 def lpips_vgg() -> nn.Module:
-    """`lpips_network` on VGG16, as the paper's codec was trained.
+    """`lpips_network` on VGG16, with which the paper's codec was trained.
 
-    Raises UnavailableError where the trunk's weights are not in torch's cache: nothing is
-    downloaded behind the user's back, and a random trunk would be no loss at all.
+    Raises UnavailableError if the trunk's weights are not in torch's cache: they are never
+    downloaded without the user's knowledge, and a random trunk would be a meaningless loss.
     """
     weights = trunk_file("vgg")
     if not weights.is_file():

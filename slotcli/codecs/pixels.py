@@ -5,16 +5,16 @@ from torch import Tensor, nn
 
 
 class Pixels(nn.Module):
-    """Frames are their own latents; what frames can be is [-1, 1]."""
+    """Identity codec: frames in [-1, 1] are their own latents."""
 
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The frames."""
         return frames
 
     def snap(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """The nearest frames there can be."""
+        """The latents clamped to [-1, 1]."""
         return latents.clamp(-1, 1)
 
     def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """The nearest frames there can be."""
+        """The latents clamped to [-1, 1]."""
         return self.snap(latents)

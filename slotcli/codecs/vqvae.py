@@ -21,10 +21,10 @@ class VqvaeOutput:
 
 
 class Shortcuts(nn.Module):
-    """Linear ways beside encoder and decoder: patches to latents, and back. Chen et al. 2024.
+    """Linear shortcuts around encoder and decoder: patches to latents, and back. Chen et al. 2024.
 
-    GroupNorm takes the mean out of a map, and colour with it; here it passes. They start as a
-    patch's mean colour in the first latent channels.
+    GroupNorm removes the mean of a map, and colour with it; the shortcuts preserve it. Initially
+    they encode a patch's mean colour in the first latent channels.
     """
 
     def __init__(self, patch: int, latent_channels: int) -> None:
@@ -34,7 +34,7 @@ class Shortcuts(nn.Module):
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
         for channel in range(min(3, latent_channels)):
-            # doubled, latents have about unit variance
+            # The factor of 2 gives latents of about unit variance.
             nn.init.constant_(self.down.weight[channel, channel], 2 / patch**2)
             nn.init.constant_(self.up.weight[channel, channel], 1 / 2)
 
@@ -42,7 +42,7 @@ class Shortcuts(nn.Module):
 class Vqvae(nn.Module):
     """A convolutional autoencoder with a codebook between encoder and decoder.
 
-    With `shortcuts` both halves start as the linear ways beside them.
+    With `shortcuts`, encoder and decoder initially equal the linear shortcuts around them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Vqvae(nn.Module):
         self.shortcuts: Shortcuts | None = None
         if shortcuts:
             self.shortcuts = Shortcuts(2 ** (len(multipliers) - 1), latent_channels)
-            # not quite zero: what is not reached by the mean colour learns from the start too
+            # Not quite zero, so that the branch gets gradients from the first step.
             nn.init.dirac_(self.to_latents.weight)
             self.to_latents.weight.data *= 0.1
             for parameter in (
@@ -75,7 +75,7 @@ class Vqvae(nn.Module):
                 nn.init.zeros_(cast(Tensor, parameter))
 
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
-        """Latents of frames in [-1, 1], before quantisation: what the diffusion learns to draw."""
+        """Latents of frames in [-1, 1], before quantisation: the diffusion's training target."""
         latents = self.to_latents(self.encoder(frames))
         return latents if self.shortcuts is None else latents + self.shortcuts.down(frames)
 
@@ -84,16 +84,16 @@ class Vqvae(nn.Module):
         return nearest_code(latents.permute(0, 2, 3, 1).flatten(0, 2), self.codebook.weight)
 
     def snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
-        """The nearest code at each position."""
+        """Quantises latents to the nearest code at each position."""
         b, _, i, j = latents.shape
         return self.codebook(self.codes(latents)).view(b, i, j, -1).permute(0, 3, 1, 2)
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
-        """Frames from latents, snapped to the codebook first; not clamped to [-1, 1]."""
+        """Frames from latents, quantised first; not clamped to [-1, 1]."""
         return self.draw(self.snap(latents))
 
     def draw(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
-        """Frames from latents as they are; not clamped to [-1, 1]."""
+        """Frames from latents, without quantisation; not clamped to [-1, 1]."""
         maps = self.from_latents(latents)
         frames = self.decoder(rounded_for(self.decoder, maps)).to(latents.dtype)
         return frames if self.shortcuts is None else frames + self.shortcuts.up(latents)
@@ -101,17 +101,17 @@ class Vqvae(nn.Module):
     def forward(self, frames: Float[Tensor, "b 3 h w"], *, quantise: bool = True) -> VqvaeOutput:
         """Reconstruction and quantisation loss, as in training.
 
-        Without `quantise` the decoder sees the latents themselves and only the codebook's own term
-        is left, which keeps the codes near the latents. The two terms weigh what they do in the
-        authors' `legacy` quantiser: 1 on the encoder's commitment, 0.25 on the codebook.
+        Without `quantise` the decoder sees the latents themselves, and only the codebook loss
+        remains, which keeps the codes near the latents. The weights are those of the authors'
+        `legacy` quantiser: 1 on the commitment loss, 0.25 on the codebook loss.
         """
         latents = self.encode(frames)
         codes = self.codes(latents)
         b, _, i, j = latents.shape
-        snapped = self.codebook(codes).view(b, i, j, -1).permute(0, 3, 1, 2)
-        commitment = F.mse_loss(latents, snapped.detach())
-        codebook = F.mse_loss(snapped, latents.detach())
-        straight_through = latents + (snapped - latents).detach() if quantise else latents
+        quantised = self.codebook(codes).view(b, i, j, -1).permute(0, 3, 1, 2)
+        commitment = F.mse_loss(latents, quantised.detach())
+        codebook = F.mse_loss(quantised, latents.detach())
+        straight_through = latents + (quantised - latents).detach() if quantise else latents
         return VqvaeOutput(
             frames=self.draw(straight_through),
             codes=codes,
@@ -120,7 +120,10 @@ class Vqvae(nn.Module):
 
     @torch.no_grad()
     def restart_dead_codes(self, latents: Float[Tensor, "rows c"], used: Tensor) -> int:
-        """Moves the codes that `used` [k] (bool) leaves out onto random rows of `latents`."""
+        """Moves unused codes (`used` [k], bool, is False) to random rows of `latents`.
+
+        Returns the number of codes moved: at most one per row.
+        """
         dead = (~used).nonzero().flatten()[: len(latents)]
         rows = torch.randperm(len(latents), device=latents.device)[: len(dead)]
         self.codebook.weight[dead] = latents[rows].to(self.codebook.weight)

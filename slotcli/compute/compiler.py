@@ -1,4 +1,4 @@
-"""Whether torch.compile works here, and what it raises where it does not."""
+"""Availability and errors of torch.compile."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from torch import device as Device
 
 
 def why_not_compiled(device: Device) -> str | None:
-    """Why torch.compile cannot make code for a device here, None where it can."""
+    """Reason why torch.compile cannot compile for a device, None if it can."""
     if device.type == "cuda":
         return None if find_spec("triton") else "Triton is not installed."
     compiler = os.environ.get("CXX", "g++")
@@ -17,14 +17,14 @@ def why_not_compiled(device: Device) -> str | None:
 
 
 def compile_errors() -> tuple[type[Exception], ...]:
-    """What torch.compile raises where it fails, whatever the cause: nothing where it never ran.
+    """Exceptions of torch.compile; empty if the compiler was never imported.
 
-    It is not loaded to find out, which would take seconds.
+    It is not imported for this, because that takes seconds.
     """
     compiler = sys.modules.get("torch._dynamo.exc")
     return () if compiler is None else (compiler.TorchDynamoException,)
 
 
 def failure(error: Exception) -> str:
-    """The first line of what the compiler said."""
+    """First line of a compiler error."""
     return f"torch.compile failed: {str(error).strip().partition(chr(10))[0]}"

@@ -1,8 +1,8 @@
-"""Functions of tensors that a CUDA device replays whole, instead of being sent kernel by kernel.
+"""Captures functions of tensors as CUDA graphs and replays them.
 
-A small network has hundreds of kernels that take the host longer to send than the device to run. A
-graph is recorded once for each form of the arguments and then started by a single call. On other
-devices, and with SLOTCLI_CUDA_GRAPHS=0 in the environment, functions are called as they are.
+A small network has hundreds of kernels that take the host longer to launch than the device to run.
+A graph is captured once per shapes and dtypes of the arguments and then launched by a single call.
+On other devices, and with SLOTCLI_CUDA_GRAPHS=0 in the environment, functions are called directly.
 """
 
 import logging
@@ -26,7 +26,7 @@ _log = logging.getLogger("slotcli.kernels")
 
 
 def records_on(device: Device) -> bool:
-    """Whether functions are recorded on a device; autocast makes copies that a graph would lose."""
+    """Whether graphs are used on a device; not under autocast, whose casts a graph would lose."""
     return (
         device.type == "cuda"
         and os.environ.get("SLOTCLI_CUDA_GRAPHS") != "0"
@@ -35,10 +35,10 @@ def records_on(device: Device) -> bool:
 
 
 class CudaGraphs:
-    """The graphs of one function, by `name` in what is logged. The last MOST_GRAPHS are kept.
+    """Cache of the last MOST_GRAPHS graphs of one function, which is logged as `name`.
 
-    They are told apart by the arguments' shapes and types, the weights' places in memory, and the
-    form that operations take.
+    The key consists of the arguments' shapes and dtypes, the weights' addresses, and the backend
+    of the operations.
     """
 
     def __init__(self, name: str) -> None:
@@ -49,12 +49,12 @@ class CudaGraphs:
     def bind(
         self, module: nn.Module, function: Callable[..., Any], *last: Any
     ) -> Callable[..., Any]:
-        """The function with its last arguments given: they are copied once for all of its calls.
+        """Binds the function's last arguments, which are copied to the graph once for all calls.
 
-        It takes tensors, or tuples and lists of them, reads the module's weights besides, and
-        returns new tensors. It neither decides by the values of tensors nor waits for them. While
-        the module trains it is called as it is. Raises ValueError while gradients are enabled,
-        which no graph has.
+        The function takes tensors, or tuples and lists of them, may read the module's weights, and
+        returns new tensors; it must neither branch on values of tensors nor synchronise. In
+        training mode it is called directly. Raises ValueError while gradients are enabled, because
+        a graph has none.
         """
         if torch.is_grad_enabled():
             raise ValueError(f"{self._name} has no gradients here: use it under torch.no_grad()")
@@ -74,14 +74,14 @@ class CudaGraphs:
         return call
 
     def free(self) -> None:
-        """Gives back the memory of all graphs."""
+        """Frees the memory of all graphs."""
         while self._recordings:
             self._recordings.popitem()[1].free()
 
     def _recording(
         self, key: Hashable, function: Callable[..., Any], arguments: tuple[Any, Any]
     ) -> "_Recording | None":
-        """The graph for a key, made if need be; None once that has failed, which is logged."""
+        """Returns the graph for a key, captured if new; None after a failure, which is logged."""
         if key in self._recordings:
             self._recordings.move_to_end(key)
             return self._recordings[key]
@@ -101,21 +101,21 @@ class CudaGraphs:
 
 
 class _Recording:
-    """A graph, with the buffers that it reads from and writes to.
+    """A captured graph, with its input and output buffers.
 
-    `binding` is whose last arguments the buffers hold.
+    `binding` identifies the `bind` call whose last arguments are in the buffers.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, Any]) -> None:
         self.binding: object = None
-        # Made in inference mode, the buffers could not be written to outside of it.
+        # Tensors created in inference mode could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             first, last = pytree.tree_map(torch.clone, arguments)
             self._inputs: list[Tensor] = pytree.tree_leaves((first, last))
             self._graph, self._outputs = record(lambda: function(*first, *last), self._inputs[0])
 
     def replay(self, given: list[Tensor]) -> Any:
-        """The function's results for the first inputs as `given`, the others as they were."""
+        """Results with the first inputs replaced by `given`; the others keep their values."""
         for buffer, value in zip(self._inputs, given, strict=False):
             buffer.copy_(value)
         self._graph.replay()
@@ -127,9 +127,9 @@ class _Recording:
 
 
 def record(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """The graph of a call on the device of `like`, and what the graph will write to.
+    """Captures a call on the device of `like`; returns the graph and its output buffers.
 
-    Raises RuntimeError where the call cannot be recorded.
+    Raises RuntimeError if the call cannot be captured.
     """
     with torch.cuda.device(like.device):
         aside, graph = _stream(like.device), torch.cuda.CUDAGraph()
@@ -138,7 +138,7 @@ def record(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGr
             for _ in range(WARM_UPS):
                 function()
         torch.cuda.current_stream().wait_stream(aside)
-        # what other threads do meanwhile, such as pinning memory, is no part of it
+        # Ignores CUDA calls of other threads, such as pinning memory.
         try:
             with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
                 outputs = function()
@@ -149,10 +149,10 @@ def record(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGr
 
 
 def _end_capture_of_random_numbers(device: Device) -> None:
-    """Gives a device a generator that is not in capture mode, with the state of the one it has.
+    """Replaces a device's generator by one in the same state that is not in capture mode.
 
-    Where a capture fails, PyTorch leaves the generator in that mode, and each later random number
-    raises.
+    After a failed capture PyTorch leaves the generator in that mode, and every later random
+    operation raises.
     """
     generator = torch.cuda.default_generators[device.index]
     generator.graphsafe_set_state(generator.clone_state())
@@ -160,7 +160,7 @@ def _end_capture_of_random_numbers(device: Device) -> None:
 
 @cache
 def _stream(device: Device) -> torch.cuda.Stream:
-    """One for all recordings: libraries keep a workspace for every stream that they have seen."""
+    """One stream for all captures, because libraries keep a workspace per stream."""
     return torch.cuda.Stream(device)
 
 
@@ -170,6 +170,6 @@ def _form(arguments: Any) -> Hashable:
 
 
 def _places(module: nn.Module) -> Hashable:
-    """Where a module's weights are: in-place changes reach a graph, new tensors do not."""
+    """Addresses of a module's weights: a graph sees in-place changes, but no new tensors."""
     weights = (*module.parameters(), *module.buffers())
     return tuple((weight.data_ptr(), weight.dtype, weight.stride()) for weight in weights)

@@ -1,4 +1,4 @@
-"""What this machine and this installation are, as far as results and speed depend on them."""
+"""Facts about the machine and the installation that results and speed depend on."""
 
 import platform
 import shutil
@@ -12,12 +12,12 @@ import torch
 from slotcli import __version__
 from slotcli.limits import usable_cores
 
-# What the fast paths on a CPU need, as Linux spells it.
+# Instruction sets of the fast paths on a CPU, by their names in Linux.
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what computes and decodes; None for what is not installed."""
+    """Versions of the packages that compute and decode; None if not installed."""
     return {
         "slotcli": __version__,
         "python": platform.python_version(),
@@ -31,7 +31,7 @@ def versions() -> dict[str, str | None]:
 
 
 def cpu() -> dict[str, Any]:
-    """Name, cores that this process may use, threads that torch uses, and instruction sets."""
+    """Name, cores available to this process, threads of torch, and instruction sets."""
     flags = set((_cpuinfo("flags") or "").split())
     return {
         "name": _cpuinfo("model name") or platform.processor() or platform.machine(),
@@ -42,7 +42,7 @@ def cpu() -> dict[str, Any]:
 
 
 def gpu(device: torch.device) -> dict[str, Any] | None:
-    """Name, compute capability and memory of a CUDA device; None of any other."""
+    """Name, compute capability and memory of a CUDA device; None for any other."""
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -55,7 +55,7 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes free where a folder is, or where it would be made."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -70,7 +70,7 @@ def _installed(package: str) -> str | None:
 
 
 def _driver() -> str | None:
-    """Of the kernel module; what CUDA itself would say, it says only where it works."""
+    """Version of the driver's kernel module: CUDA reports one only where it works."""
     try:
         line = Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
     except (OSError, IndexError):

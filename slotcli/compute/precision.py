@@ -1,6 +1,6 @@
-"""Networks at half precision: what goes in is rounded, what comes out has its old type again.
+"""Networks in bfloat16: inputs are cast to it, outputs back to their original dtype.
 
-Whole networks change their type, not single operations as under autocast: on a CPU the casts of
+Whole networks are converted, not single operations as under autocast: on a CPU, casting the
 weights at each call would cost more than half precision gains.
 """
 
@@ -15,23 +15,23 @@ TrainPrecision = Literal["fp32", "bf16", "fp16"]
 
 
 def halve(*networks: nn.Module) -> None:
-    """Puts networks into bfloat16 and channels-last, in place."""
+    """Converts networks to bfloat16 and channels_last, in place."""
     for network in networks:
         network.to(torch.bfloat16).to(memory_format=torch.channels_last)
 
 
 def rounded_for(network: nn.Module, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x in the type of the network's weights."""
+    """Casts x to the dtype of the network's weights."""
     return x.to(next(network.parameters()).dtype)
 
 
 def precision_of(network: nn.Module) -> Precision:
-    """In what a network computes."""
+    """Precision of a network's weights."""
     return "bf16" if next(network.parameters()).dtype == torch.bfloat16 else "fp32"
 
 
 def auto_precision(device: torch.device) -> TrainPrecision:
-    """In what networks are trained on a device unless it is said."""
+    """Default training precision on a device."""
     return "bf16" if device.type == "cuda" and computes_in_bf16(device) else "fp32"
 
 

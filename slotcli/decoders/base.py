@@ -1,4 +1,4 @@
-"""What every slot decoder offers; all of them see single frames, time belongs to the encoder."""
+"""Contract of every slot decoder. Decoders see single frames; time belongs to the encoder."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,11 +12,11 @@ from slotcli.types import Layout
 
 @dataclass(frozen=True)
 class Drawing:
-    """How frames are drawn; a decoder that draws in one way only takes no notice.
+    """Options of rendering; decoders without a sampler ignore them.
 
-    `evaluations` of the network a frame and `noise_scale` are the decoder's own where they are
-    None. The latter is the standard deviation of the initial noise: 1 draws a sample, 0 nearly the
-    mean of what may be, which is smoother and nearer to the source.
+    `evaluations` (function evaluations per frame) and `noise_scale` default to the decoder's own
+    values where they are None. `noise_scale` is the standard deviation of the initial noise: 1
+    gives a sample, 0 nearly the posterior mean, which is smoother and nearer to the source.
     """
 
     sampler: Sampler = "singlestep"
@@ -27,15 +27,15 @@ class Drawing:
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Slots to a training loss, to frames, and to masks."""
+    """Maps slots to a training loss, to frames, and to masks."""
 
     @property
     def networks(self) -> list[nn.Module]:
-        """What draws frames and may do so at half precision (`kernels.precision.halve`)."""
+        """Modules that render frames and may do so in bfloat16 (`compute.precision.halve`)."""
         ...
 
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Shaped[Tensor, "b *target"]:
-        """What is learned to be drawn for frames in [-1, 1]; constant, so it may be stored."""
+        """Training target of frames in [-1, 1]; constant per frame, so it may be cached."""
         ...
 
     def loss(
@@ -44,23 +44,23 @@ class Decoder(Protocol):
         target: Shaped[Tensor, "b *target"],
         seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
-        """The training loss of slots against the target of their frames.
+        """Training loss of slots against the target of their frames.
 
-        `seen` is for decoders that read more than slots; they raise ValueError where it lacks.
+        `seen` is for decoders that read more than slots; they raise ValueError if it is missing.
         """
         ...
 
     def render(
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Frames in [-1, 1] drawn from slots, each the same whatever stands beside it."""
+        """Renders frames in [-1, 1] from slots; each is independent of the rest of the batch."""
         ...
 
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n h w"]:
-        """Each slot's share of every place of a map, summing to 1 over n, whose winners are masks.
+        """Soft masks: at each position they sum to 1 over n; the argmax gives the hard masks.
 
-        A decoder that mixes pictures has shares of its own; for others it is the attention.
+        A mixture decoder returns its mixture probabilities; other decoders return `attention`.
         """
         ...

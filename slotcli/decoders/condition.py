@@ -1,4 +1,4 @@
-"""What a denoising network reads of a frame: vectors of slots, and maps of where they are."""
+"""Conditions a denoising network on slots: context vectors, and a spatial map of their layout."""
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,12 @@ COLOURS = 3
 
 
 class Condition(nn.Module):
-    """Slots as vectors to attend to, and their layout as a map of the size `grid`.
+    """Context vectors for cross-attention, and the slots' layout as a map of size `grid`.
 
-    With `appearance`, a number of features, how a slot's place looks goes into its vector. With
-    `layout`, a number of channels, every place of the map has what the slots there say in them, in
-    the slots' shares. With neither the vectors are the slots themselves and there is no map: the
-    paper's condition.
+    With `appearance`, a number of backbone channels, each vector also encodes the mean features
+    and colour under its slot's attention. With `layout`, a number of channels, the map holds at
+    each position the slots' projections, weighted by attention. With neither, the vectors are the
+    slots themselves and there is no map: the paper's condition.
     """
 
     def __init__(self, slot_dim: int, grid: Size, *, layout: int = 0, appearance: int = 0) -> None:
@@ -37,21 +37,21 @@ class Condition(nn.Module):
     def forward(
         self, slots: Float[Tensor, "b n d"], seen: Layout | None
     ) -> tuple[Float[Tensor, "b n d"], list[Float[Tensor, "b c i j"]]]:
-        """Vectors and at most one map. Raises ValueError where something to be read is missing."""
+        """Vectors and at most one map. Raises ValueError if `seen` lacks a part that it needs."""
         if self.tokens is not None:
             if seen is None or seen.appearance is None:
                 raise ValueError("this decoder reads how the slots' places look")
-            slots = self.tokens(self._together(slots, seen.appearance.to(slots)))
+            slots = self.tokens(self._with_appearance(slots, seen.appearance.to(slots)))
         if self.layout is None:
             return slots, []
         if seen is None:
             raise ValueError("this decoder reads where the slots are")
-        places = F.interpolate(seen.attention.to(slots), size=self.grid, mode="area")
-        return slots, [torch.einsum("bnij,bnc->bcij", places, self.layout(slots))]
+        weights = F.interpolate(seen.attention.to(slots), size=self.grid, mode="area")
+        return slots, [torch.einsum("bnij,bnc->bcij", weights, self.layout(slots))]
 
-    def _together(
+    def _with_appearance(
         self, slots: Float[Tensor, "b n d"], appearance: Float[Tensor, "b n e"]
     ) -> Float[Tensor, "b n f"]:
         features, colours = appearance[..., :-COLOURS], appearance[..., -COLOURS:]
-        # colours as they are: normalised with the features, brightness would be lost
+        # Colours are not normalised: normalisation would remove brightness.
         return torch.cat([self.norm_slots(slots), self.norm_features(features), colours], dim=-1)

@@ -1,4 +1,4 @@
-"""Slots to frames: a codec's latents denoised under cross-attention to slots. Paper, Eq. 5."""
+"""Latent diffusion decoder: denoises a codec's latents, conditioned on slots. Paper, Eq. 5."""
 
 from typing import Literal
 
@@ -19,18 +19,19 @@ from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import LayerContext, UNet
 from slotcli.types import Layout, Size
 
-# Of the 1,000 steps, those with a signal-to-noise ratio of about 0.1 to 10: where slots matter.
+# The range of the 1,000 steps with a signal-to-noise ratio of about 0.1 to 10, where the
+# prediction depends most on the slots.
 _MID_STEPS = (100, 600)
 
 
 class LatentDiffusion(nn.Module):
-    """A frozen codec, a noise schedule, and the U-Net that is trained.
+    """A frozen codec, a noise schedule, and a trained U-Net that is conditioned on slots.
 
-    `latent_scale` brings the codec's latents to about the unit variance that the schedule is for.
-    The U-Net denoises squares of `patch` by `patch` latents as one place of its maps, and reads
-    beside them and its context what `condition` makes of slots. `null_tokens` fixed random vectors
-    stand beside the slots in the U-Net's context: a place for its attention to rest that carries
-    nothing of the frame.
+    `latent_scale` scales the codec's latents to about unit variance, which the schedule assumes.
+    Each position of the U-Net's maps is a patch of `patch` by `patch` latents. `condition` turns
+    slots into the U-Net's context and into maps that are concatenated to its input. `null_tokens`
+    fixed random vectors are appended to the context: attention sinks that carry no information
+    about the frame.
     """
 
     null: Tensor
@@ -72,7 +73,7 @@ class LatentDiffusion(nn.Module):
         self._graphs = CudaGraphs("The denoising of latents")
 
     def train(self, mode: bool = True) -> "LatentDiffusion":
-        """Puts all but the codec, which is frozen, into training mode."""
+        """Sets the training mode of all modules but the codec, which is frozen."""
         super().train(mode)
         self.codec.eval()
         if mode:
@@ -81,7 +82,7 @@ class LatentDiffusion(nn.Module):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The U-Net and the decoding half of a VQ-VAE."""
+        """The U-Net, and the decoder of a VQ-VAE."""
         codec = self.codec
         return [self.unet, codec.decoder] if isinstance(codec, Vqvae) else [self.unet]
 
@@ -122,7 +123,7 @@ class LatentDiffusion(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Frames drawn from slots, all from the one noise map of the seed, clamped to [-1, 1]."""
+        """Samples frames from slots, all from one noise map (the seed's), clamped to [-1, 1]."""
         noise = torch.randn(
             self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
         )
@@ -139,15 +140,15 @@ class LatentDiffusion(nn.Module):
         evaluations: int,
         seen: Layout | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Frames drawn from slots and one noise map, clamped to [-1, 1].
+        """Samples frames from slots and one noise map, clamped to [-1, 1].
 
-        Each predicted clean latent is snapped to the codec's codes, as the authors sample.
+        Each x0 prediction is quantised to the codec's codes, as the authors sample.
         """
         context, maps = self.context(slots, seen, self.condition.grid)
         evaluate = self._graphs.bind(self, self._evaluation, context, maps)
         rows = [self._row(evaluation) for evaluation in plan(sampler, self.schedule, evaluations)]
         state = beginning(noise.to(slots).expand(len(slots), -1, -1, -1))
-        # one copy to the device for all evaluations
+        # One copy to the device for all function evaluations.
         for row in torch.tensor(rows, dtype=state.dtype).to(state.device):
             state = evaluate(state, row)
         return self.codec.decode(state[0] / self.latent_scale).clamp(-1, 1)
@@ -155,13 +156,13 @@ class LatentDiffusion(nn.Module):
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n i j"]:
-        """The encoder's attention: the decoder itself has no masks."""
+        """Returns the encoder's attention: the decoder has no masks of its own."""
         return attention
 
     def _row(self, evaluation: Evaluation) -> list[float]:
-        """All that tells an evaluation from others: step, parts of the clean signal, weights."""
+        """Coefficients of one function evaluation: timestep, those of x0, the solver's weights."""
         time = evaluation.time
-        # the clean signal is linear: its parts are those of one noisy and one predicted number
+        # x0 is linear in the noisy input and the prediction: unit inputs give its coefficients.
         noisy, prediction = torch.eye(2, dtype=torch.float64, device="cpu")
         parts = clean_signal(
             self.prediction_target,
@@ -179,7 +180,7 @@ class LatentDiffusion(nn.Module):
         context: list[LayerContext],
         maps: list[Float[Tensor, "b e k l"]],
     ) -> Float[Tensor, "3 b c i j"]:
-        """An evaluation of any sampler: nothing but its `row` tells it from others."""
+        """One function evaluation of any sampler; all that varies between them is in `row`."""
         noisy = state[0]
         step = row[:1].expand(len(noisy))
         prediction = self.predict(noisy, step, context, maps)
@@ -194,7 +195,7 @@ class LatentDiffusion(nn.Module):
         context: list[LayerContext],
         maps: list[Float[Tensor, "b e k l"]],
     ) -> Float[Tensor, "b c i j"]:
-        """The U-Net's prediction for noisy latents, given what `context` made of slots."""
+        """The U-Net's prediction for noisy latents, given the results of `context`."""
         x = F.pixel_unshuffle(noisy, self.patch) if self.patch > 1 else noisy
         x = torch.cat([x, *maps], dim=1) if maps else x
         prediction = self.unet(rounded_for(self.unet, x), step, context).to(noisy.dtype)
@@ -203,7 +204,7 @@ class LatentDiffusion(nn.Module):
     def context(
         self, slots: Float[Tensor, "b n d"], seen: Layout | None, size: Size | None = None
     ) -> tuple[list[LayerContext], list[Float[Tensor, "b e k l"]]]:
-        """All that the U-Net reads of slots; with a `size` without gradients, as there."""
+        """The U-Net's context and maps; with a `size` without gradients, as `project_context`."""
         slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
         return self.unet.project_context(rounded_for(self.unet, tokens), size), maps

@@ -1,4 +1,4 @@
-"""No decoder: a model that finds objects and draws nothing, trained by a loss on its masks."""
+"""No decoder: a model that finds objects but renders no frames, trained by a loss on its masks."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,12 +9,12 @@ from slotcli.types import Layout
 
 
 class MasksOnly(nn.Module):
-    """Stands where a decoder would; its masks are the encoder's attention."""
+    """Placeholder for a decoder; its masks are the encoder's attention."""
 
     networks: list[nn.Module] = []  # noqa: RUF012 - there are none to be changed
 
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 0"]:
-        """Nothing, for nothing is drawn."""
+        """An empty target, since there is no reconstruction."""
         return frames.new_zeros(len(frames), 0)
 
     def loss(
@@ -23,13 +23,13 @@ class MasksOnly(nn.Module):
         target: Float[Tensor, "b 0"],
         seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
-        """0, which depends on nothing."""
+        """0, without a gradient."""
         return slots.new_zeros(())
 
     def render(
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Raises UnavailableError: there is nothing that draws."""
+        """Raises UnavailableError: this model cannot render."""
         raise UnavailableError(
             "This model has no decoder: it finds objects and draws nothing.",
             "Use a model with a decoder for pictures; masks and tracks need none.",

@@ -1,4 +1,4 @@
-"""Slots to frames: each slot drawn on its own, and the drawings mixed. Paper, Eq. 1.
+"""Spatial broadcast decoder: a mixture of one decoded image per slot. Paper, Eq. 1.
 
 Watters et al. 2019; Locatello et al. 2020 (Slot Attention); Kipf et al. 2021 (SAVi).
 """
@@ -25,11 +25,11 @@ def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 class SpatialBroadcast(nn.Module):
-    """A slot is laid out on a coarse grid and doubled in size, to a picture and a share.
+    """Broadcasts each slot to a coarse grid and upsamples it to an image and a mask.
 
     The grid is a sixteenth of the frames' `size`, which is a multiple of 16 in both directions.
-    Drawn are the frames themselves, or the `depth` channels of a frozen codec's latents, for which
-    it takes fewer `doublings`.
+    The output is the frames themselves, or the `depth` channels of a frozen codec's latents, which
+    need fewer `doublings`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SpatialBroadcast(nn.Module):
         self.codec = None if codec is None else codec.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "SpatialBroadcast":
-        """Puts all but the codec, which is frozen, into training mode."""
+        """Sets the training mode of all modules but the codec, which is frozen."""
         super().train(mode)
         if self.codec is not None:
             self.codec.eval()
@@ -64,7 +64,7 @@ class SpatialBroadcast(nn.Module):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """All that follows the slots' being laid out, and the decoding half of a VQ-VAE."""
+        """The layers after the broadcast, and the decoder of a VQ-VAE."""
         return [self.layers, self.codec.decoder] if isinstance(self.codec, Vqvae) else [self.layers]
 
     @torch.no_grad()
@@ -78,39 +78,39 @@ class SpatialBroadcast(nn.Module):
         target: Float[Tensor, "b c i j"],
         seen: Layout | None = None,
     ) -> Float[Tensor, ""]:
-        """Mean squared error of the mixture over all places and channels. Paper, Eq. 1."""
+        """Mean squared error of the mixture over all positions and channels. Paper, Eq. 1."""
         return F.mse_loss(self.mixture(slots), target)
 
     def pictures(
         self, slots: Float[Tensor, "b n d"]
     ) -> tuple[Float[Tensor, "b n c i j"], Float[Tensor, "b n i j"]]:
-        """Each slot's picture, not clamped, and its share of every place: they sum to 1 over n."""
+        """Image of each slot, not clamped, and its mixture probabilities, which sum to 1 over n."""
         grids = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.grid_size)
-        laid_out = rounded_for(self.layers, self.position(grids))
-        drawn = self.layers(laid_out).to(slots.dtype).unflatten(0, slots.shape[:2])
-        return drawn[:, :, :-1], drawn[:, :, -1].softmax(dim=1)
+        broadcast = rounded_for(self.layers, self.position(grids))
+        decoded = self.layers(broadcast).to(slots.dtype).unflatten(0, slots.shape[:2])
+        return decoded[:, :, :-1], decoded[:, :, -1].softmax(dim=1)
 
     def mixture(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b c i j"]:
-        """All slots' pictures, weighted by their shares; not clamped. Paper, Eq. 1."""
-        pictures, shares = self.pictures(slots)
-        return (pictures * shares[:, :, None]).sum(dim=1)
+        """Mean of the slots' images under the mixture probabilities; not clamped. Paper, Eq. 1."""
+        images, masks = self.pictures(slots)
+        return (images * masks[:, :, None]).sum(dim=1)
 
-    # Frames are drawn one by one: a single one already fills the processor, with all its slots at
-    # full size, and neither memory nor the last bit then depends on how many there are.
+    # Frames are decoded one by one: one frame with all its slots at full size already saturates the
+    # device, and so neither the memory nor the result's bits depend on the batch size.
 
     @torch.no_grad()
     def render(
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """The mixture, decoded if need be, clamped to [-1, 1]. There is one way of drawing it."""
-        drawn = [self.mixture(frame) for frame in slots.split(1)]
+        """The mixture, through the codec's decoder if any, clamped; ignores `drawing`."""
+        mixtures = [self.mixture(frame) for frame in slots.split(1)]
         if self.codec is not None:
-            drawn = [self.codec.decode(latents) for latents in drawn]
-        return torch.cat(drawn).clamp(-1, 1)
+            mixtures = [self.codec.decode(latents) for latents in mixtures]
+        return torch.cat(mixtures).clamp(-1, 1)
 
     @torch.no_grad()
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n h w"]:
-        """Each slot's share of every place that is drawn; the attention is not asked."""
+        """Mixture probabilities of the slots at the decoder's size; ignores `attention`."""
         return torch.cat([self.pictures(frame)[1] for frame in slots.split(1)])

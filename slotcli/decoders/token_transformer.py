@@ -1,7 +1,7 @@
-"""Slots to frames: the codec's tokens, each predicted from those before it. Paper, Eq. 2.
+"""Autoregressive transformer decoder over the codec's tokens. Paper, Eq. 2.
 
-The transformer of SLATE and STEVE (Singh et al. 2021, 2022). In generation it keeps the keys and
-values of what it has generated: a token costs one step, not a pass over all tokens before it.
+The transformer of SLATE and STEVE (Singh et al. 2021, 2022). Generation caches the keys and values
+of earlier tokens: a token costs one step, not a pass over the whole prefix.
 """
 
 import torch
@@ -16,22 +16,22 @@ from slotcli.types import Layout, Size
 
 DROPOUT = 0.1
 
-# Frames generated side by side: keys and values take 12 MiB a frame as published.
+# Frames generated in one batch: keys and values take 12 MiB per frame as published.
 _FRAMES = 16
 
-# Of one attention layer, [b, heads, n, d / heads] each.
+# Keys and values of one attention layer, [b, heads, n, d / heads] each.
 KeysValues = tuple[Tensor, Tensor]
 
 
 class Past:
-    """Keys and values of the tokens so far, in room made once for all tokens of a frame."""
+    """Key-value cache of the tokens so far, allocated once for all tokens of a frame."""
 
     def __init__(self, room: tuple[int, int, int, int], like: Tensor) -> None:
         self._keys, self._values = like.new_empty(room), like.new_empty(room)
         self._length = 0
 
     def append(self, keys: Tensor, values: Tensor) -> KeysValues:
-        """Takes those of the next tokens, and returns those of all."""
+        """Appends keys and values of the next tokens, and returns those of all tokens."""
         start, end = self._length, self._length + keys.shape[2]
         self._keys[:, :, start:end], self._values[:, :, start:end] = keys, values
         self._length = end
@@ -39,7 +39,7 @@ class Past:
 
 
 class Attention(nn.Module):
-    """Multi-head attention without biases, with dropout on its weights and on what it returns."""
+    """Multi-head attention without biases, with dropout on its weights and on its output."""
 
     def __init__(self, width: int, heads: int, out_gain: float) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "b p d"], context: KeysValues, past: Past | None
     ) -> Float[Tensor, "b p d"]:
-        """Takes a whole prefix where there is no `past`, and the one token after it otherwise."""
+        """`x` is a whole prefix if `past` is None, and the next token after `past` otherwise."""
         normed = self.norm_self(x)
         if self.first:
             x = normed
@@ -124,7 +124,7 @@ class TokenTransformer(nn.Module):
         self.grid = grid
         self.heads = heads
         self.slots_in = nn.Linear(slot_dim, slot_dim)
-        # One more than there are codes: what the first token is predicted from.
+        # One more than there are codes: the start token.
         self.tokens = nn.Embedding(codec.num_codes + 1, slot_dim)
         self.positions = nn.Parameter(torch.empty(1, grid[0] * grid[1], slot_dim))
         nn.init.trunc_normal_(self.positions)
@@ -136,14 +136,14 @@ class TokenTransformer(nn.Module):
         self.head = nn.Linear(slot_dim, codec.num_codes, bias=False)
 
     def train(self, mode: bool = True) -> "TokenTransformer":
-        """Puts all but the codec, which is frozen, into training mode."""
+        """Sets the training mode of all modules but the codec, which is frozen."""
         super().train(mode)
         self.codec.eval()
         return self
 
     @property
     def networks(self) -> list[nn.Module]:
-        """None: a token that rounding tips over changes all tokens after it."""
+        """None: one token that changes through rounding changes all tokens after it."""
         return []
 
     @torch.no_grad()
@@ -163,7 +163,7 @@ class TokenTransformer(nn.Module):
     def logits(
         self, slots: Float[Tensor, "b n d"], tokens: Int64[Tensor, "b p"]
     ) -> Float[Tensor, "b p k"]:
-        """Every code's logit at each place of a frame, given the slots and the tokens before it."""
+        """Logits of all codes at each position, given the slots and the tokens before it."""
         before = torch.cat([self._start(slots), tokens[:, :-1]], dim=1)
         return self.head(self._states(before, 0, self._context(slots), None))
 
@@ -171,17 +171,17 @@ class TokenTransformer(nn.Module):
     def generate(
         self, slots: Float[Tensor, "b n d"], *, cached: bool = True
     ) -> Int64[Tensor, "b p"]:
-        """The most likely token at each place, one after the other.
+        """Greedy decoding: the most likely token at each position, in order.
 
-        Not `cached`, the whole prefix is computed again for every token, as the authors do: the
-        same tokens, to measure beside.
+        If not `cached`, the whole prefix is recomputed for every token, as the authors do. The
+        tokens are the same; benches measure the difference in time.
         """
         context, tokens = self._context(slots), self._start(slots)
-        places = self.positions.shape[1]
-        room = (len(slots), self.heads, places, slots.shape[2] // self.heads)
+        length = self.positions.shape[1]
+        room = (len(slots), self.heads, length, slots.shape[2] // self.heads)
         pasts = [Past(room, slots) for _ in self.blocks] if cached else None
-        for place in range(places):
-            first = place if cached else 0
+        for position in range(length):
+            first = position if cached else 0
             states = self._states(tokens[:, first:], first, context, pasts)
             tokens = torch.cat([tokens, self.head(states[:, -1:]).argmax(dim=2)], dim=1)
         return tokens[:, 1:]
@@ -190,7 +190,7 @@ class TokenTransformer(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Frames of the most likely tokens, clamped to [-1, 1]; `drawing` changes nothing."""
+        """Decodes the most likely tokens to frames, clamped to [-1, 1]; ignores `drawing`."""
         parts = [
             self.codec.decode_tokens(self.generate(part), self.grid)
             for part in slots.split(_FRAMES)
@@ -200,7 +200,7 @@ class TokenTransformer(nn.Module):
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
     ) -> Float[Tensor, "b n i j"]:
-        """The encoder's attention: the decoder itself has no masks."""
+        """Returns the encoder's attention: the decoder has no masks of its own."""
         return attention
 
     def _states(
@@ -210,7 +210,7 @@ class TokenTransformer(nn.Module):
         context: list[KeysValues],
         pasts: list[Past] | None,
     ) -> Float[Tensor, "b l d"]:
-        """What the head reads at the places from `first` on, each after the token given for it."""
+        """Hidden states at the positions from `first` on; each follows its token in `tokens`."""
         x = self.tokens(tokens) + self.positions[:, first : first + tokens.shape[1]]
         x = F.dropout(x, DROPOUT, self.training)
         for index, block in enumerate(self.blocks):

@@ -1,4 +1,4 @@
-"""What a network predicts, and the clean signal that follows from it. Paper, Eq. 4 and E.4."""
+"""Prediction targets of the network, and the x0 each one implies. Paper, Eq. 4 and E.4."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,7 +11,7 @@ from slotcli.diffusion.schedule import Schedule
 
 Target = Literal["eps", "x0", "v"]
 
-# A noisy signal and a continuous time to the clean signal that it seems to hide.
+# Maps a noisy signal and a continuous time to the x0 prediction.
 Denoiser = Callable[[Tensor, float], Tensor]
 
 
@@ -36,7 +36,7 @@ def denoising_loss(
 def clean_signal(
     target: Target, prediction: Tensor, noisy: Tensor, alpha: float, sigma: float
 ) -> Tensor:
-    """The clean signal that a prediction implies at signal scale `alpha`, noise scale `sigma`."""
+    """x0 prediction from a network's prediction at signal scale `alpha`, noise scale `sigma`."""
     if target == "eps":
         return (noisy - sigma * prediction) / alpha
     if target == "v":

@@ -1,8 +1,9 @@
-"""Samplers as tables: every input of the denoiser is a fixed mixture of what came before it.
+"""Samplers as tables of coefficients.
 
-All of these solvers are linear, so the next input is a sum of the input, its clean signal and the
-clean signals of the two evaluations before. Its weights are computed on the host in float64 and
-never depend on the data: one and the same computation serves every evaluation of every sampler.
+All of these solvers are linear: the denoiser's next input is a weighted sum of its input, the x0
+prediction and the x0 predictions of the two function evaluations before. The weights do not depend
+on the data and are computed on the host in float64, so one computation serves every function
+evaluation of every sampler.
 """
 
 import math
@@ -24,10 +25,10 @@ SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """When a denoiser is asked, and how much of what makes up its next input.
+    """One function evaluation: its time, and the weights that form the denoiser's next input.
 
-    `weights` are those of its input, its clean signal, the clean signal before and the one before
-    that. After the last evaluation the next input is the sample.
+    `weights` are those of the input, the current x0 prediction and the two before it, newest
+    first. After the last evaluation the next input is the sample.
     """
 
     time: float
@@ -35,7 +36,7 @@ class Evaluation:
 
 
 def plan(sampler: Sampler, schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
-    """That many evaluations (at least 1), from time 1 to a sample at the schedule's first step."""
+    """`evaluations` function evaluations (at least 1), from time 1 to the schedule's first step."""
     if sampler == "singlestep":
         return dpm_solver_pp_3s(schedule, evaluations)
     times = uniform_times(schedule, evaluations)
@@ -69,10 +70,11 @@ def dpm_solver_pp_2m(schedule: Schedule, times: list[float]) -> tuple[Evaluation
 
 
 def dpm_solver_pp_3s(schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
-    """DPM-Solver++ singlestep of order 3, as the authors sample (20 evaluations).
+    """DPM-Solver++ singlestep of order 3, as the authors sample (20 function evaluations).
 
-    Steps of order 3 as long as evaluations last, then one of what is left; times are uniform, and
-    the inner points sit at uniform times too. Lu et al. 2022, Algorithm 1 and appendix.
+    Steps have order 3; the last one or two have lower orders so that the orders sum to
+    `evaluations`. All times are uniform, also those inside a step. Lu et al. 2022, Algorithm 1 and
+    appendix.
     """
     threes, rest = divmod(evaluations, 3)
     orders = [3] * threes + [rest] if rest else [3] * (threes - 1) + [2, 1]
@@ -91,14 +93,14 @@ def sample(
     schedule: Schedule,
     evaluations: int = 20,
 ) -> Float[Tensor, "b *shape"]:
-    """A sample by the named sampler with that many evaluations of the denoiser (at least 1)."""
+    """Samples with the named sampler in `evaluations` function evaluations (at least 1)."""
     return follow(plan(sampler, schedule, evaluations), denoise, noise)
 
 
 def follow(
     plan: tuple[Evaluation, ...], denoise: Denoiser, noise: Float[Tensor, "b *shape"]
 ) -> Float[Tensor, "b *shape"]:
-    """The sample to which a plan leads from a noise, asking `denoise` at each of its times."""
+    """Runs a plan from `noise` to a sample, with one call of `denoise` per evaluation."""
     state = beginning(noise)
     for evaluation in plan:
         clean = denoise(state[0], evaluation.time)
@@ -107,7 +109,7 @@ def follow(
 
 
 def beginning(noise: Float[Tensor, "b *shape"]) -> Float[Tensor, "3 b *shape"]:
-    """What a sampler carries: its next input, and the last two clean signals, none so far."""
+    """Initial state of a sampler: the next input, and two x0 predictions that are still zero."""
     nothing = torch.zeros_like(noise)
     return torch.stack([noise, nothing, nothing])
 
@@ -117,21 +119,21 @@ def advance(
     clean: Float[Tensor, "b *shape"],
     weights: Float[Tensor, " 4"],
 ) -> Float[Tensor, "3 b *shape"]:
-    """What is carried on from an evaluation whose input was `state[0]`."""
+    """One sampler step: the next state, given the x0 prediction `clean` for `state[0]`."""
     parts = torch.stack([state[0], clean, *state[1:]])
     mixed = (weights.view(-1, *[1] * clean.ndim) * parts).sum(0)
     return torch.stack([mixed, clean, state[1]])
 
 
 def _singlestep(schedule: Schedule, times: list[float]) -> list[Evaluation]:
-    """One step of order len(times) - 1, in which all times but the last are asked about.
+    """One step of order len(times) - 1, with a function evaluation at every time but the last.
 
-    The paper writes each point as the step's start, moved as if the clean signal stayed its first
-    one, and corrected by how far it moved until the point before. Written from point to point
-    instead, all weights of an input are alike: the ratio of the noise scales.
+    The paper computes each point from the step's start: a first-order update with the first x0
+    prediction, plus a correction by the change of x0 up to the point before. Rewritten from each
+    point to the next, every input has the same weight: the ratio of the noise scales.
     """
     order = len(times) - 1
-    points = np.zeros((order + 1, 4))  # weights of the start and of the step's clean signals
+    points = np.zeros((order + 1, 4))  # weights of the start and of the step's x0 predictions
     points[0, 0] = 1
     gone = [_distance(schedule, times[0], time) for time in times]
     for point in range(1, order + 1):
@@ -152,11 +154,11 @@ def _singlestep(schedule: Schedule, times: list[float]) -> list[Evaluation]:
 
 
 def _first_order(schedule: Schedule, now: float, then: float) -> tuple[float, float]:
-    """Weights of x and of a constant clean signal that move x exactly from `now` to `then`."""
+    """Weights of x and x0 in the update from `now` to `then` that is exact for a constant x0."""
     h = _distance(schedule, now, then)
     return schedule.sigma(then) / schedule.sigma(now), -schedule.alpha(then) * math.expm1(-h)
 
 
 def _distance(schedule: Schedule, now: float, then: float) -> float:
-    """In half log SNR, the variable in which the solvers' steps are measured."""
+    """Step from `now` to `then` in half log SNR (h in Lu et al. 2022)."""
     return schedule.half_log_snr(then) - schedule.half_log_snr(now)

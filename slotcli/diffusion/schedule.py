@@ -1,4 +1,4 @@
-"""The noise schedule, at the 1,000 steps of training and between them. Paper, Eq. 3."""
+"""The noise schedule, at the 1,000 training steps and at continuous times. Paper, Eq. 3."""
 
 import math
 
@@ -35,7 +35,7 @@ class Schedule(nn.Module):
         noise: Float[Tensor, "b *shape"],
         step: Int64[Tensor, " b"],
     ) -> Float[Tensor, "b *shape"]:
-        """The clean signal at noise level `step` (0 to steps - 1). Paper, Eq. 4 and 7."""
+        """Diffuses `clean` (x0) to noise level `step` (0 to steps - 1). Paper, Eq. 4 and 7."""
         alpha, sigma = self.levels(step, clean.ndim)
         return alpha * clean + sigma * noise
 
@@ -45,7 +45,7 @@ class Schedule(nn.Module):
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
     def log_alpha(self, time: float) -> float:
-        """Log of the signal's scale at a continuous time; linear beyond the last step."""
+        """Log of the signal scale at a continuous time; extrapolated linearly before step 0."""
         if time < self._times[0]:
             slope = (self._log_alphas[1] - self._log_alphas[0]) * self.steps
             return float(self._log_alphas[0] + slope * (time - self._times[0]))
@@ -63,10 +63,10 @@ class Schedule(nn.Module):
         return log_alpha - math.log(-math.expm1(2 * log_alpha)) / 2
 
     def time_at(self, half_log_snr: float) -> float:
-        """The continuous time of a half log signal-to-noise ratio: the inverse of the above."""
+        """Continuous time of a half log signal-to-noise ratio: the inverse of `half_log_snr`."""
         log_alpha = -np.logaddexp(0, -2 * half_log_snr) / 2
         return float(np.interp(log_alpha, self._log_alphas[::-1], self._times[::-1]))
 
     def model_step(self, time: float) -> float:
-        """What a network trained on integer steps is asked about at a continuous time."""
+        """The network's timestep, not rounded to an integer, at a continuous time."""
         return time * self.steps - 1

@@ -25,7 +25,7 @@ class KeysValues(NamedTuple):
 
 
 class Absorbed(NamedTuple):
-    """The same with the layer's own weights in them, as `kernels.slot_cross_attention` reads it."""
+    """Context with the layer's weights absorbed into it, for `kernels.slot_cross_attention`."""
 
     queries: Float[Tensor, "b m c"]
     offset: Float[Tensor, "b m"]
@@ -90,13 +90,13 @@ class Attention(nn.Module):
         return self.out(read.transpose(1, 2).flatten(2))
 
     def absorb(self, context: KeysValues, norm: nn.LayerNorm) -> Absorbed:
-        """The context with this layer's projections in it, and those of the norm before it."""
+        """Absorbs this layer's projections and the affine part of `norm` into the context."""
         heads = context.keys.shape[1]
         queries = self.queries.weight.unflatten(0, (heads, HEAD_DIM))
         values = self.out.weight.unflatten(1, (heads, HEAD_DIM))
         scaled = context.keys * HEAD_DIM**-0.5
         into = torch.einsum("bhnd,hdc->bnhc", scaled, queries).flatten(1, 2)
-        # weights sum to 1 in each head, so an equal part of the bias in every value adds it once
+        # Attention weights sum to 1 per head: bias / heads in every value adds the bias once.
         out = torch.einsum("bhnd,chd->bnhc", context.values, values) + self.out.bias / heads
         return Absorbed(into * norm.weight, into @ norm.bias, out.flatten(1, 2))
 
@@ -110,7 +110,7 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Float[Tensor, "b p c"]) -> Float[Tensor, "b p c"]:
-        # two products, for halves of one have gaps between rows, and what reads them is slower
+        # Two products: halves of one product would be strided, which slows the operations on them.
         weights, biases = self.inner.weight.chunk(2), self.inner.bias.chunk(2)
         values, gates = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))
         return self.outer(values * F.gelu(gates))
@@ -152,7 +152,7 @@ class TransformerBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """One residual block, with a transformer block behind it where the level attends."""
+    """One residual block, followed by a transformer block at levels with attention."""
 
     def __init__(
         self, inputs: int, outputs: int, level: int, time_width: int, context_dim: int | None
@@ -163,18 +163,19 @@ class Stage(nn.Module):
         self.transformer = None if context_dim is None else TransformerBlock(outputs, context_dim)
 
     def forward(self, x: Tensor, time: Tensor, context: list[LayerContext]) -> Tensor:
-        """Takes its own part off the front of `context`."""
+        """Pops its own entry off the front of `context`."""
         x = self.res(x, time)
         return x if self.transformer is None else self.transformer(x, context.pop(0))
 
 
 class UNet(nn.Module):
-    """Predicts the target of a noisy map at a time, given a context of vectors.
+    """Predicts the diffusion target of a noisy map at a time, given a context of vectors.
 
-    Every level but the first attends, to itself and to the context: a context that could reach
-    every single latent would make slots superfluous. With `positions`, the size of its maps, it is
-    told where in them it is; the paper's is not. With `predicted_channels` it predicts so many
-    only: the others of its input stand beside the noisy map.
+    Every level but the first has self-attention and cross-attention to the context. With
+    attention at the first level the context could reach every single latent, and slots would be
+    superfluous. `positions`, the size of the maps, adds a position embedding, which the paper's
+    network lacks. With `predicted_channels` the output has that many channels; the input's further
+    channels are conditioning maps, concatenated to the noisy map.
     """
 
     def __init__(
@@ -228,7 +229,8 @@ class UNet(nn.Module):
             if level:
                 self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
         self.head = nn.Sequential(
-            # Identity: the convolution keeps the place in checkpoints that it had behind a SiLU
+            # Identity: keeps the convolution's index, and so its name in checkpoints, from the
+            # time when a separate SiLU preceded it.
             group_norm(width, activation="silu"),
             nn.Identity(),
             nn.Conv2d(width, predicted_channels or map_channels, 3, padding=1),
@@ -238,12 +240,12 @@ class UNet(nn.Module):
     def project_context(
         self, context: Float[Tensor, "b n d"], size: Size | None = None
     ) -> list[LayerContext]:
-        """What all layers read of a context, in the order in which `forward` reads it.
+        """Projects the context for all cross-attention layers, in the order of `forward`.
 
-        That is the order of registration: down, middle, up. It does not depend on the time, so a
-        sampler computes it once for all its evaluations. With the `size` of the maps that it will
-        denoise, layers absorb their weights into it where that is faster; there are no gradients
-        through these.
+        That is the order of registration: down, middle, up. The projections do not depend on the
+        time, so a sampler computes them once for all function evaluations. Given the `size` of the
+        maps to denoise, layers absorb their weights into them where that is faster; absorbed
+        weights carry no gradients.
         """
         return [
             _layer_context(stage.transformer, context, size and _halved(size, stage.level))
@@ -296,7 +298,7 @@ def _layer_context(
 
 
 def _halved(size: Size, times: int) -> Size:
-    """The size of a map after so many downsamplings, which round up."""
+    """Size of a map after `times` downsamplings, which round up."""
     return -(-size[0] >> times), -(-size[1] >> times)
 
 

@@ -1,4 +1,4 @@
-"""Frames to feature maps: the paper's modified ResNet18, and a compact network for small models."""
+"""Backbones: the paper's modified ResNet18, and a compact network for small models."""
 
 import torch
 import torch.nn.functional as F
@@ -59,10 +59,10 @@ class ResNet18(nn.Module):
 
 
 class CompactCnn(nn.Module):
-    """A fine scale at half the input's size, informed by a coarse one at a quarter.
+    """Fuses features at half the input's size with coarse features at a quarter of it.
 
-    The fine scale draws the masks' borders; the coarse one sees whole objects at small cost.
-    Output: twice `channels` at half the input's size.
+    The fine scale resolves mask borders; the coarse one has the larger receptive field, at small
+    cost. Output: twice `channels` at half the input's size.
     """
 
     stride = 2

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature extractor, and the pyramid that brings its levels together.
+"""EfficientNet-Lite0 as a feature extractor, and a feature pyramid over its levels.
 
 Tan and Le 2019 (EfficientNet); "Lite" has ReLU6 for Swish and no squeeze-and-excitation. Each
 BatchNorm is folded into the convolution before it, so training and evaluation compute the same.
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slotcli.layers import group_norm
 
-# Of each stage: blocks, kernel, stride of the first block, expansion, output channels.
+# Per stage: blocks, kernel, stride of the first block, expansion, output channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -22,13 +22,13 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM = 32
-# The last block of each level, the level's channels, and its stride.
+# Index of each level's last block: the level's channels.
 TAPS = {2: 24, 4: 40, 10: 112, 15: 320}
 COARSEST = 32
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow does: at stride 2, a pixel more at the end than before."""
+    """Convolution with TensorFlow's "same" padding: at stride 2, one more pixel at the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -42,7 +42,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution, projection; a shortcut where shapes allow it."""
+    """Expansion, depthwise convolution, projection; a shortcut if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -59,9 +59,9 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Frames in [-1, 1], of sides that are multiples of 32, to maps at strides 4, 8, 16 and 32.
+    """Feature maps at strides 4, 8, 16 and 32 of frames in [-1, 1]; TAPS holds their channels.
 
-    Their channels are the values of TAPS.
+    The sides of the frames have to be multiples of 32.
     """
 
     def __init__(self) -> None:
@@ -86,10 +86,10 @@ class EfficientNetLite0(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """A trunk trained on ImageNet, and a top-down pyramid over its levels. Lin et al. 2017 (FPN).
+    """Top-down pyramid over the levels of an ImageNet-trained trunk. Lin et al. 2017 (FPN).
 
-    Output: `width` channels at a quarter of the input's size. No gradient is computed for the trunk
-    while its weights need none.
+    Output: `width` channels at a quarter of the input's size. While the trunk's weights are frozen
+    it runs without gradients.
     """
 
     stride = 4

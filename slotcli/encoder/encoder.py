@@ -1,4 +1,4 @@
-"""Frames to slots: one scan over time, with its state in the arguments. Paper, section 2."""
+"""Slot encoder: one scan over the frames of a clip, with explicit state. Paper, section 2."""
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +14,15 @@ from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.layers import PositionEmbedding
 from slotcli.types import Size, SlotTrack
 
-_NOWHERE = 1e-6  # of a place, so that a slot that is nowhere looks like nothing
+_EPSILON = 1e-6  # keeps the mean of a slot without attention near 0
 
 
 class SlotEncoder(nn.Module):
     """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip.
 
-    `size` is that of the frames it is mostly used with; others of its backbone's multiples fit too.
-    With `slot_bias` each slot has a learned number that is added to its attention logits; with
-    `appearance` it also tells how each slot's place looks.
+    `size` is the frames' usual size; other multiples of the backbone's stride fit too. `slot_bias`
+    adds a learned scalar per slot to its attention logits. `appearance` adds to the track each
+    slot's mean features and colour.
     """
 
     def __init__(
@@ -59,34 +59,34 @@ class SlotEncoder(nn.Module):
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether frames of any shape fit, whose sides are multiples of 32."""
+        """Whether the encoder takes frames of any shape whose sides are multiples of 32."""
         return isinstance(self.backbone, FeaturePyramid)
 
     def train(self, mode: bool = True) -> "SlotEncoder":
-        """As any module's; training has no use for graphs and needs their memory."""
+        """Sets the training mode; frees the CUDA graphs, for training needs their memory."""
         super().train(mode)
         if mode:
             self._graphs.free()
         return self
 
     def features(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
-        """What slot attention reads, for every frame on its own; frames in [-1, 1]."""
-        return self._read_out(self._maps(frames)).unflatten(0, frames.shape[:2])
+        """Inputs of slot attention for each frame independently; frames are in [-1, 1]."""
+        return self._inputs(self._maps(frames)).unflatten(0, frames.shape[:2])
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
     ) -> SlotTrack:
         """Slots and attention of a clip, or of its next chunk.
 
-        `frames` are in [-1, 1]. `state` is the last frame's slots of the chunk before, None at the
-        start of a clip; a clip encoded in chunks equals the clip encoded whole.
+        `frames` are in [-1, 1]. `state` is the slots of the previous chunk's last frame, None at
+        the start of a clip; a clip encoded in chunks equals the clip encoded whole.
         """
         maps = self._maps(frames)
-        features = self._read_out(maps).unflatten(0, frames.shape[:2])
+        features = self._inputs(maps).unflatten(0, frames.shape[:2])
         mean, rstd = self.corrector.statistics(features)
-        carried_on = self._carried_on
+        step = self._step
         if not torch.is_grad_enabled():
-            carried_on = self._graphs.bind(self, carried_on)
+            step = self._graphs.bind(self, step)
         slots = state
         track: list[tuple[Tensor, Tensor]] = []
         for i, frame in enumerate(features.unbind(1)):
@@ -97,7 +97,7 @@ class SlotEncoder(nn.Module):
                     guess, *read, self.first_iterations, self.slot_bias
                 )
             else:
-                slots, attention = carried_on(slots, *read)
+                slots, attention = step(slots, *read)
             track.append((slots, attention))
         attention = torch.stack([attention for _, attention in track], dim=1)
         return SlotTrack(
@@ -109,7 +109,7 @@ class SlotEncoder(nn.Module):
         )
 
     def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
-        """What each frame's slots are expected to be one frame later; needs a predictor."""
+        """Predicts the next frame's slots from each frame's; requires a predictor."""
         assert self.predictor is not None
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
 
@@ -117,16 +117,16 @@ class SlotEncoder(nn.Module):
         maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1)))
         return maps.to(frames.dtype)
 
-    def _read_out(self, maps: Float[Tensor, "f c i j"]) -> Float[Tensor, "f p d"]:
+    def _inputs(self, maps: Float[Tensor, "f c i j"]) -> Float[Tensor, "f p d"]:
         return self.readout(self.position(maps).flatten(2).transpose(1, 2))
 
-    def _carried_on(
+    def _step(
         self,
         slots: Float[Tensor, "b n d"],
         features: Float[Tensor, "b p d"],
         statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
-        """Slots and attention of a frame, from the slots of the frame before."""
+        """Slots and attention of a frame, from the slots of the previous frame."""
         guess = slots if self.predictor is None else self.predictor(slots)
         return self.corrector(guess, features, statistics, self.iterations, self.slot_bias)
 
@@ -136,8 +136,8 @@ def looks(
     maps: Float[Tensor, "f c i j"],
     frames: Float[Tensor, "b t 3 h w"],
 ) -> Float[Tensor, "b t n e"]:
-    """Means over each slot's place: of the backbone's maps of all frames, and of the colours."""
+    """Mean backbone features and mean colour of each slot, weighted by its attention."""
     colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), (maps.shape[-2], maps.shape[-1]))
     seen = torch.cat([maps, colours], dim=1).flatten(2).unflatten(0, frames.shape[:2])
-    shares = attention / (attention.sum(-1, keepdim=True) + _NOWHERE)
-    return shares @ seen.transpose(-1, -2)
+    weights = attention / (attention.sum(-1, keepdim=True) + _EPSILON)
+    return weights @ seen.transpose(-1, -2)

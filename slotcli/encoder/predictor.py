@@ -1,4 +1,4 @@
-"""From the slots of one frame to a first guess at the next frame's. Kipf et al. 2021 (SAVi)."""
+"""Predictor: initialises a frame's slots from the previous frame's. Kipf et al. 2021 (SAVi)."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

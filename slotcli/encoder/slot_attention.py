@@ -27,7 +27,7 @@ class SlotAttention(nn.Module):
     def statistics(
         self, features: Float[Tensor, "*b p d"]
     ) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b p"]]:
-        """Mean and rstd of any number of frames: what all of their iterations share."""
+        """Mean and rstd per position of any number of frames, shared by all iterations."""
         return row_statistics(features, self.norm_inputs.eps)
 
     def forward(
@@ -40,7 +40,7 @@ class SlotAttention(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
         """Slots after `iterations` (at least 1) reads, and the last read's attention.
 
-        `bias` is added to the logits of each slot, at every position alike.
+        `bias` is added to each slot's logits at all positions.
         """
         for iteration in range(iterations):
             updates, attention = self._read(
@@ -60,7 +60,10 @@ class SlotAttention(nn.Module):
         *,
         with_attention: bool,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
-        """The slots' means of the values; keys and values stay products that nobody forms."""
+        """Attention-weighted means of the values; keys and values are never materialised.
+
+        The projections are absorbed into the queries and applied to the means.
+        """
         gamma, beta = self.norm_inputs.weight, self.norm_inputs.bias
         queries = self.queries(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
         queries = queries @ self.keys.weight

@@ -1,7 +1,7 @@
-"""How good is a decomposition: with labels (segmentation), without them (audit), and its pictures.
+"""Scores of decompositions: with labels (segmentation), without (audit), and of reconstructions.
 
-The scores know no model: frames are CPU tensors as in types.Clip, labels are numpy arrays of slot
-or instance numbers, and whatever segments is a callable. Only `segmenter`, `slot_information` and
-`model_scores` bring a model to them. Scores are fractions in [0, 1] unless a docstring says
-otherwise; a score that is undefined is None, never NaN.
+The scores are independent of models: frames are CPU tensors as in types.Clip, labels are numpy
+arrays of slot or instance numbers, and a segmenter is a callable. Only `segmenter`,
+`slot_information` and `model_scores` run a model. Scores are fractions in [0, 1] unless a docstring
+says otherwise; an undefined score is None, never NaN.
 """

@@ -1,8 +1,9 @@
-"""Is a model object-wise? Scores of its labels without true ones, for `slotcli.evaluation.verdict`.
+"""Label-free test of whether a model is object-centric, for `slotcli.evaluation.verdict`.
 
-Reconstruction cannot tell: degenerate runs rebuild better (SlotDiffusion, appendix E.3). Does the
-position of a pixel foretell its slot? Do labels follow the picture when it is shifted, and travel
-with what moves? Are they more than clusters? Of stored labels the second cannot be asked.
+Reconstruction error does not show it: degenerate runs have a lower one (SlotDiffusion, appendix
+E.3). The audit measures whether a pixel's position determines its slot, whether labels follow a
+shift of the image and the motion in it, and whether they are better than clusters. The shift needs
+the model, so stored labels have no score for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,37 +35,37 @@ ENOUGH_CLIPS = f"Give at least 2 unrelated clips, better {RECOMMENDED_CLIPS} or 
 
 @dataclass(frozen=True)
 class SlotInformation:
-    """The decoder's loss with each clip's own slots, and with those of another clip."""
+    """The decoder's loss with each clip's own slots, and with another clip's slots."""
 
     own_loss: float
     other_loss: float
 
     @property
     def difference(self) -> float:
-        """How much more the decoder errs with another clip's slots; near 0 it ignores slots."""
+        """Increase of the loss with another clip's slots; near 0 the decoder ignores slots."""
         return self.other_loss - self.own_loss
 
     @property
     def ratio(self) -> float | None:
-        """The difference as a multiple of the loss with the own slots; None where that is 0.
+        """The difference divided by the loss with the clip's own slots; None if that is 0.
 
-        Unlike the difference it can be set beside that of a decoder with another loss.
+        Unlike the difference it is comparable between decoders with different losses.
         """
         return self.difference / self.own_loss if self.own_loss else None
 
 
 @dataclass(frozen=True)
 class AuditScores:
-    """What is known, without their truth, of the labels of `clips` unrelated clips.
+    """Label-free scores of the labels of `clips` unrelated clips.
 
-    A score is None where it could not be computed; `reasons` says why.
+    A score is None if it could not be computed; `reasons` has the reason.
     """
 
     clips: int
     position_determinism: float | None
     shift_equivariance: float | None
     edge_alignment: float | None
-    edge_clips: int  # of which the pictures were there to be held against
+    edge_clips: int  # clips whose frames were available
     used_slots: float
     slot_entropy: float
     carry_first: float | None
@@ -79,7 +80,7 @@ class AuditScores:
 
     @property
     def degeneration(self) -> float | None:
-        """As `degeneration_score`; None where one of its parts is."""
+        """As `degeneration_score`; None if one of its parts is."""
         if self.position_determinism is None or self.shift_equivariance is None:
             return None
         return degeneration_score(
@@ -88,25 +89,25 @@ class AuditScores:
 
     @property
     def figures(self) -> dict[str, float | None]:
-        """Those that decide, by the names of the verdict's CRITERIA."""
+        """The scores that decide the verdict, by their names in CRITERIA."""
         return {name: getattr(self, name) for name in CRITERIA}
 
     def verdict(self, ahead: Mapping[str, Sequence[str]] | None = None) -> Verdict:
-        """As `judge`; `ahead` has what true masks say of trivial decompositions, if there are."""
+        """As `judge`; `ahead` lists baselines that are no worse by true masks, if there are any."""
         return judge(self.figures, ahead, clips=self.clips)
 
     @property
     def passed(self) -> bool | None:
-        """As the verdict without true masks."""
+        """Whether the verdict without true masks passes; None if it is open."""
         return self.verdict().passed
 
     def with_pictures(self, found: PictureFigures) -> "AuditScores":
-        """The same with figures that take pictures."""
+        """A copy with the figures that need the frames."""
         return replace(self, **asdict(found))
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why a score is None."""
+        """The reason of each score that is None."""
         causes = {
             "position_determinism": f"{self.clips} clip is too few. {ENOUGH_CLIPS}",
             "shift_equivariance": "It needs the model.",
@@ -125,7 +126,7 @@ class AuditScores:
         return {name: why for name, why in unknown.items() if getattr(self, name) is None}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every score, and the reasons of what is None."""
+        """Every score, and the reasons of those that are None."""
         return {**asdict(self), "degeneration": self.degeneration, "reasons": self.reasons}
 
 
@@ -138,13 +139,13 @@ def audit(
     information: SlotInformation | None = None,
     against_pictures: bool = True,
 ) -> AuditScores:
-    """Segment unrelated clips three times (as they are, and two shifted crops) and score them.
+    """Segment unrelated clips three times (whole, and as two shifted crops) and score the labels.
 
-    `segment` takes all clips at once at the frames' size and splits them as its memory asks.
-    RECOMMENDED_CLIPS or more make the numbers steady; `shift` is in pixels, about a fifth of the
-    frame; `information` is passed on. Without `against_pictures` the figures that take motion and
-    k-means, and with them the verdict, stay open. Raises DataError for fewer than 2 clips, a shift
-    that leaves no overlap, and labels not below num_slots.
+    `segment` takes all clips at once at the frames' size and batches them to fit its memory. With
+    RECOMMENDED_CLIPS or more the numbers are stable; `shift` is in pixels, about a fifth of the
+    frame; `information` is passed through. Without `against_pictures` the figures of motion and
+    k-means are None, and so is the verdict. Raises DataError for fewer than 2 clips, a shift that
+    leaves no overlap, and labels not below num_slots.
     """
     if len(frames) < 2:
         raise DataError(f"{len(frames)} clip to audit", ENOUGH_CLIPS)
@@ -163,7 +164,7 @@ def audit(
 
 
 def audit_labels(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> AuditScores:
-    """What the labels of unrelated clips tell by themselves; the rest is None.
+    """Scores that need only the labels of unrelated clips; all others are None.
 
     Raises DataError for labels not below num_slots.
     """
@@ -184,7 +185,7 @@ def audit_labels(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> AuditS
 
 
 def audit_shift(size: Size) -> int:
-    """The shift to audit a model of this size with: a fifth of the frame, in pixels."""
+    """Shift for the audit of a model of this size: a fifth of the frame, in pixels."""
     return max(1, min(size) // 5)
 
 
@@ -193,9 +194,9 @@ def degeneration_score(
 ) -> float:
     """Return one number in [0, 1] to rank seeds by, lower being better.
 
-    The worse of position determinism and 1 - shift equivariance; and 1 where fewer than two slots
-    are used, whatever the others say. It ranks runs of one recipe: it is no verdict, for a network
-    of few steps has a good one.
+    The larger of position determinism and 1 - shift equivariance, but always 1 if fewer than two
+    slots are used. It ranks runs of one recipe and is no verdict: barely trained networks score
+    well.
     """
     if not FIGURES["used_slots"].passes(used_slots):
         return 1.0

@@ -1,7 +1,7 @@
-"""Decompositions that understand nothing, to be printed beside every model.
+"""Trivial baselines for comparison with every model.
 
-Each is a function (frames, num_slots, seed) -> labels below num_slots; those that draw nothing
-take the seed all the same, so that one loop over BASELINES serves.
+Each is a function (frames, num_slots, seed) -> labels below num_slots. Deterministic ones take the
+seed too, so that all in BASELINES have one signature.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-FIT_PIXELS = 4096  # of a clip's pixels, drawn to fit the k-means
+FIT_PIXELS = 4096  # per clip, sampled to fit the k-means
 FIT_STEPS = 20
 
 Baseline = Callable[[UInt8[Tensor, "t 3 h w"], int, int], UInt8[np.ndarray, "t h w"]]
@@ -36,7 +36,7 @@ def stripes(
 def grid(frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int) -> UInt8[np.ndarray, "t h w"]:
     """Cut the frame into num_slots cells in rows, as close to square as their number allows.
 
-    Where num_slots is no product, the first rows have one cell more than the others.
+    If the rows cannot have equal numbers of cells, the first rows have one more.
     """
     t, _, h, w = frames.shape
     rows = round(num_slots**0.5)
@@ -49,7 +49,7 @@ def grid(frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int) -> UInt8[n
 def voronoi(
     frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
-    """Give every pixel to the nearest of num_slots random points, which stay where they are."""
+    """Give every pixel to the nearest of num_slots random points, fixed over time."""
     t, _, h, w = frames.shape
     points = np.random.default_rng(seed).random((num_slots, 2)) * (h, w)
     pixels = np.indices((h, w)).reshape(2, -1).T + 0.5
@@ -66,19 +66,19 @@ def kmeans_colour(
 def kmeans_colour_position(
     frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
-    """Cluster the clip's pixels by colour and place, each coordinate scaled to [0, 1]."""
+    """Cluster the clip's pixels by colour and position, each coordinate scaled to [0, 1]."""
     t, _, h, w = frames.shape
-    place = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
+    position = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
     colour = frames.permute(0, 2, 3, 1).numpy() / 255
-    features = np.concatenate((colour, np.broadcast_to(place, (t, h, w, 2))), axis=-1)
+    features = np.concatenate((colour, np.broadcast_to(position, (t, h, w, 2))), axis=-1)
     return fitted_labels(features, num_slots, seed)
 
 
 def mosaic(picture: UInt8[Tensor, "3 h w"], colours: int, *, seed: int) -> UInt8[Tensor, "3 h w"]:
-    """A picture in the mean colours of clusters by colour and place, at most so many."""
+    """Replace colours by the means of at most `colours` clusters in colour and position."""
     labels = torch.from_numpy(kmeans_colour_position(picture[None], colours, seed)[0]).long()
-    places = torch.nn.functional.one_hot(labels.flatten(), colours).double()
-    means = (picture.flatten(1).double() @ places) / places.sum(0).clamp(min=1)
+    one_hot = torch.nn.functional.one_hot(labels.flatten(), colours).double()
+    means = (picture.flatten(1).double() @ one_hot) / one_hot.sum(0).clamp(min=1)
     return means.round().to(torch.uint8)[:, labels]
 
 
@@ -93,7 +93,7 @@ BASELINES: dict[str, Baseline] = {
 
 
 def _bins(length: int, count: int) -> np.ndarray:
-    """For each of `length` places, which of `count` equal bins it lies in."""
+    """The bin, of `count` equal ones, of each of `length` positions."""
     return np.arange(length) * count // length
 
 
@@ -102,18 +102,18 @@ def _fixed(labels: np.ndarray, t: int) -> UInt8[np.ndarray, "t h w"]:
 
 
 def _nearest(points: Float[np.ndarray, "p d"], centres: Float[np.ndarray, "n d"]) -> np.ndarray:
-    # |point - centre|^2 less |point|^2, which is the same for every centre
+    # |point - centre|^2 without |point|^2, which is the same for every centre.
     return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
 
 
 def fitted_labels(
     features: Float[np.ndarray, "t h w d"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
-    """Cluster a clip's pixels, k-means fitted on FIT_PIXELS of them, drawn by `seed`."""
+    """Cluster a clip's pixels by k-means, fitted on FIT_PIXELS that are sampled with `seed`."""
     points = features.reshape(-1, features.shape[-1])
     rng = np.random.default_rng(seed)
     centres = _kmeans(points[rng.integers(len(points), size=FIT_PIXELS)], num_slots, rng)
-    # frame by frame, so that the distances to all centres never stand for the whole clip
+    # Frame by frame, to bound the memory of the distances to all centres.
     labels = [_nearest(frame.reshape(-1, frame.shape[-1]), centres) for frame in features]
     return np.stack(labels).astype(np.uint8).reshape(features.shape[:-1])
 
@@ -121,15 +121,15 @@ def fitted_labels(
 def _kmeans(
     points: Float[np.ndarray, "p d"], count: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n d"]:
-    """Lloyd's iterations from a k-means++ start (Arthur and Vassilvitskii 2007)."""
+    """Lloyd's iterations after a k-means++ initialisation (Arthur and Vassilvitskii 2007)."""
     centres = points[:1]
     while len(centres) < count:
-        squared = ((points[:, None] - centres) ** 2).sum(-1).min(1) + 1e-12  # all alike: any point
+        squared = ((points[:, None] - centres) ** 2).sum(-1).min(1) + 1e-12  # all equal: any point
         centres = np.vstack((centres, points[rng.choice(len(points), p=squared / squared.sum())]))
     for _ in range(FIT_STEPS):
         labels = _nearest(points, centres)
         sizes = np.bincount(labels, minlength=count)
         sums = np.stack([np.bincount(labels, axis, minlength=count) for axis in points.T], 1)
-        # A centre that lost all its points stays: fewer slots are a fair answer.
+        # A centre without points stays unchanged: fewer clusters are a valid result.
         centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
     return centres

@@ -1,8 +1,8 @@
-"""Are slots more than a k-means of colours and positions? Clusters of the same clip are the scale.
+"""Compares slots with a k-means of colours and positions of the same clip.
 
-Slots that follow objects leave more distortion than as many clusters do: an object has several
-colours, and a background has all positions. Slots that leave no more are clusters, whatever made
-them. Clusters of colour also lie in many pieces.
+Slots that follow objects have a higher distortion than as many clusters: an object has several
+colours, and a background has all positions. Slots with no higher distortion are mere clusters,
+whatever the model. Colour clusters also consist of many connected components.
 """
 
 from dataclasses import dataclass
@@ -14,29 +14,30 @@ from jaxtyping import Float, UInt8
 from slotcli.evaluation.baselines import fitted_labels
 from slotcli.evaluation.label_free import USED_SHARE
 
-# How many of a colour's full ranges the frame's side counts: colour alone, to mostly position.
+# Weight of the frame's side relative to a colour's full range: colour alone to mostly position.
 _POSITION_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-# Of a pixel, one step of 255: pictures of as many colours as clusters have no distortion of theirs.
+# Distortion per pixel of one step of 255: images with as many colours as clusters have none.
 _ROUNDING = 1 / 255**2
 
 
 @dataclass(frozen=True)
 class Clustered:
-    """What as many clusters as slots make of a clip, beside the slots."""
+    """Slots of a clip compared with as many k-means clusters."""
 
-    # Of the slots over that of the clusters, by weight of position; 1: they are alike.
+    # The slots' distortion divided by the clusters', per weight of position; 1: they are equal.
     distortion: Float[np.ndarray, " weights"]
-    connected: float  # share of the pixels outside of the largest slot in its slot's largest piece
+    # Fraction of pixels in their slot's largest connected component, without the largest slot.
+    connected: float
     colour_clusters: UInt8[np.ndarray, "t h w"]
 
 
 def clustered(
     frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t h w"]
 ) -> Clustered | None:
-    """Hold slots against k-means with as many clusters as there are used slots.
+    """Compare slots with k-means with as many clusters as there are used slots.
 
-    None where fewer than two slots are used. Distortions are within each frame, so that slots which
-    are found anew in every frame are told too.
+    None if fewer than two slots are used. Distortions are within each frame, so that slots without
+    consistent identities over time can be compared too.
     """
     used = used_count(labels)
     if used < 2:
@@ -49,15 +50,15 @@ def clustered(
         if weight == 0:
             colours = clusters
         rounding = labels.size * _ROUNDING
-        own, other = (_distortion(features, found) for found in (labels, clusters))
-        ratios.append((own + rounding) / (other + rounding))
+        of_slots, of_clusters = (_distortion(features, found) for found in (labels, clusters))
+        ratios.append((of_slots + rounding) / (of_clusters + rounding))
     return Clustered(np.array(ratios), _connected(labels), colours)
 
 
 def used_count(labels: UInt8[np.ndarray, "t h w"]) -> int:
-    """How many slots cover at least 1 % of a frame: the mean over frames, rounded."""
-    shares = [np.bincount(frame.ravel()) / frame.size for frame in labels]
-    return round(float(np.mean([(share >= USED_SHARE).sum() for share in shares])))
+    """Number of slots that cover at least 1 % of a frame: the mean over frames, rounded."""
+    fractions = [np.bincount(frame.ravel()) / frame.size for frame in labels]
+    return round(float(np.mean([(fraction >= USED_SHARE).sum() for fraction in fractions])))
 
 
 def _features(frames: UInt8[np.ndarray, "t 3 h w"], weight: float) -> Float[np.ndarray, "t h w d"]:
@@ -75,8 +76,8 @@ def _distortion(
 ) -> float:
     """Sum of squared distances of pixels to the mean of their label in their frame."""
     total = 0.0
-    for frame, own in zip(features, labels, strict=True):
-        flat = own.ravel()
+    for frame, frame_labels in zip(features, labels, strict=True):
+        flat = frame_labels.ravel()
         counts = np.maximum(np.bincount(flat), 1)
         for values in frame.reshape(-1, frame.shape[-1]).T:
             sums = np.bincount(flat, values)
@@ -90,7 +91,7 @@ def _connected(labels: UInt8[np.ndarray, "t h w"]) -> float:
         counts = np.bincount(frame.ravel())
         for label in np.flatnonzero(counts):
             if label == counts.argmax():
-                continue  # a background is cut to pieces by what stands before it
+                continue  # objects in front divide a background into pieces
             mask = (frame == label).astype(np.uint8)
             areas = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:, cv2.CC_STAT_AREA]
             largest_pieces += int(areas.max())

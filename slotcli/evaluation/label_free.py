@@ -1,4 +1,4 @@
-"""Scores of labels that need no truth: of unrelated clips, and of a segmenter on their pictures."""
+"""Scores without ground truth, of labels of unrelated clips or of a segmenter on their frames."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from slotcli.errors import DataError
 from slotcli.evaluation.segmentation import adjusted_rand_index, confusion
 from slotcli.types import Size
 
-USED_SHARE = 0.01  # of a frame, from which on a slot counts as used
+USED_SHARE = 0.01  # fraction of a frame that a used slot covers at least
 
 Segment = Callable[[UInt8[Tensor, "b t 3 h w"]], UInt8[np.ndarray, "b t h w"]]
 
@@ -20,11 +20,11 @@ Segment = Callable[[UInt8[Tensor, "b t 3 h w"]], UInt8[np.ndarray, "b t h w"]]
 def position_determinism(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
     """Return 1 - H(slot | pixel) / H(slot) over unrelated clips: 0 independent, 1 determined.
 
-    Counts plugged into an entropy make it too small, the more so the fewer the samples, and the
-    frames of a clip are not independent ones. Both entropies are therefore corrected by a jackknife
-    that leaves out whole clips. Slots are not matched between clips on purpose: a slot that always
-    names the same place is what is looked for. Where one slot takes everything, 0/0, the score
-    is 1. Raises DataError for fewer than 2 clips and for labels not below num_slots.
+    The plug-in estimate of an entropy is biased downwards, more so with few samples, and the frames
+    of a clip are not independent. Both entropies are therefore corrected by a jackknife that leaves
+    out whole clips. Slots are deliberately not matched between clips: the score detects slots that
+    always occupy the same position. If one slot takes everything, 0/0, the score is 1. Raises
+    DataError for fewer than 2 clips and for labels not below num_slots.
     """
     b, t, h, w = labels.shape
     _require(b >= 2, f"{b} clip to audit", "Give at least 2 unrelated clips.")
@@ -48,15 +48,15 @@ def position_determinism(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -
 
 
 def shift_equivariance(segment: Segment, frames: UInt8[Tensor, "b t 3 h w"], shift: int) -> float:
-    """Return how well labels follow the picture under a diagonal shift: 1 wholly, 0 not at all.
+    """Return how well labels follow the image under a diagonal shift: 1 fully, 0 not at all.
 
     Two crops of (h - shift, w - shift), at the top left and at the bottom right corner, are scaled
     back to (h, w) bilinearly and segmented. On the overlap each pixel takes the label at its own
     centre, so borders agree to about half a pixel. The score is the mean adjusted Rand index of a
-    clip's two labellings, corrected by that of labellings of different clips: stripes agree with
-    shifted stripes (their index is 0.4 to 1, by the shift's phase) whatever they show, and come out
-    at 0. One slot everywhere is 0 too. Raises DataError for fewer than 2 clips and for a shift that
-    leaves no overlap.
+    clip's two labellings, corrected by that of labellings of different clips. Without the
+    correction, stripes would agree with shifted stripes (index 0.4 to 1, depending on the phase of
+    the shift) whatever the image; with it they score 0. One slot everywhere scores 0 too. Raises
+    DataError for fewer than 2 clips and for a shift that leaves no overlap.
     """
     b, _, _, h, w = frames.shape
     _require(b >= 2, f"{b} clip to audit", "Give at least 2 unrelated clips.")
@@ -70,9 +70,9 @@ def shift_equivariance(segment: Segment, frames: UInt8[Tensor, "b t 3 h w"], shi
     rows, columns = _centres(h - shift, h), _centres(w - shift, w)
     first = first[:, :, rows[shift:, None], columns[shift:]]
     second = second[:, :, rows[: h - 2 * shift, None], columns[: w - 2 * shift]]
-    own = _mean_agreement(first, second)
+    same = _mean_agreement(first, second)
     other = _mean_agreement(first, np.roll(second, 1, axis=0))
-    return float(np.clip((own - other) / (1 - other), 0, 1)) if other < 1 else 0.0
+    return float(np.clip((same - other) / (1 - other), 0, 1)) if other < 1 else 0.0
 
 
 def _mean_agreement(
@@ -87,7 +87,7 @@ def edge_alignment(
 ) -> float | None:
     """Return the mean colour step across label borders over that between any two neighbours.
 
-    1 means that borders ignore the picture. None where there is no border, or a flat picture.
+    1 means that borders ignore the image. None if there is no border, or no colour step.
     """
     border_steps, borders, steps, pairs = 0.0, 0, 0.0, 0
     for clip, clip_labels in zip(frames.numpy(), labels, strict=True):
@@ -104,24 +104,24 @@ def edge_alignment(
 
 def used_slots(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
     """Return the mean number of slots that cover at least 1 % of a frame."""
-    return float((_shares(labels, num_slots) >= USED_SHARE).sum(1).mean())
+    return float((_area_fractions(labels, num_slots) >= USED_SHARE).sum(1).mean())
 
 
 def slot_entropy(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> float:
-    """Return how evenly slots share a frame: 0 one takes all, 1 all alike; a mean over frames.
+    """Return the normalised entropy of the slots' areas: 0 one slot has all, 1 all are equal.
 
-    With a single slot, which cannot share, it is 0.
+    It is a mean over frames, and 0 with a single slot.
     """
-    shares = _shares(labels, num_slots)
-    entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1).mean()
+    fractions = _area_fractions(labels, num_slots)
+    entropy = -(fractions * np.log(np.where(fractions > 0, fractions, 1))).sum(1).mean()
     return float(entropy / np.log(num_slots)) if num_slots > 1 else 0.0
 
 
 def identity_carry(labels: UInt8[np.ndarray, "b t h w"]) -> tuple[float | None, float | None]:
-    """Return the share of pixels that keep their slot from frame 0 to 1, and from later to next.
+    """Return the fraction of pixels that keep their slot: from frame 0 to 1, and in later steps.
 
-    The first falls behind the second where the slots of frame 0 are not those of the rest of the
-    clip. None where the clips have no such frames (fewer than 2, fewer than 3).
+    The first is lower than the second if slots change identity after frame 0. None if the clips
+    have no such frames (fewer than 2, fewer than 3).
     """
     kept = (labels[:, 1:] == labels[:, :-1]).mean((0, 2, 3))
     return (
@@ -145,14 +145,16 @@ def _require_slots(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> None
 
 
 def _entropy(counts: Int64[np.ndarray, "p n"]) -> float:
-    """Entropy in nats of each row's counts, averaged over rows, which all have one sum."""
+    """Entropy in nats of each row's counts, averaged over rows, which all have the same sum."""
     total = counts[0].sum()
     table = np.arange(total + 1, dtype=np.float64)
     table[1:] *= np.log(table[1:])
     return float(np.log(total) - table[counts].sum() / (total * len(counts)))
 
 
-def _shares(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> Float[np.ndarray, "frames n"]:
+def _area_fractions(
+    labels: UInt8[np.ndarray, "b t h w"], num_slots: int
+) -> Float[np.ndarray, "frames n"]:
     _require_slots(labels, num_slots)
     frames = labels.reshape(-1, labels[0, 0].size)
     counts = [np.bincount(frame, minlength=num_slots) for frame in frames]
@@ -160,11 +162,11 @@ def _shares(labels: UInt8[np.ndarray, "b t h w"], num_slots: int) -> Float[np.nd
 
 
 def _zoomed(frames: UInt8[Tensor, "b t 3 hc wc"], size: Size) -> UInt8[Tensor, "b t 3 h w"]:
-    """Scale clip by clip, so that only one clip at a time is held in floating point."""
+    """Scale clip by clip, so that only one clip at a time is in floating point."""
     scaled = [interpolate(clip.float(), size, mode="bilinear").round().byte() for clip in frames]
     return torch.stack(scaled)
 
 
 def _centres(cropped: int, scaled: int) -> Int64[np.ndarray, " cropped"]:
-    """For each place of a crop, the place of its scaled version that holds its centre."""
+    """For each pixel of a crop, the index of the pixel of its scaled version at its centre."""
     return ((2 * np.arange(cropped) + 1) * scaled // (2 * cropped)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""A model over many clips: its labels beside trivial ones, its pictures beside trivial ones."""
+"""Scores a model on many clips: its labels and its reconstructions, each beside baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,21 +30,21 @@ from slotcli.model import SlotModel, normalise
 from slotcli.types import Clip, Size, SlotTrack
 
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
-IDENTITY = "identity"  # a score of whole videos alone
+IDENTITY = "identity"  # a score of whole videos only
 MEAN_COLOUR, MOSAIC = "mean colour", "k-means mosaic"
-AUDIT_FRAMES = 6  # of each clip, as in training
-PICTURES = 4  # of each rendered clip
-DRAWN_AT_ONCE = 8  # frames, which bounds the memory
+AUDIT_FRAMES = 6  # per clip, as in training
+PICTURES = 4  # frames per rendered clip
+DRAWN_AT_ONCE = 8  # frames per batch, which bounds the memory
 
 Rows = dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class ClipScores:
-    """The scores of one clip by row: the model, and what it is beside.
+    """The scores of one clip by row: the model, and its baselines.
 
     `video` folds time into space, `frames` are means over frames that were scored one by one;
-    `pictures` is empty for a clip that was not drawn.
+    `pictures` is empty for a clip that was not rendered.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ClipScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found, clip by clip; `audit` is None where there were fewer than two clips."""
+    """The scores of every clip; `audit` is None if there were fewer than two clips."""
 
     clips: list[ClipScores]
     audit: AuditScores | None
@@ -85,17 +85,18 @@ def evaluate_model(
     lpips: Lpips | None,
     scored: Callable[[ClipScores, int, int], None],
 ) -> Evaluation:
-    """Score a model on every clip of a labelled source; draw the first `rendered` clips too.
+    """Score a model on every clip of a labelled source; render the first `rendered` clips too.
 
-    Of each of those, `pictures` frames are drawn, unless the model has no decoder. `scored` gets
-    each clip's scores as soon as they are known, how many clips are done, and of how many. A clip
-    is loaded, scored and forgotten; only the audit's few small frames are kept. Raises DataError
-    for clips without labels, and whatever a clip raises: one left out would change the mean.
+    Of each of those, `pictures` frames are rendered, unless the model has no decoder. `scored` is
+    called with each clip's scores as soon as they are known, the number of clips done, and their
+    total. A clip is loaded, scored and freed; only the audit's few small frames stay in memory.
+    Raises DataError for clips without labels, and any error of a clip, because leaving the clip
+    out would change the mean.
     """
     segment = Segmenter(model, device, argmax)
     found: list[ClipScores] = []
     for_audit: list[Tensor] = []
-    size: Size = model.size  # of the audit's frames, all of one
+    size: Size = model.size  # of the audit's frames, which all have one size
     for number, name in enumerate(source.names):
         clip = source.load(number)
         video, frames = label_scores(segment, clip, num_slots, seed=number)
@@ -130,8 +131,8 @@ def label_scores(
 ) -> tuple[Rows, Rows]:
     """Score the labels of the model, and of every trivial baseline with as many slots, for a clip.
 
-    First the video as a whole, then the mean over its frames. Raises DataError for a clip without
-    labels.
+    Returns the scores of the video as a whole, and the means over its frames. Raises DataError for
+    a clip without labels.
     """
     if clip.labels is None:
         raise DataError("The clip has no labels.", "Use slotcli audit, which needs none.")
@@ -156,9 +157,9 @@ def picture_scores(
     count: int,
     lpips: Lpips | None,
 ) -> Rows:
-    """Score a few frames of a clip as the model draws them from their slots, at the model's size.
+    """Score a few frames of a clip, reconstructed from their slots, at the model's size.
 
-    Beside it, what bounds it: the codec alone (if there is one) from above; from below the clip's
+    Other rows are bounds: the codec alone (if there is one) from above; from below the clip's
     first frame, each frame's mean colour, and a mosaic of as many colours as there are slots.
     """
     chosen = spread(len(clip.frames), count)
@@ -170,31 +171,31 @@ def picture_scores(
     frames = normalise(pictures.to(device))
     first, original = frames[:1], frames[1:]
     parts = [slice(at, at + DRAWN_AT_ONCE) for at in range(0, len(slots), DRAWN_AT_ONCE)]
-    own = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
-    drawn = {MODEL: torch.cat(own)}
+    reconstructions = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
+    images = {MODEL: torch.cat(reconstructions)}
     codec = getattr(model.decoder, "codec", None)
     if isinstance(codec, Vqvae | Dvae):
         with torch.no_grad():
-            each = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
-        drawn[CODEC] = torch.cat(each)
-    drawn[FIRST_FRAME] = first.expand_as(original)
-    drawn[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
-    flat = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
-    drawn[MOSAIC] = normalise(torch.stack(flat).to(device))
-    return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in drawn.items()}
+            decoded = [codec.decode(codec.encode(part)) for part in original.split(DRAWN_AT_ONCE)]
+        images[CODEC] = torch.cat(decoded)
+    images[FIRST_FRAME] = first.expand_as(original)
+    images[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
+    mosaics = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
+    images[MOSAIC] = normalise(torch.stack(mosaics).to(device))
+    return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in images.items()}
 
 
 def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
-    """At most `count` frames spread over a clip, the last among them.
+    """Indices of at most `count` frames spread over a clip, including the last.
 
-    The first is only taken if there is no other: copying it would be a perfect answer.
+    The first frame is only used if there is no other, because copying it would score perfectly.
     """
-    places = np.linspace(0, length - 1, count + 1).round().astype(np.int64)
-    return np.unique(places[places > 0]) if length > 1 else places[:1]
+    indices = np.linspace(0, length - 1, count + 1).round().astype(np.int64)
+    return np.unique(indices[indices > 0]) if length > 1 else indices[:1]
 
 
 def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
-    """The mean over clips of every score of every row, with its interval."""
+    """Mean over clips of every score of every row, with its confidence interval."""
     rows = {row: list(scores) for row, scores in clips[0].items()} if clips else {}
     return {
         row: {name: mean_interval([clip[row][name] for clip in clips], seed=0) for name in names}
@@ -203,26 +204,26 @@ def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
 
 
 def undefined(clips: Sequence[Rows]) -> dict[str, int]:
-    """By score, in how many clips the model has none; the baselines lack it in the same ones."""
+    """Per score, the number of clips where it is undefined, for the model as for the baselines."""
     names = clips[0][MODEL] if clips else {}
     missing = {name: sum(clip[MODEL][name] is None for clip in clips) for name in names}
     return {name: count for name, count in missing.items() if count}
 
 
 def better_baselines(rows: dict[str, dict[str, MeanInterval]], score: str) -> list[str]:
-    """The trivial decompositions whose mean of a score is at least the model's."""
-    own = rows[MODEL][score].mean
+    """Names of the baselines whose mean of a score is at least the model's."""
+    mean = rows[MODEL][score].mean
     return [
         row
         for row in BASELINES
-        if own is not None and (other := rows[row][score].mean) is not None and other >= own
+        if mean is not None and (other := rows[row][score].mean) is not None and other >= mean
     ]
 
 
 def _closeness(
     original: Float[Tensor, "b 3 h w"], rebuilt: Float[Tensor, "b 3 h w"], lpips: Lpips | None
 ) -> dict[str, float | None]:
-    """Scores of frames in [-1, 1]; all but LPIPS take them in [0, 1]."""
+    """Reconstruction scores of frames in [-1, 1]; all but LPIPS are computed in [0, 1]."""
     x, y = (original.float() + 1) / 2, (rebuilt.float() + 1) / 2
     side = min(x.shape[-2:])
     return {

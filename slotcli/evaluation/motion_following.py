@@ -1,4 +1,4 @@
-"""Do labels travel with the picture's content? A fixed grid, which keeps every pixel, scores 0."""
+"""Tests whether labels follow the motion in a clip; a fixed grid scores 0."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-# At 64 x 64 pixels: a slower pixel tells nothing of where its label went.
+# At 64 x 64 pixels: slower pixels do not show whether their label moved.
 _MIN_SPEED = 0.75  # pixels from frame to frame
-# Of 255: a flow that leaves a larger colour error is wrong, or the pixel was covered.
+# Out of 255: with a larger colour error the flow is wrong, or the pixel was occluded.
 _MAX_ERROR = 24
-_UPSCALING = 4  # the flow's patches have 8 pixels, of a picture of 64 too many
-MIN_PIXELS = 50  # that decide, below which nothing is said
+_UPSCALING = 4  # the flow's patches of 8 pixels are too coarse for an image of 64
+MIN_PIXELS = 50  # least number of deciding pixels; with fewer there is no score
 
 
 @dataclass(frozen=True)
 class Followed:
-    """Of the pixels that decide, how many labels went with the content."""
+    """Number of deciding pixels, and of those whose labels follow the motion."""
 
     with_content: int
     deciding: int
@@ -26,17 +26,17 @@ class Followed:
 
     @property
     def share(self) -> float | None:
-        """From 0, as a fixed grid, to 1; None where too little moves across borders of labels."""
+        """Score from 0 (a fixed grid) to 1; None if too few pixels move across label borders."""
         return self.with_content / self.deciding if self.deciding >= MIN_PIXELS else None
 
 
 def followed(frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t h w"]) -> Followed:
-    """Count where labels that travel and labels that stay would differ, which of them is found.
+    """Count pixels at which moving and static labels would differ, and those that moved.
 
-    Optical flow (DIS; Kroeger et al. 2016) says where a pixel's content is in the next frame. Only
-    moving pixels count, whose label there differs from the label at the old position in the next
-    frame: they decide between "travels" and "stays". Where neighbouring frames hardly differ,
-    frames further apart are compared. Frames are to be of about 64 x 64 pixels.
+    Optical flow (DIS; Kroeger et al. 2016) gives each pixel's position in the next frame. Only
+    moving pixels count for which the next frame's labels at the new and at the old position differ:
+    they decide between moving and static labels. If consecutive frames hardly differ, frames
+    further apart are compared. Frames should have about 64 x 64 pixels.
     """
     found = Followed(0, 0)
     length = len(frames)
@@ -75,7 +75,7 @@ def _between(
 def _flow(
     first: UInt8[np.ndarray, "3 h w"], second: UInt8[np.ndarray, "3 h w"]
 ) -> Float32[np.ndarray, "h w 2"]:
-    """Where each pixel goes, (x, y) in pixels."""
+    """Optical flow: displacement (x, y) of each pixel, in pixels."""
     height, width = first.shape[1:]
     large = (width * _UPSCALING, height * _UPSCALING)
     before, after = (

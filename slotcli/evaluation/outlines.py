@@ -1,4 +1,4 @@
-"""Outlines drawn by hand on a few frames of real clips, and how well a result's masks fit them."""
+"""Scores a result's masks against hand-drawn outlines on a few frames of real clips."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from slotcli.tracks.masks import read_masks
 from slotcli.types import OUTSIDE
 from slotcli.video.reader import open_clip
 
-# What draws nothing and reads at most colours: any model should do better.
+# Baselines that use at most colours and positions: any model should be better.
 COMPARED = ("grid", "k-means colour", "k-means colour+place")
 _CHUNK = 8  # frames decoded at once
 _FORMAT = "Write it as COCO does, each image with file_name (a clip's) and frame (from 0)."
@@ -32,11 +32,11 @@ Labels = UInt8[np.ndarray, "height width"]
 
 @dataclass(frozen=True)
 class ThingScore:
-    """How well labels fit one thing; intersection over union in [0, 1].
+    """Intersection over union, in [0, 1], of labels with one object.
 
-    `track`: of the one label that fits best over all of its frames. `frame`: of the best label of
-    each frame, a mean over frames. `area` is its mean share of the frame. The background's label
-    fits nothing: a thing that is called background was not found.
+    `track` is that of the one label that fits best over all of the object's frames. `frame` is that
+    of each frame's best label, a mean over frames. `area` is the object's mean fraction of the
+    frame. The background's label counts as 0: an object labelled background was not found.
     """
 
     thing: str
@@ -47,11 +47,11 @@ class ThingScore:
 
 
 def read_outlines(path: Path) -> Outlines:
-    """The outlines of a COCO file: an annotation's `track_id`, or else its category, is its thing.
+    """Read a COCO file's outlines; `track_id`, or else the category, identifies the object.
 
-    Where annotations of a frame overlap, the later one in the file is in front.
+    If annotations of a frame overlap, the later one in the file is in front.
 
-    Raises NoInputError, AccessError, and DataError for what is no such file.
+    Raises NoInputError, AccessError, and DataError if the file is not in this format.
     """
     shown = printable(path)
     with access_errors(path):
@@ -81,9 +81,9 @@ def read_outlines(path: Path) -> Outlines:
 def thing_scores(
     outlined: Mapping[int, Things], labels: Mapping[int, Labels]
 ) -> Iterator[ThingScore]:
-    """The score of each thing of a clip, in the order of their first outlines.
+    """The score of each object of a clip, in the order of their first outlines.
 
-    Raises DataError where labels of an outlined frame are missing or of another size.
+    Raises DataError if labels of an outlined frame are missing or have another size.
     """
     for index, things in outlined.items():
         for mask in things.values():
@@ -110,16 +110,16 @@ def thing_scores(
 
 
 def labels_of_frames(masks: Path, frame_index: Sequence[int]) -> dict[int, Labels]:
-    """The labels that a result's mask file holds, by the frame's index in the clip."""
+    """The labels of a result's mask file, by the frame's index in the clip."""
     return dict(zip(frame_index, read_masks(masks), strict=False))
 
 
 def baseline_labels(
     source: Path, wanted: Sequence[int], num_slots: int
 ) -> dict[str, dict[int, Labels]]:
-    """What the baselines of COMPARED make of frames of a clip, labels from 1 on.
+    """Labels, from 1 on, of the baselines of COMPARED for frames of a clip.
 
-    Raises what reading the clip raises, and DataError where it lacks a frame.
+    Raises the errors of reading the clip, and DataError if it lacks a frame.
     """
     frames = torch.from_numpy(np.stack(_frames(source, wanted))).permute(0, 3, 1, 2)
     return {
@@ -146,7 +146,7 @@ def _frames(source: Path, wanted: Sequence[int]) -> list[UInt8[np.ndarray, "h w 
 
 
 def _fits(mask: Bool[np.ndarray, "h w"], labels: Labels) -> np.ndarray:
-    """The intersection over union of each label with a thing in one frame."""
+    """Intersection over union of each label with an object in one frame."""
     common = np.bincount(labels[mask], minlength=256)
     either = np.bincount(labels.ravel(), minlength=256) + mask.sum() - common
     fits = common / np.maximum(either, 1)

@@ -1,4 +1,4 @@
-"""LPIPS: how far rebuilt frames are from the originals in the eyes of a trained network."""
+"""LPIPS: perceptual distance between reconstructions and originals."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from slotcli.checkpoint import file_sha256
 from slotcli.codecs.perceptual import TRUNK_FILES, Trunk, lpips_network, trunk_file
 from slotcli.errors import NoInputError, UnavailableError, printable
 
-FRAMES = 16  # at once, which bounds the memory
-SMALLEST_SIDE = 32  # pixels; below, nothing is left at the deepest layers
+FRAMES = 16  # per batch, which bounds the memory
+SMALLEST_SIDE = 32  # pixels; below, the deepest layers have no output
 
 
 class Lpips:
-    """LPIPS 0.1 (Zhang et al. 2018) on the trunk of a file, and where its weights are from.
+    """LPIPS 0.1 (Zhang et al. 2018) with a trunk from a file, and the origin of its weights.
 
-    `published` is False where the file is not the one that torchvision distributes: then the
-    distance cannot be compared with anyone else's.
+    `published` is False if the file is not torchvision's: then the distance is not comparable with
+    published values.
     """
 
     def __init__(self, trunk: Trunk, weights: Path, device: torch.device) -> None:
@@ -34,8 +34,8 @@ class Lpips:
     ) -> float:
         """Return the mean distance of images, 0 for identical ones; h and w are at least 32.
 
-        Values are in [-1, 1] and clamped to it first. The paper's were not; but what a decoder
-        draws beyond black and white is no picture that anyone sees.
+        Values are clamped to [-1, 1] first. The paper's were not, but values beyond black and
+        white are not visible in a frame.
         """
         parts = (frames.clamp(-1, 1).split(FRAMES) for frames in (original, rebuilt))
         total = sum(float(self._network(x, y).sum()) for x, y in zip(*parts, strict=True))
@@ -45,8 +45,8 @@ class Lpips:
 def open_lpips(trunk: Trunk, weights: Path | None, device: torch.device) -> Lpips:
     """LPIPS with the weights of a file, by default the one in torch's cache.
 
-    Raises UnavailableError where the cache has none (nothing is downloaded), NoInputError where
-    `weights` is no file, DataError where a file holds other weights.
+    Raises UnavailableError if the cache has none (nothing is downloaded), NoInputError if
+    `weights` is no file, DataError if the file holds other weights.
     """
     if weights is not None:
         if not weights.is_file():

@@ -1,4 +1,4 @@
-"""Labels held against their pictures: motion, edges, and k-means of the same clips."""
+"""Compares labels with their frames: motion, edges, and k-means of the same clips."""
 
 import math
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from slotcli.evaluation.segmenter import at_size
 from slotcli.types import Size
 
 MEASURED: Size = (64, 64)  # pixels, at which the limits were calibrated
-MAX_CLIPS = 32  # which are enough, and take some seconds
-_LEAST = 1e-3  # of which a logarithm is taken
+MAX_CLIPS = 32  # enough for stable figures, in a few seconds
+_LEAST = 1e-3  # lower bound of arguments of a logarithm
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ def picture_figures(
 ) -> PictureFigures:
     """Measure frames and labels of the first MAX_CLIPS clips, of any size, at MEASURED.
 
-    `follows_motion` is the share of deciding pixels whose label travels with the content.
+    `follows_motion` is the fraction of deciding pixels whose label follows the motion.
     `edges_over_kmeans` is the logarithm of edge alignment over that of k-means of the colours with
     as many clusters. `beyond_kmeans` is the distortion over that of k-means (a geometric mean over
-    clips, the least over weights of position) times the share of connected pixels. `together` is
-    the sum of the first two and the logarithm of the third. `connected` is the share of pixels
-    outside of a frame's largest slot that lie in the largest piece of theirs.
+    clips, the least over weights of position) times the fraction of connected pixels. `together` is
+    the sum of the first two and the logarithm of the third. `connected` is the fraction of pixels
+    in their slot's largest connected component, without a frame's largest slot.
     """
     moved = Followed(0, 0)
     pictures: list[Tensor] = []
@@ -57,7 +57,7 @@ def picture_figures(
         moved += followed(small.numpy(), labels)
         sampled = clip[
             :, :, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)
-        ]  # the very pixels that have these labels
+        ]  # the same pixels as those of the labels
         beside = clustered(sampled.numpy(), labels)
         if beside is None:
             continue
@@ -81,10 +81,10 @@ def _edges(
     labels: UInt8[np.ndarray, "t h w"],
     clusters: UInt8[np.ndarray, "t h w"],
 ) -> float | None:
-    own, other = (edge_alignment(frames, found[None]) for found in (labels, clusters))
-    if own is None or other is None or other <= 1:
+    of_slots, of_clusters = (edge_alignment(frames, found[None]) for found in (labels, clusters))
+    if of_slots is None or of_clusters is None or of_clusters <= 1:
         return None
-    return float(np.log(max(own, _LEAST)) / np.log(other))
+    return float(np.log(max(of_slots, _LEAST)) / np.log(of_clusters))
 
 
 def labels_at_size(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "t height width"]:

@@ -1,14 +1,14 @@
-"""How close rebuilt frames come to the originals, each score a mean over images.
+"""Reconstruction scores, each a mean over images.
 
-All take images in [0, 1]; whatever leaves that range is clamped first. The distance that needs a
-trained network stands in `perceptual`.
+All take images in [0, 1] and clamp them to that range first. LPIPS, which needs a trained network,
+is in `perceptual`.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PSNR_CEILING = 100.0  # dB; identical images would be at infinity, which no mean survives
+PSNR_CEILING = 100.0  # dB; that of identical images is infinite, and so would be the mean
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5  # the 11x11 window of Wang et al.
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for a data range of 1
 
@@ -49,10 +49,10 @@ def _squared_error(
 
 
 def _window_mean(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c hv wv"]:
-    """Gaussian mean of every window that lies wholly in the image."""
+    """Gaussian mean of every window that lies entirely in the image."""
     offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
     weights = torch.softmax(-(offsets**2) / (2 * SSIM_SIGMA**2), dim=0).tolist()
-    # Shifted sums, not a convolution: TensorFloat-32 there would drown the variances.
+    # Shifted sums instead of a convolution, whose TensorFloat-32 is too coarse for the variances.
     for axis in (-2, -1):
         valid = images.shape[axis] - 2 * SSIM_RADIUS
         total = weights[0] * images.narrow(axis, 0, valid)

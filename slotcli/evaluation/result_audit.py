@@ -1,4 +1,4 @@
-"""An audit of what was decomposed already: of slot files, and the clips they were made of."""
+"""Audits stored results: slot files and their source clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ _CHUNK = 8  # frames decoded at once, at the clip's own size
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A slot file and the clip that it was made of, as far as that was recorded."""
+    """A slot file and its source clip, if that was recorded."""
 
     slots: Path
     source: Path | None
@@ -34,7 +34,7 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class ResultAudit:
-    """The scores, the one model that made all of the results, and by path what was left out."""
+    """The scores, the one model of all results, and the results left out, by path."""
 
     scores: AuditScores
     model: dict[str, Any]  # name and weights_sha256
@@ -52,10 +52,10 @@ def audit_results(
 ) -> ResultAudit:
     """Score the first `frames` frames of the first `clips` results that have them.
 
-    Labels and pictures are those of the model's size, as in an audit of the model; of results of
-    several shapes, the first one's. Labels are of the slots, before masks are tidied. One slot file
-    is in memory at a time; its labels and small pictures stay. A result that cannot be read or is
-    too short is left out; one whose clip cannot be read does not count for figures of pictures.
+    Labels and frames have the model's size, as in an audit of the model; among results of several
+    shapes, the first one's. Labels are those of the slots, before masks are cleaned. One slot file
+    is in memory at a time; its labels and small frames are kept. A result that is unreadable or too
+    short is left out; one with an unreadable clip does not count for figures that need frames.
     Raises NoInputError if no result is left, UsageError for results of several models.
     """
     made_by: tuple[dict[str, Any], int] | None = None
@@ -116,7 +116,7 @@ def _described(maker: tuple[dict[str, Any], int]) -> str:
 
 
 def _labels(stored: SlotFile, frames: int, size: Size) -> UInt8[np.ndarray, "t h w"]:
-    """The slot of every pixel of a picture of the crop."""
+    """The slot of every pixel of the crop, resized to `size`."""
     if len(stored.attention) < frames:
         raise DataError(f"it has only {len(stored.attention)} frames.", "Ask for fewer frames.")
     whole = Transform(size, (0, 0, *size), size)
@@ -126,7 +126,7 @@ def _labels(stored: SlotFile, frames: int, size: Size) -> UInt8[np.ndarray, "t h
 def _pictures(
     source: Path | None, stored: SlotFile, frames: int, size: Size
 ) -> UInt8[Tensor, "t 3 height width"]:
-    """What the model saw of the first frames, decoded anew."""
+    """The model's input of the first frames, decoded again."""
     if source is None:
         raise NoInputError("its clip was not recorded.", "Keep result.json beside the slot file.")
     transform, wanted = stored.transform, set(stored.frame_index[:frames].tolist())

@@ -1,4 +1,4 @@
-"""Scores as files: a table with a line for every row of every clip, and the summary beside it."""
+"""Files of scores: a table with a line per row of every clip, and a summary."""
 
 import csv
 import json
@@ -12,18 +12,19 @@ from slotcli.evaluation.model_scores import IDENTITY, ClipScores
 from slotcli.files.writing import output_errors, whole_file
 
 SUMMARY, PER_CLIP = "evaluation.json", "clips.csv"
-PER_FRAME = "_per_frame"  # ends the columns of scores that were averaged over frames
+PER_FRAME = "_per_frame"  # suffix of columns with means over frames
 
 
 @contextmanager
 def clip_table(
     out: Path | None, labels: Sequence[str], pictures: Sequence[str]
 ) -> Iterator[Callable[[ClipScores], None]]:
-    """Hand out what writes a clip's lines to OUT/clips.csv; without `out` it writes nothing.
+    """Yield a function that writes a clip's lines to OUT/clips.csv; without `out` it does nothing.
 
-    The columns are the scores of `labels`, the same per frame where they have one, and those of
-    `pictures`; a score that is undefined is an empty cell. The file is there once the context ends
-    well, and an older summary, which it would contradict, is not. Raises as `output_errors`.
+    The columns are the scores of `labels`, the same per frame if they have one, and those of
+    `pictures`; an undefined score is an empty cell. When the context ends without an error the file
+    is in place, and an older summary, which would contradict it, is removed. Raises as
+    `output_errors`.
     """
     if out is None:
         yield lambda clip: None
@@ -53,6 +54,6 @@ def clip_table(
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
-    """Write OUT/evaluation.json, whose presence says that all is there. Raises as `whole_file`."""
+    """Write OUT/evaluation.json, the last file, so it marks completion. Raises as `whole_file`."""
     with whole_file(out / SUMMARY) as file:
         file.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")

@@ -1,8 +1,8 @@
 """Scores of predicted labels against true ones, all from one integer confusion matrix.
 
-The matrix counts pixels, so time folds into space (one score a clip, as in SlotDiffusion's
-evaluation), memory does not depend on the clip's length, and the Rand index is exact. Scores of
-single frames stand beside: they forgive a slot that passes from one object to another.
+The matrix counts pixels, so time folds into space (one score per clip, as in SlotDiffusion's
+evaluation), memory does not depend on the clip's length, and the Rand index is exact. There are
+scores per frame too; these do not penalise a slot that switches between objects.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from jaxtyping import Float, Int64, UInt8
 
 from slotcli.types import OUTSIDE
 
-CHUNK = 1 << 20  # pixels counted at a time, which bounds the memory
+CHUNK = 1 << 20  # pixels per step of counting, which bounds the memory
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Fractions (the Rand indices may fall below 0); None where the truth leaves one undefined."""
+    """Fractions (the Rand indices may be negative); None if the truth leaves one undefined."""
 
     fg_ari: float | None
     ari: float | None
@@ -62,7 +62,7 @@ def adjusted_rand_index(confusion: Int64[np.ndarray, "k n"]) -> float:
     together_in_predicted = ordered_pairs(confusion.sum(0))
     pixels = int(confusion.sum())
     pairs = pixels * (pixels - 1)
-    # Python's integers: the products pass 64 bits, and 0/0 must be seen exactly.
+    # Python's integers: the products exceed 64 bits, and 0/0 has to be detected exactly.
     chance = together_in_truth * together_in_predicted
     denominator = (together_in_truth + together_in_predicted) * pairs - 2 * chance
     if denominator == 0:
@@ -71,10 +71,10 @@ def adjusted_rand_index(confusion: Int64[np.ndarray, "k n"]) -> float:
 
 
 def foreground_ari(confusion: Int64[np.ndarray, "k n"]) -> float | None:
-    """Return the adjusted Rand index over the pixels of true objects; None where there are none.
+    """Return the adjusted Rand index over the pixels of true objects; None if there are none.
 
-    The prediction is not altered, so what it does on the background costs nothing: a fixed grid
-    scores high. Never read it without the index over all pixels beside it.
+    Predictions on the background do not count, so that a fixed grid scores high. Never report it
+    without the index over all pixels.
     """
     foreground = confusion[1:]
     return adjusted_rand_index(foreground) if foreground.any() else None
@@ -83,11 +83,11 @@ def foreground_ari(confusion: Int64[np.ndarray, "k n"]) -> float | None:
 def mean_iou(confusion: Int64[np.ndarray, "k n"], *, background: bool) -> float | None:
     """Return the mean over true labels of the IoU with the slot matched to each, one to one.
 
-    The matching maximises the sum (Hungarian); a true label left without a slot counts 0. With
-    `background`, the background is one of the true labels, as in SlotDiffusion's mIoU. None where
-    no true label is present.
+    The matching maximises the sum (Hungarian); a true label without a slot counts 0. With
+    `background`, the background is one of the true labels, as in SlotDiffusion's mIoU. None if no
+    true label is present.
     """
-    from scipy.optimize import linear_sum_assignment  # loads for longer than a short clip takes
+    from scipy.optimize import linear_sum_assignment  # its import takes longer than a short clip
 
     iou = _iou(confusion, first_row=0 if background else 1)
     if not len(iou):
@@ -97,9 +97,9 @@ def mean_iou(confusion: Int64[np.ndarray, "k n"], *, background: bool) -> float 
 
 
 def mean_best_overlap(confusion: Int64[np.ndarray, "k n"]) -> float | None:
-    """Return the mean over true objects of the best IoU any slot has with each; None without any.
+    """Return the mean over true objects of the best IoU with any slot; None without any object.
 
-    A slot may serve several objects (mBO; Seitzer et al. 2023, DINOSAUR).
+    A slot may be the best of several objects (mBO; Seitzer et al. 2023, DINOSAUR).
     """
     iou = _iou(confusion, first_row=1)
     return float(iou.max(1).mean()) if len(iou) else None
@@ -122,11 +122,11 @@ def segmentation_scores(
 def kept_identities(
     truth: UInt8[np.ndarray, "t h w"], predicted: UInt8[np.ndarray, "t h w"]
 ) -> float | None:
-    """Return the share of true objects in the first and last frame that have one label in both.
+    """Return the fraction of true objects in the first and last frame with one label in both.
 
-    An object's label in a frame is that of most of its pixels. Where this is the label of most of
-    the clip's true background, the object was not found, which counts as lost. None without such
-    an object, or of a single frame.
+    An object's label in a frame is that of most of its pixels. If this is the label of most of the
+    clip's true background, the object was not found and counts as lost. None without such an
+    object, or for a single frame.
     """
     if len(truth) < 2:
         return None
@@ -147,7 +147,7 @@ def scores_per_frame(
 ) -> SegmentationScores:
     """Score every frame of a clip by itself: the mean, score by score, over frames that define it.
 
-    Slots are matched to objects anew in each frame. None where no frame defines a score.
+    Slots are matched to objects separately in each frame. None if no frame defines a score.
     """
     frames = [
         asdict(segmentation_scores(truth[t : t + 1], predicted[t : t + 1]))
@@ -164,7 +164,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _iou(confusion: Int64[np.ndarray, "k n"], *, first_row: int) -> Float[np.ndarray, "present n"]:
     """IoU of every true label from `first_row` on that has pixels, with every slot.
 
-    A slot's area includes its pixels on the background, whether or not that row is asked for.
+    A slot's area includes its pixels on the background, also if that row is excluded.
     """
     truth, predicted = confusion.sum(1, keepdims=True), confusion.sum(0, keepdims=True)
     present = truth[:, 0] > 0

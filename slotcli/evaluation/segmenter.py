@@ -1,4 +1,4 @@
-"""A slot model as what scores and audit ask for: frames in, labels out."""
+"""Adapts a slot model to the interface of scores and audit: frames in, labels out."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -17,8 +17,8 @@ from slotcli.tracks.guided import guided_winners
 from slotcli.types import Size, SlotTrack
 from slotcli.video.pixels import resized
 
-CLIPS = 16  # encoded side by side
-FRAMES = 16  # encoded at once; longer clips go through in chunks
+CLIPS = 16  # per batch
+FRAMES = 16  # per chunk of a clip
 
 Argmax = Literal["after", "before", "guided"]
 
@@ -26,11 +26,11 @@ Argmax = Literal["after", "before", "guided"]
 class Segmenter:
     """Calls a model on any number of clips of any length, in constant memory on its device.
 
-    Frames of another size than the model's are resized for it, to `size` or else their
-    `input_size`; the labels have the frames' own size. The winning slot of each pixel is found
-    `after` the soft masks are upsampled (bilinear; as SlotDiffusion is evaluated), `before`, on
-    their own grid, which then shows as blocks, or after they are upsampled along the edges of the
-    frame, `guided` as in decompose. Raises NumericError where slots are not finite.
+    Frames of another size than the model's are resized, to `size` or else their `input_size`; the
+    labels have the frames' own size. The argmax over slots is taken `after` bilinear upsampling of
+    the soft masks (as SlotDiffusion is evaluated), `before` it, on their own grid, which results in
+    blocks, or after upsampling `guided` by the frame's edges, as in decompose. Raises NumericError
+    if slots are not finite.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Segmenter:
             clips = slice(first, min(first + CLIPS, b))
             for start, track in self.tracks(frames[clips]):
                 rows = slice(start, start + track.slots.shape[1])
-                shares = self._model.soft_masks(track)
-                labels[clips, rows] = self._winners(shares, frames[clips, rows])
+                masks = self._model.soft_masks(track)
+                labels[clips, rows] = self._winners(masks, frames[clips, rows])
         return labels
 
     @torch.inference_mode()
     def tracks(self, frames: UInt8[Tensor, "b t 3 h w"]) -> Iterator[tuple[int, SlotTrack]]:
-        """The slots of some clips, a chunk of frames at a time, each with its first frame's index.
+        """Yields slots of some clips in chunks, each with its first frame's index.
 
         A clip encoded in chunks equals the clip encoded whole.
         """
@@ -78,34 +78,34 @@ class Segmenter:
             yield start, track
 
     def _winners(
-        self, shares: Float[Tensor, "b t n i j"], frames: UInt8[Tensor, "b t 3 h w"]
+        self, masks: Float[Tensor, "b t n i j"], frames: UInt8[Tensor, "b t 3 h w"]
     ) -> UInt8[np.ndarray, "b t h w"]:
         size = (frames.shape[-2], frames.shape[-1])
-        flat = shares.flatten(0, 1)
+        flat = masks.flatten(0, 1)
         if self._argmax == "guided":
-            own = self._size or input_size(self._model, frames)
-            pictures = frames.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
-            # at the precision of slot files, which decompose's masks are made from
+            guide_size = self._size or input_size(self._model, frames)
+            images = frames.flatten(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
+            # In the precision of slot files, because decompose computes its masks from these.
             soft = flat.half().float().cpu().numpy()
-            winners = [guided_winners(*pair, own) for pair in zip(soft, pictures, strict=True)]
+            winners = [guided_winners(*pair, guide_size) for pair in zip(soft, images, strict=True)]
             return np.stack(winners).reshape(*frames.shape[:2], *size)
         if self._argmax == "after":
             found = mask_argmax(flat, size)
         else:
             coarse = flat.argmax(dim=1, keepdim=True).to(torch.uint8)
             found = interpolate(coarse, size, mode="nearest-exact")[:, 0]
-        return found.unflatten(0, (-1, shares.shape[1])).cpu().numpy()
+        return found.unflatten(0, (-1, masks.shape[1])).cpu().numpy()
 
 
 def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:
-    """What frames are resized to for a model: of their aspect and its area if it takes any size."""
+    """Model input size for frames: the model's area in their aspect ratio, if it takes any size."""
     if not model.encoder.takes_any_size:
         return model.size
     return shape_like((frames.shape[-2], frames.shape[-1]), model.size[0] * model.size[1])
 
 
 def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:
-    """Frames resized as `resized` does it; themselves if they fit."""
+    """Frames resized by `resized`, unless they already have that size."""
     h, w = frames.shape[-2:]
     if (h, w) == size:
         return frames

@@ -1,4 +1,4 @@
-"""Does the decoder need the slots of the very clip that it draws?"""
+"""Tests whether the decoder depends on the slots, by a swap of slots between clips."""
 
 import math
 
@@ -13,7 +13,7 @@ from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
 from slotcli.model import SlotModel, normalise
 from slotcli.types import Layout, SlotTrack
 
-_FRAMES = 8  # decoded at once: a mixture decoder holds every slot's picture of each of them
+_FRAMES = 8  # per batch: a mixture decoder holds an image per slot and frame
 _SEED = 0
 
 
@@ -21,11 +21,11 @@ _SEED = 0
 def slot_information(
     model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"], device: torch.device
 ) -> SlotInformation | None:
-    """Let a model on `device` decode unrelated clips from their own slots and from the next clip's.
+    """Decoder losses of unrelated clips with their own slots and with the next clip's slots.
 
-    The first CLIPS clips are used. Both losses see the same draws of whatever the decoder's loss is
-    random in. None for a model without a decoder. Raises DataError for fewer than 2 clips,
-    NumericError where slots or a loss are not finite.
+    The first CLIPS clips are used, on `device`. Both losses are computed with the same random
+    numbers. None for a model without a decoder. Raises DataError for fewer than 2 clips,
+    NumericError if slots or a loss are not finite.
     """
     if len(frames) < 2:
         raise DataError(
@@ -52,7 +52,7 @@ def slot_information(
 def _seeded_loss(
     model: SlotModel, slots: Float[Tensor, "b n d"], seen: Layout, target: Tensor, seed: int
 ) -> float:
-    """A decoder's loss under a seed of its own; the caller's random state stays as it was."""
+    """A decoder's loss with a fixed seed; the caller's random state is preserved."""
     on_gpu = [slots.device] if slots.device.type == "cuda" else []
     with torch.random.fork_rng(devices=on_gpu):
         torch.manual_seed(seed)

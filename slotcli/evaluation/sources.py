@@ -1,4 +1,4 @@
-"""Clips to judge a model on, loaded one at a time so that their number costs no memory."""
+"""Sources of clips for evaluation, loaded one at a time so that memory is bounded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class ClipSource:
     names: list[str]
     labelled: bool
     load: Callable[[int], Clip]
-    remarks: tuple[str, ...] = ()  # what a person should be told about it
+    remarks: tuple[str, ...] = ()  # warnings for the user
     passed_over: tuple[PassedOver, ...] = ()
 
 
@@ -55,15 +55,15 @@ def open_source(
     kind: DataKind | None = None,
     keep: bool = False,
 ) -> ClipSource:
-    """What `reference` names: at most `clips` clips of at most `frames` frames.
+    """Open the source that `reference` names: at most `clips` clips of at most `frames` frames.
 
-    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder is of the `kind` that is
-    said, or else recognised: of a published data set the split's first clips, with frames and
-    labels resized to `size`, as the paper scores, or with `keep` to each clip's own shape of that
-    area (only DAVIS and YouTube-VIS have others than squares); clips that `data synth` wrote, with
-    labels, at their own size; or any videos without labels, of which all clips are named, since
-    some may turn out to be unreadable. Raises UsageError for an unknown tier or a folder that could
-    be several kinds, NoInputError, DataError.
+    `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder is of the given `kind`,
+    which is otherwise recognised. It is one of: a published data set, whose split's first clips
+    have frames and labels resized to `size`, as the paper scores, or with `keep` to each clip's own
+    aspect ratio with that area (only DAVIS and YouTube-VIS have other shapes than squares); clips
+    written by `data synth`, with labels, at their own size; or any videos without labels, which are
+    all listed, because some may be unreadable. Raises UsageError for an unknown tier or a folder
+    that could be several kinds, NoInputError, DataError.
     """
     if reference.startswith(RENDERED):
         return _rendered(reference.removeprefix(RENDERED), clips, frames, size, first_seed)
@@ -96,7 +96,8 @@ def unrelated_frames(
 ) -> tuple[UInt8[Tensor, "b t 3 h w"], dict[str, SlotcliError]]:
     """The first `frames` frames of the first `clips` clips that have them, at the first's `size`.
 
-    Beside them, by name, the clips that were left out and why. Raises NoInputError if none is left.
+    Also returns, by name, the reason of each clip that was left out. Raises NoInputError if no clip
+    is left.
     """
     kept: list[Tensor] = []
     left_out: dict[str, SlotcliError] = {}

@@ -1,8 +1,8 @@
-"""One verdict on a model or on results: every figure that decides, its limit, and the sentence.
+"""The verdict on a model or on results: the figures that decide, their limits, and its sentence.
 
-`audit`, `evaluate` and the report of a result all hand their figures to `judge`. Limits stand
-between networks and results that are known to be good and known to be bad; models/README.md has
-the table, and which clips limits were set and checked on.
+`audit`, `evaluate` and the report of a result all pass their figures to `judge`. The limits
+separate networks and results that are known to be good from those known to be bad;
+models/README.md has the table, and the clips on which limits were set and validated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import Any
 
 from slotcli.evaluation.figures import FIGURES
 
-# Figures of a few clips scatter: a test picture of colour bars passed by 3 % in one of them. Below
-# FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
+# Figures of few clips have a high variance: a test image of colour bars passed one by 3 %. With
+# fewer than FEW_CLIPS the figures of motion, edges and k-means have to pass by this factor.
 FEW_CLIPS = 4
 _MARGIN = 1.1
 _SCATTERED = ("follows_motion", "edges_over_kmeans", "beyond_kmeans", "together")
@@ -55,10 +55,10 @@ CRITERIA = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether figures pass: True, False, or None where a required one is not known.
+    """Whether figures pass: True, False, or None if a required one is unknown.
 
-    `checks` has each figure's own answer; `ahead` names, by score, trivial decompositions that true
-    masks show to be no worse, of which there may be none in a pass.
+    `checks` has each figure's own result; `ahead` names, by score, the baselines that are no worse
+    by true masks; with any of these the verdict is not a pass.
     """
 
     passed: bool | None
@@ -67,7 +67,7 @@ class Verdict:
     ahead: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with the limits."""
+        """The verdict for JSON, with the limits."""
         return {
             "passed": self.passed,
             "sentence": self.sentence,
@@ -85,7 +85,7 @@ def judge(
 ) -> Verdict:
     """Judge figures, of so many clips, by the names of CRITERIA; others are not known.
 
-    `ahead` has, by score against true masks, the trivial decompositions that are no worse.
+    `ahead` has, by score against true masks, the baselines that are no worse.
     """
     checks = {
         name: None if (value := values.get(name)) is None else FIGURES[name].passes(value)

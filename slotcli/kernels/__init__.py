@@ -1,4 +1,4 @@
-"""Operations worth a kernel of their own, by one public name each."""
+"""Operations with fused kernels, one public function each."""
 
 from slotcli.kernels.group_norm_act import group_norm_act
 from slotcli.kernels.mask_argmax import mask_argmax

@@ -1,4 +1,4 @@
-"""What it takes to compile a Triton kernel where there is no GPU to launch it on."""
+"""Compile-only checks of Triton kernels, for machines without a GPU to launch them on."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -6,21 +6,21 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class CompileCase:
-    """One kernel in one configuration, and what its machine code has to be like.
+    """One kernel in one configuration, and the requirements on its machine code.
 
-    `signature` has the type of each argument that is no constexpr, as Triton spells it: "*bf16",
-    "i32", "fp32". `aligned` names those that are multiples of 16 wherever the kernel is launched
-    this way. An integer that is 1 belongs into `constexprs`: a launch would make it one.
+    `signature` maps each argument that is no constexpr to its type in Triton's spelling: "*bf16",
+    "i32", "fp32". `aligned` names the arguments that are multiples of 16 in every such launch. An
+    integer argument of 1 belongs in `constexprs`, because a launch specialises it to a constant.
     """
 
     name: str
-    kernel: Any  # what triton.jit makes; this module must not need Triton
+    kernel: Any  # result of triton.jit; untyped because this module must not import Triton
     signature: dict[str, str]
     constexprs: dict[str, Any]
     num_warps: int
     num_stages: int
     aligned: frozenset[str] = field(default_factory=frozenset)
-    # Bulk traffic that has to be in 16-byte accesses.
+    # Bulk loads or stores that have to be 16-byte accesses.
     wide: frozenset[Literal["load", "store"]] = field(default_factory=frozenset)
-    # Most machine instructions that its longest loop may have, where that is what limits it.
+    # Most machine instructions in the longest loop, for kernels that are limited by instructions.
     loop_budget: int | None = None

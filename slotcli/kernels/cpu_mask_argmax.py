@@ -1,9 +1,10 @@
-"""mask_argmax on a CPU: by blocks and rows of pixels where one slot wins, by pixels only elsewhere.
+"""mask_argmax on a CPU: labels whole blocks or rows of pixels where one slot wins.
 
-Between four neighbouring positions the interpolation is bilinear, so a slot that leads at the four
-corners of a block of pixels leads everywhere inside it, and one that leads at both ends of a row of
-such a block leads along that row. All of it runs in the caller's thread: beside a model that has
-every core, waiting for PyTorch's other threads took up to ten times as long as the work.
+Between four neighbouring positions the interpolation is bilinear. So a slot that wins at the four
+corners of a block of pixels wins everywhere inside it, and one that wins at both ends of a row
+of such a block wins along that row; only other rows are labelled pixel by pixel. The computation
+stays in the caller's thread: while a model occupies every core, waiting for PyTorch's other
+threads took up to ten times as long as the work.
 """
 
 from collections.abc import Iterator
@@ -18,51 +19,51 @@ from torch import Tensor
 from slotcli.kernels import reference
 from slotcli.types import Size
 
-_BLOCK = 12  # pixels a side, or up to twice as many
-_LEAST_PIXELS = 4  # a side, between neighbouring positions: below, blocks do not pay
-_MOST_CONTESTED = 0.25  # of all blocks: above, the plain form is faster
-_AT_ONCE = 512  # blocks: too few pixels for PyTorch to share them out among threads
+_BLOCK = 12  # pixels per side, or up to twice as many
+_LEAST_PIXELS = 4  # per side, between neighbouring positions: below, blocks do not pay
+_MOST_CONTESTED = 0.25  # fraction of all blocks: above, the reference is faster
+_AT_ONCE = 512  # blocks per batch: too few pixels for PyTorch to use several threads
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis, cut into blocks: the cells between neighbouring positions, and parts of them.
+    """One axis, divided into cells between neighbouring positions, and each cell into blocks.
 
-    The outermost positions stand twice, so that pixels beyond them lie in a cell, too.
+    The outermost positions are padded by one, so that pixels beyond them lie in a cell too.
     """
 
-    parts: int  # of a cell
-    place: Float[Tensor, " pixels"]  # in positions, from the first original one
-    block: Int64[Tensor, " pixels"]
+    parts: int  # blocks per cell
+    coordinate: Float[Tensor, " pixels"]  # in positions, from the first one before padding
+    block: Int64[Tensor, " pixels"]  # index
     first: Int64[Tensor, " blocks"]  # pixel of each block
     last: Int64[Tensor, " blocks"]
 
     @classmethod
     def cut(cls, positions: int, pixels: int, dtype: torch.dtype) -> "_Axis":
         parts = max(1, pixels // (_BLOCK * positions))
-        place = (torch.arange(pixels, dtype=dtype) + 0.5) * (positions / pixels) - 0.5
-        block = ((place + 1) * parts).long()
+        coordinate = (torch.arange(pixels, dtype=dtype) + 0.5) * (positions / pixels) - 0.5
+        block = ((coordinate + 1) * parts).long()
         end = block.bincount(minlength=(positions + 1) * parts).cumsum(0)
-        return cls(parts, place, block, torch.cat([end.new_zeros(1), end[:-1]]), end - 1)
+        return cls(parts, coordinate, block, torch.cat([end.new_zeros(1), end[:-1]]), end - 1)
 
     @property
     def filled(self) -> Bool[Tensor, " blocks"]:
         return self.last >= self.first
 
     def pixels(self, blocks: Int64[Tensor, " m"]) -> Int64[Tensor, "side m"]:
-        """The pixels of some blocks, equally many of each: of smaller ones the last one again."""
+        """Pixels of some blocks, padded to equal lengths by repeating a block's last pixel."""
         side = int((self.last - self.first).max()) + 1
         return torch.minimum(self.first[blocks] + torch.arange(side)[:, None], self.last[blocks])
 
-    def places(self, pixels: Int64[Tensor, "side m"]) -> Float[Tensor, "side m"]:
-        """Where some pixels are."""
-        return self.place.index_select(0, pixels.flatten()).view(pixels.shape)
+    def coordinates(self, pixels: Int64[Tensor, "side m"]) -> Float[Tensor, "side m"]:
+        """Coordinates of some pixels, in positions."""
+        return self.coordinate.index_select(0, pixels.flatten()).view(pixels.shape)
 
 
 def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor, "t H W"]:
-    """`reference.mask_argmax`, except where the greatest shares differ by no more than rounding.
+    """`reference.mask_argmax`; labels may differ where the two best slots are within rounding.
 
-    Its time grows with the length of the borders between slots, hardly with the number of slots.
+    The time grows with the length of the borders between slots, hardly with the number of slots.
     """
     positions = attention.shape[2:]
     if any(new < _LEAST_PIXELS * old for old, new in zip(positions, size, strict=True)):
@@ -80,7 +81,7 @@ def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor
 def _label_blocks(
     frame: Float[Tensor, "n h w"], rows: _Axis, columns: _Axis, labels: UInt8[Tensor, "H W"]
 ) -> bool:
-    """Fills in the labels; False, without having done so, where too many blocks are contested."""
+    """Writes the labels in place; returns False, with none written, if too many are contested."""
     grid = (len(rows.first) + 1, len(columns.first) + 1)
     corners = frame.new_empty(len(frame), *grid)
     for slot, own in zip(frame, corners, strict=True):
@@ -97,15 +98,15 @@ def _label_blocks(
     for row, column, slots in _contested_blocks(corners, contested):
         y, x = rows.pixels(row), columns.pixels(column)
         top, left = row // rows.parts, column // columns.parts
-        down, right = rows.places(y) + 1 - top, columns.places(x) + 1 - left
+        down, right = rows.coordinates(y) + 1 - top, columns.coordinates(x) + 1 - left
         first, last = _winners(frame, slots, top, left, down, right[[0, -1]]).unbind(1)
         lines[y.numpy(), column.numpy()] = first.numpy()
         for line, block in (some.T for some in (first != last).nonzero().split(2 * _AT_ONCE)):
             corner = (slots.index_select(1, block), top[block], left[block])
-            place = line * len(row) + block
-            own_down = down.flatten().index_select(0, place)[None]
-            winners = _winners(frame, *corner, own_down, right.index_select(1, block))
-            pixels = y.flatten().index_select(0, place) * labels.shape[1] + x.index_select(1, block)
+            index = line * len(row) + block
+            line_down = down.flatten().index_select(0, index)[None]
+            winners = _winners(frame, *corner, line_down, right.index_select(1, block))
+            pixels = y.flatten().index_select(0, index) * labels.shape[1] + x.index_select(1, block)
             mixed.append((pixels, winners[0]))
     widths = (columns.last + 1 - columns.first).numpy()
     filled = labels.numpy()
@@ -118,16 +119,16 @@ def _label_blocks(
 def _contested_blocks(
     corners: Float[Tensor, "n i j"], contested: Bool[Tensor, "rows columns"]
 ) -> Iterator[tuple[Int64[Tensor, " m"], Int64[Tensor, " m"], Int64[Tensor, "contenders m"]]]:
-    """Rows and columns of some blocks at a time, with the slots that may win in each, in order.
+    """Yields batches of contested blocks: rows, columns, and the slots that may win, in order.
 
-    Where a block has fewer than others beside it, slots that cannot win follow. Those with few
-    contenders come first, so that they do not wait for those with many.
+    Blocks with fewer contenders than others of their batch are padded with slots that cannot win.
+    Blocks are sorted by the number of contenders, to keep that padding small.
     """
     row, column = contested.nonzero().T
     width = corners.shape[2]
-    shares, first = corners.flatten(1), row * width + column
-    upper = shares.index_select(1, first), shares.index_select(1, first + 1)
-    lower = shares.index_select(1, first + width), shares.index_select(1, first + width + 1)
+    values, first = corners.flatten(1), row * width + column
+    upper = values.index_select(1, first), values.index_select(1, first + 1)
+    lower = values.index_select(1, first + width), values.index_select(1, first + width + 1)
     most = torch.maximum(torch.maximum(*upper), torch.maximum(*lower))
     least = torch.minimum(torch.minimum(*upper), torch.minimum(*lower))
     may_win = (most >= least.amax(dim=0)).to(torch.uint8)
@@ -146,22 +147,22 @@ def _winners(
     down: Float[Tensor, "y m"],
     right: Float[Tensor, "x m"],
 ) -> UInt8[Tensor, "y x m"]:
-    """The slot of the greatest share at each pixel of some blocks, ties to the first.
+    """Slot with the greatest interpolated attention at each pixel of some blocks; first if tied.
 
-    `top` and `left` are the cells that the blocks lie in, `down` and `right` places within them.
+    `top` and `left` index the blocks' cells; `down` and `right` are the pixels' offsets in them.
     """
     down = down[:, None]
     winner = torch.zeros(len(down), len(right), len(top), dtype=torch.uint8)
     best = torch.full(winner.shape, -torch.inf, dtype=frame.dtype)
     width = frame.shape[2]
-    shares = frame.flatten()
+    values = frame.flatten()
     for slot in slots:
         corner = (slot * frame.shape[1] + top) * width + left
-        at_left = torch.lerp(shares.take(corner), shares.take(corner + width), down)
-        at_right = torch.lerp(shares.take(corner + 1), shares.take(corner + width + 1), down)
-        share = torch.lerp(at_left, at_right, right)
-        # Slots that can win come in order: the last one to win has the greatest number.
-        won = (share > best).view(torch.uint8) * slot.to(torch.uint8)
+        at_left = torch.lerp(values.take(corner), values.take(corner + width), down)
+        at_right = torch.lerp(values.take(corner + 1), values.take(corner + width + 1), down)
+        value = torch.lerp(at_left, at_right, right)
+        # Slots that may win are in ascending order, so the latest winner has the greatest number.
+        won = (value > best).view(torch.uint8) * slot.to(torch.uint8)
         torch.maximum(winner, won, out=winner)  # torch.where takes six times as long for bytes
-        torch.maximum(best, share, out=best)
+        torch.maximum(best, value, out=best)
     return winner

@@ -1,7 +1,8 @@
-"""Which form of an operation runs: plain torch everywhere, or Triton on a CUDA device.
+"""Dispatches operations to plain torch, or to Triton on a CUDA device.
 
-`auto` takes Triton where it can and plain torch elsewhere, and logs once why not. `reference` never
-takes Triton. `triton` takes it or raises: no measurement should turn into one of something else.
+`auto` uses Triton where it can and plain torch elsewhere, and logs the reason once. `reference`
+never uses Triton. `triton` uses it or raises, so that a measurement cannot silently be one of
+another backend.
 """
 
 import logging
@@ -18,7 +19,7 @@ from slotcli.errors import UnavailableError
 
 Backend = Literal["auto", "reference", "triton"]
 
-OLDEST = (8, 0)  # compute capability with the asynchronous copies and bfloat16 of the kernels
+OLDEST = (8, 0)  # compute capability: the kernels need asynchronous copies and bfloat16
 
 _log = logging.getLogger("slotcli.kernels")
 _chosen: Backend = "auto"
@@ -26,19 +27,19 @@ _said: set[tuple[str, str]] = set()
 
 
 def set_backend(backend: Backend) -> None:
-    """The form that operations take from now on, in the whole process."""
+    """Sets the backend of all operations in this process."""
     global _chosen
     _chosen = backend
 
 
 def backend() -> Backend:
-    """The form that operations take now."""
+    """The current backend of all operations."""
     return _chosen
 
 
 @contextmanager
 def using(backend: Backend) -> Iterator[None]:
-    """The form that operations take inside the context."""
+    """Sets the backend of all operations inside the context."""
     before = _chosen
     set_backend(backend)
     try:
@@ -48,14 +49,14 @@ def using(backend: Backend) -> Iterator[None]:
 
 
 def interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a GPU; it has to be so before Triton is loaded."""
+    """Whether Triton's interpreter replaces the GPU; has to be set before Triton is imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def takes_triton(operation: str, device: Device, unsupported: str | None = None) -> bool:
-    """Whether this call of an operation is one for Triton; `unsupported` says why its shape is not.
+    """Whether this call runs on Triton; `unsupported` is the reason if its shape cannot.
 
-    Raises UnavailableError where Triton is demanded and cannot be had.
+    Raises UnavailableError if the backend is `triton` and Triton cannot run the call.
     """
     if _chosen == "reference":
         return False
@@ -73,7 +74,7 @@ def takes_triton(operation: str, device: Device, unsupported: str | None = None)
 
 
 def without_triton(device: Device) -> str | None:
-    """Why no Triton kernel can run on a device, None where they can."""
+    """Reason why Triton kernels cannot run on a device, None if they can."""
     if device.type != "cuda" and not interpreted():
         return f"the tensors are on the {device.type}"
     if find_spec("triton") is None:

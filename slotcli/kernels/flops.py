@@ -1,6 +1,6 @@
-"""What the operations cost, as torch.utils.flop_counter takes it for its `custom_mapping`.
+"""FLOPs of the operations, for the `custom_mapping` of torch.utils.flop_counter.
 
-They are not registered there: that module loads Triton, which nothing on a CPU needs.
+They are not registered there, because that module imports Triton, which a CPU does not need.
 """
 
 import torch
@@ -17,7 +17,7 @@ def _slot_read(inputs: torch.Size, mean, rstd, queries: torch.Size, *_, **__) ->
 
 
 def _slot_read_backward(grad_read: torch.Size, _, inputs: torch.Size, *__, **___) -> int:
-    """Two products for what comes in again, two for the inputs' gradient, one for the queries'."""
+    """Two products to recompute the forward pass, two for the inputs' gradient, one for queries."""
     return 10 * inputs.numel() * grad_read[1]
 
 
@@ -26,7 +26,7 @@ def _slot_cross_attention(x: torch.Size, queries: torch.Size, *_, **__) -> int:
     return 4 * x.numel() * queries[1]
 
 
-# Two for each multiplication and its addition in a matrix product; nothing else counts.
+# Two FLOPs per multiply-add of a matrix product; nothing else counts.
 FLOPS = {
     torch.ops.slotcli.nearest_code: _nearest_code,
     torch.ops.slotcli.slot_cross_attention: _slot_cross_attention,

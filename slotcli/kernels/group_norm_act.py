@@ -1,4 +1,4 @@
-"""Group normalisation with what stands around it in residual networks, channels last."""
+"""Group normalisation fused with shift, residual and activation, in channels_last."""
 
 from typing import Literal, get_args
 
@@ -25,21 +25,21 @@ def group_norm_act(
 ) -> Float[Tensor, "b c h w"]:
     """activation(group_norm(x + shift) * weight + bias + residual), in channels_last.
 
-    Of x's type, whatever the parameters are and whether or not autocast is on; statistics are
+    The result has x's dtype, whatever the parameters' dtype, also under autocast; statistics are
     float32, float64 for such inputs. x and residual in another memory format are copied first.
     Wu and He 2018.
     """
     plain = x.device.type == "cpu" and not dispatch.interpreted() and not _takes_triton(x, groups)
     if plain and not torch.compiler.is_exporting():
         if not torch.is_grad_enabled():
-            # An operation's dispatch costs a fifth of the work on a map of 4 x 4.
+            # Dispatch of a custom operation costs a fifth of the time on a map of 4 x 4.
             residual = None if residual is None else _last(residual)
             return reference.group_norm_act(
                 _last(x), weight, bias, shift, residual, groups, eps, activation
             )[0]
         if x.dtype == weight.dtype:
-            # The operation's backward computes the activation's input again; on a CPU, where memory
-            # is not short, keeping it saves up to a third of the time.
+            # The operation's backward recomputes the activation's input; on a CPU, where memory is
+            # plentiful, saving it instead takes up to a third off the time.
             return _kept_for_backward(x, weight, bias, groups, eps, activation, shift, residual)
     y, _, _ = torch.ops.slotcli.group_norm_act(
         x, weight, bias, shift, residual, groups, eps, activation
@@ -122,7 +122,7 @@ def _backward(
     grad_x, grad_weight, grad_bias, grad_shift, grad_residual = form(
         _last(grad), _last(x), weight, bias, shift, residual, mean, rstd, activation
     )
-    none = mean.new_empty(0), x.new_empty(0)  # an operation has as many results as it says
+    none = mean.new_empty(0), x.new_empty(0)  # the operation's schema has no optional results
     return (
         grad_x,
         grad_weight,

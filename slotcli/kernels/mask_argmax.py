@@ -1,4 +1,4 @@
-"""Labels of pixels from attention on a coarser grid, without a full-size map for each slot."""
+"""Pixel labels from attention on a coarser grid, without a full-size map per slot."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -11,9 +11,9 @@ from slotcli.types import Size
 def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor, "t H W"]:
     """Index of the winning slot at each pixel of `size`, by bilinear interpolation of attention.
 
-    Up or down, as F.interpolate has it without aligned corners and without antialiasing, in float32
-    for anything narrower. Ties go to the first slot; where shares differ by no more than rounding,
-    devices and forms may differ. At most 255 slots. No gradient flows.
+    Upsamples or downsamples as F.interpolate with align_corners=False and antialias=False, in
+    float32 for narrower inputs. Ties go to the first slot; where two slots are within rounding,
+    devices and backends may differ. At most 255 slots. Has no gradient.
     """
     return torch.ops.slotcli.mask_argmax(attention.detach(), size)
 

@@ -14,9 +14,9 @@ def nearest_code(
 ) -> Int64[Tensor, " rows"]:
     """Index of each row's nearest code by squared Euclidean distance; ties go to the first code.
 
-    Nearest is the least |e|^2 / 2 - z.e, the distance less z's own norm and halved, in float32 for
-    anything narrower, under autocast too. Of codes that are equally near but for its rounding any
-    may be found. No gradient flows. van den Oord et al. 2017, Eq. 1.
+    It minimises |e|^2 / 2 - z.e, half the distance minus half of |z|^2, in float32 for narrower
+    inputs, also under autocast. Of codes within rounding of the minimum it may return any. Has no
+    gradient. van den Oord et al. 2017, Eq. 1.
     """
     return torch.ops.slotcli.nearest_code(latents.detach(), codes.detach())
 

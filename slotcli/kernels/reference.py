@@ -1,4 +1,4 @@
-"""The operations in plain torch: the specification that any faster version is held against."""
+"""The operations in plain torch: the specification against which faster versions are tested."""
 
 import math
 
@@ -13,7 +13,7 @@ READ_EPS = 1e-6  # Locatello et al. 2020, Algorithm 1
 
 _LARGE_MAP = 1024  # positions
 
-# Scores of nearest_code held at once: what a core's own cache takes, and 64 MiB on a GPU.
+# Scores of nearest_code in memory at once: the size of a core's cache, and 64 MiB on a GPU.
 _SCORES = {"cpu": 1 << 18, "cuda": 1 << 24}
 _CODE_BLOCK = 128
 
@@ -22,7 +22,7 @@ def row_statistics(
     inputs: Float[Tensor, "*b p d"], eps: float
 ) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b p"]]:
     """`slotcli.kernels.row_statistics`."""
-    # On the CPU the statistics are as coarse as the scale, which serves for nothing else.
+    # On the CPU the statistics have the dtype of this scale, its only purpose.
     wide = torch.promote_types(inputs.dtype, torch.float32)
     scale = inputs.new_ones(inputs.shape[-1], dtype=wide) if inputs.is_cpu else None
     _, mean, rstd = torch.native_layer_norm(inputs, inputs.shape[-1:], scale, None, eps)
@@ -39,7 +39,7 @@ def slot_read(
     """`slotcli.kernels.slot_read`: the means, the attention, and each slot's sum of weights."""
     logits = _normalised_dots(inputs, mean, rstd, queries) + bias[..., None]
     attention = logits.softmax(dim=1)
-    weights = attention + READ_EPS  # keeps the mean defined for a slot that nothing attends to
+    weights = attention + READ_EPS  # keeps the mean defined for a slot without attention
     mass = weights.sum(dim=2)
     return _normalised_sums(inputs, mean, rstd, weights) / mass[..., None], attention, mass
 
@@ -57,9 +57,9 @@ def slot_read_backward(
 ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"], Float[Tensor, "b n"]]:
     """Gradients of inputs (also through their mean and rstd), queries and bias.
 
-    The gradient of z, the normalised inputs, is a sum of 2n vectors, the queries and the gradients
-    of the means. So its mean over d, and that of its product with z, which the backward of a
-    LayerNorm asks for, follow from dot products that are there already.
+    The gradient of z, the normalised inputs, is a sum of 2n vectors: the queries and the gradients
+    of the means. The backward of a LayerNorm needs its mean over d and that of its product with z;
+    both follow from dot products that are already computed.
     """
     grads = (grad_read / mass[..., None]).to(inputs.dtype)
     vectors = torch.cat([queries, grads], dim=1)
@@ -71,14 +71,14 @@ def slot_read_backward(
         grad_weights = grad_weights + grad_attention
     grad_logits = attention * (grad_weights - (attention * grad_weights).sum(dim=1, keepdim=True))
 
-    shares = torch.cat([grad_logits, attention + READ_EPS], dim=1)
+    factors = torch.cat([grad_logits, attention + READ_EPS], dim=1)
     width = inputs.shape[2]
-    mean_z = (shares * vectors.sum(dim=2, keepdim=True, dtype=dots.dtype)).sum(dim=1) / width
-    mean_zz = (shares * dots).sum(dim=1) / width
-    # rstd * (grad_z - mean_z - z * mean_zz), with z written out in the inputs
+    mean_z = (factors * vectors.sum(dim=2, keepdim=True, dtype=dots.dtype)).sum(dim=1) / width
+    mean_zz = (factors * dots).sum(dim=1) / width
+    # rstd * (grad_z - mean_z - z * mean_zz), with z expanded in terms of the inputs
     slope = rstd.square() * mean_zz
     offset = slope * mean - rstd * mean_z
-    coefficients = torch.cat([shares * rstd[:, None], offset[:, None]], dim=1).to(inputs.dtype)
+    coefficients = torch.cat([factors * rstd[:, None], offset[:, None]], dim=1).to(inputs.dtype)
     vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], dim=1)
     grad_inputs = coefficients.mT @ vectors
     grad_inputs.addcmul_(inputs, slope[..., None].to(inputs.dtype), value=-1)
@@ -93,7 +93,7 @@ def _normalised_dots(
     rstd: Float[Tensor, "b p"],
     vectors: Float[Tensor, "b n d"],
 ) -> Float[Tensor, "b n p"]:
-    """Dot products of vectors with the normalised inputs, which are never formed."""
+    """Dot products of vectors with the normalised inputs, without materialising these."""
     dots = (vectors @ inputs.mT).to(mean.dtype)
     sums = vectors.sum(dim=2, keepdim=True, dtype=mean.dtype)
     return (dots - sums * mean[:, None]) * rstd[:, None]
@@ -105,7 +105,7 @@ def _normalised_sums(
     rstd: Float[Tensor, "b p"],
     weights: Float[Tensor, "b n p"],
 ) -> Float[Tensor, "b n d"]:
-    """Weighted sums of the normalised inputs, which are never formed."""
+    """Weighted sums of the normalised inputs, without materialising these."""
     weights = (weights * rstd[:, None]).to(inputs.dtype)
     return (weights @ inputs).to(mean.dtype) - weights.to(mean.dtype) @ mean[..., None]
 
@@ -115,8 +115,8 @@ def nearest_code(
 ) -> Int64[Tensor, " rows"]:
     """Index of each row's nearest code by squared Euclidean distance; ties go to the first code.
 
-    Nearest is the least |e|^2 / 2 - z.e, in float32 for narrower inputs: the distance less z's own
-    norm, halved. Codes that are equally near but for its rounding may win over each other.
+    It minimises |e|^2 / 2 - z.e, half the distance minus half of |z|^2, in float32 for narrower
+    inputs. Of codes within rounding of the minimum it may return any.
     """
     dtype = torch.promote_types(latents.dtype, torch.float32)
     latents, codes = latents.to(dtype), codes.to(dtype)
@@ -129,7 +129,7 @@ def nearest_code(
 
 
 def _first_least(scores: Float[Tensor, "rows k"]) -> Int64[Tensor, " rows"]:
-    """argmin over k, at the speed of amin: first the block with the least score, then inside it."""
+    """argmin over k at the speed of amin: finds the block of the minimum, then searches it."""
     width = math.gcd(scores.shape[1], _CODE_BLOCK)
     blocks = scores.unflatten(1, (-1, width))
     block = blocks.amin(dim=2).argmin(dim=1)
@@ -140,8 +140,8 @@ def _first_least(scores: Float[Tensor, "rows k"]) -> Int64[Tensor, " rows"]:
 def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> UInt8[Tensor, "t H W"]:
     """Index of the winning slot at each pixel of `size`, by bilinear upsampling of attention.
 
-    As F.interpolate has it without antialiasing, up or down; ties go to the first slot. One slot is
-    upsampled at a time, so n full-size maps are never held.
+    As F.interpolate without antialiasing, up or down; ties go to the first slot. One slot is
+    upsampled at a time, so that n full-size maps are never in memory.
     """
     labels = attention.new_zeros(len(attention), *size, dtype=torch.uint8)
     for frame, frame_labels in zip(attention, labels, strict=True):
@@ -168,13 +168,13 @@ def group_norm_act(
     eps: float,
     activation: str,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b g"], Float[Tensor, "b g"]]:
-    """See kernels.group_norm_act. Also mean and 1 / sqrt(variance + eps) of x + shift by group."""
+    """See kernels.group_norm_act. Also mean and 1 / sqrt(variance + eps) of x + shift per group."""
     (b, c, h, w), wide = x.shape, torch.promote_types(x.dtype, torch.float32)
-    # torch's form for bfloat16 on a CPU costs 3 times that for float32 on most small maps
+    # torch's bfloat16 kernel on a CPU takes 3 times as long as float32 on most small maps.
     narrow = x.is_cpu and x.dtype == torch.bfloat16
     narrow = narrow and (h * w >= _LARGE_MAP or c // groups % 16 == 0)
     moved = _moved(x, shift, x.dtype if narrow else wide)
-    # parameters in float32 make it keep the statistics in float32
+    # Parameters in float32 make torch keep the statistics in float32.
     y, mean, rstd = torch.native_group_norm(
         moved, weight.to(wide), bias.to(wide), b, c, h * w, groups, eps
     )
@@ -204,7 +204,7 @@ def group_norm_act_backward(
     Float[Tensor, "b c"] | None,
     Float[Tensor, "b c h w"] | None,
 ]:
-    """Gradients of x, weight, bias, shift and residual: maps in x's type, sums in the mean's."""
+    """Gradients of x, weight, bias, shift and residual: maps in x's dtype, sums in the mean's."""
     (b, c, h, w), wide = x.shape, mean.dtype
     moved, grad = _moved(x, shift, wide), _native(grad.to(wide))
     if activation != "none":
@@ -241,7 +241,7 @@ def _moved(
 
 
 def _native(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """In the layout that torch's own group norm takes: on CUDA it knows none but NCHW."""
+    """Converts to the layout of torch's group norm, which on CUDA supports only NCHW."""
     return x.contiguous(memory_format=torch.contiguous_format if x.is_cuda else torch.channels_last)
 
 
@@ -255,7 +255,7 @@ def slot_cross_attention(
 ) -> Float[Tensor, "b p c"]:
     """See kernels.slot_cross_attention."""
     normed = F.layer_norm(x, x.shape[-1:], eps=eps)
-    # positions last: a softmax over an outer dimension is 10 times faster than one over 15 numbers
+    # Positions last: softmax over an outer axis is 10 times as fast as over an inner one of 15.
     logits = torch.baddbmm(offset[:, :, None], queries, normed.transpose(1, 2))
     weights = logits.unflatten(1, (-1, heads)).softmax(dim=1).flatten(1, 2)
     return torch.baddbmm(x, weights.transpose(1, 2), values)

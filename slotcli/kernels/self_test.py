@@ -1,4 +1,4 @@
-"""Every operation once, as it would run here, against the reference in float64."""
+"""Compares every operation on this machine's backend with the reference in float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from slotcli.kernels import (
 )
 from slotcli.kernels.dispatch import using
 
-# Relative error that rounding explains: of float32 sums, and of inputs to bfloat16 products.
+# Relative error due to rounding: of float32 sums, and of inputs to bfloat16 products.
 LIMITS = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
-DIFFERENT = 0.01  # share of indices that may be another one, where two are equally good
+DIFFERENT = 0.01  # fraction of indices that may differ, where two are equally good
 
 _EPS = 1e-5
 
@@ -28,9 +28,9 @@ _EPS = 1e-5
 class SelfTest:
     operation: str
     dtype: str
-    error: float | None  # relative to the reference, the worst of outputs and gradients
+    error: float | None  # relative to the reference; maximum over outputs and gradients
     limit: float
-    failure: str | None  # what was raised in place of a result
+    failure: str | None  # exception raised instead of a result
 
     @property
     def passed(self) -> bool:
@@ -70,7 +70,7 @@ def _try(
     limit, error, failure = LIMITS[dtype], None, None
     try:
         found = _results(operation, [tensor.to(device) for tensor in inputs])
-    except Exception as raised:  # whatever a compiler or a driver raises is what is looked for
+    except Exception as raised:  # compilers and drivers raise exceptions of any type
         failure = f"{type(raised).__name__}: {raised}"
     else:
         error = max(_error(*pair) for pair in zip(found, wanted, strict=True))
@@ -79,7 +79,7 @@ def _try(
 
 
 def _results(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> list[Tensor]:
-    """Outputs, and the gradients of all inputs where there are any, on the CPU."""
+    """Outputs, and the gradients of all inputs if the operation has any, on the CPU."""
     leaves = [tensor.requires_grad_(operation in _DIFFERENTIABLE) for tensor in inputs]
     outputs = operation(*leaves)
     results = list(outputs)
@@ -99,7 +99,7 @@ def _error(found: Tensor, wanted: Tensor) -> float:
 
 def _slot_read(inputs: Tensor, queries: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     statistics = row_statistics(inputs, _EPS)
-    # Logits of about 2: at 8 a softmax in bfloat16 is all rounding.
+    # Logits of about 2: at 8, rounding dominates a softmax in bfloat16.
     return slot_read(inputs, *statistics, queries / 4, bias, with_attention=True)
 
 

@@ -1,8 +1,8 @@
-"""Cross-attention of a map to few vectors, its projections moved to the vectors' side.
+"""Cross-attention of a map to few vectors that have absorbed its projections.
 
 With keys k and values v of a head, attention's logits Wq LN(x) . k are z . (gamma Wq^T k) + beta .
 Wq^T k, where z is LayerNorm's normalised input, and its output Wo sum(p v) is sum(p Wo v). So the
-projections of every position become projections of the vectors, made once for a whole solver.
+projections of every position become projections of the vectors, computed once per sampler run.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slotcli.kernels import dispatch, reference
 
-MOST_WEIGHTS = 256  # of a position, in the Triton kernel
+MOST_WEIGHTS = 256  # per position, in the Triton kernel
 
 
 def slot_cross_attention(
@@ -23,10 +23,10 @@ def slot_cross_attention(
     heads: int,
     eps: float,
 ) -> Float[Tensor, "b p c"]:
-    """x plus what it reads: x + sum over heads of softmax(z . queries + offset) values.
+    """x + sum over heads of softmax(z . queries + offset) values.
 
     z is x normalised over c. m is n times heads, heads innermost: the softmax is over each head's
-    n. Has no gradient; autocast changes nothing. Vaswani et al. 2017, x's projections absorbed.
+    n. Has no gradient; ignores autocast. Vaswani et al. 2017, with x's projections absorbed.
     """
     return torch.ops.slotcli.slot_cross_attention(x, queries, offset, values, heads, eps)
 
@@ -34,11 +34,11 @@ def slot_cross_attention(
 def absorbing_pays(
     device: torch.device, *, frames: int, positions: int, channels: int, slots: int, heads: int
 ) -> bool:
-    """Whether the absorbed form is the faster one for so many evaluations that its making is free.
+    """Whether absorbed weights are faster, if many calls amortise the cost of absorbing them.
 
-    A position costs 2 c n heads multiplications instead of 2 c^2 + 2 c n, but every frame has
-    matrices of its own to be read: on a GPU, where that counts, maps have to be large or frames
-    few, and the weights of a position small enough for the kernel.
+    A position costs 2 c n heads multiplications instead of 2 c^2 + 2 c n, but every frame reads
+    matrices of its own. On a GPU that traffic matters: there maps have to be large or frames few,
+    and the weights per position few enough for the kernel.
     """
     if slots * heads >= channels + slots:
         return False
@@ -48,7 +48,7 @@ def absorbing_pays(
 
 
 def padded(slots: int, heads: int) -> tuple[int, int]:
-    """Slots and heads as the Triton kernel counts them: powers of 2, of slots at least 16."""
+    """Slots and heads, padded for the Triton kernel to powers of 2, slots to at least 16."""
     return max(16, 1 << (slots - 1).bit_length()), 1 << (heads - 1).bit_length()
 
 

@@ -1,9 +1,9 @@
-"""One read of slot attention, with its LayerNorm and its projections moved to the slots' side.
+"""One read of slot attention, with LayerNorm and projections absorbed into queries and values.
 
 Slot attention has keys Wk(gamma z + beta) and values Wv(gamma z + beta), where z is LayerNorm's
 normalised input. With q' = gamma Wk^T q / sqrt(d) and c = beta . Wk^T q / sqrt(d) its logits are
 z . q' + c, and its update is Wv(gamma R + beta), where R is the weighted mean of z. So the features
-are read as they are, once, and neither keys nor values nor z are ever formed.
+are read once and unprojected, and neither keys nor values nor z are ever materialised.
 """
 
 import torch
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from slotcli.kernels import dispatch, reference
 
-MOST_SLOTS = 16  # more of them, and the kernels run out of registers
+MOST_SLOTS = 16  # with more, the kernels run out of registers
 MOST_WIDTH = 256
 
 
 def row_statistics(
     inputs: Float[Tensor, "*b p d"], eps: float
 ) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b p"]]:
-    """Mean over d and 1 / sqrt(variance + eps), as LayerNorm takes them, in float32 or wider.
+    """Mean over d and 1 / sqrt(variance + eps), as in LayerNorm, in float32 or wider.
 
     They carry no gradient: `slot_read` adds it to that of the inputs.
     """
@@ -35,7 +35,7 @@ def slot_read(
     *,
     with_attention: bool,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
-    """Each slot's weighted mean of z = rstd (inputs - mean), and if asked for the attention, b n p.
+    """Each slot's weighted mean of z = rstd (inputs - mean), and its attention, [b n p].
 
     Slots compete for positions: attention is the softmax over n of z . queries + bias and sums to 1
     over n. The weights are the attention plus 1e-6, divided by their sum over p. Without
@@ -44,7 +44,7 @@ def slot_read(
     `row_statistics`: their gradient is part of the inputs'. Locatello et al. 2020, Algorithm 1.
     """
     device = inputs.device.type
-    # The meta device has no autocast to ask about, and torch 2.11 cannot compile the question.
+    # is_autocast_enabled raises for the meta device, and torch 2.11 cannot compile that call.
     can_autocast = device != "meta" and inputs.dtype == torch.float32
     if can_autocast and torch.is_autocast_enabled(device):
         inputs = inputs.to(torch.get_autocast_dtype(device))
@@ -115,7 +115,7 @@ def _backward(
 
 
 def _as_it_is(inputs: Tensor) -> torch.autocast:
-    """Autocast would round what is summed over positions too."""
+    """Disables autocast, which would also round the sums over positions."""
     return torch.autocast(inputs.device.type, enabled=False)
 
 

@@ -1,8 +1,8 @@
-"""Group norm and what stands around it for CUDA devices, on maps with the channels innermost.
+"""Fused group norm, shift, residual and activation in Triton, on maps in channels_last.
 
-Forward and backward are alike: sums by channel over stretches of a frame's positions, a small
-kernel that makes of them what a whole group shares, and one elementwise pass. Sums are added up in
-a fixed order, so that results are the same to the bit in every run.
+Forward and backward have the same three steps: sums per channel over splits of a frame's
+positions, a small kernel that reduces them to the statistics of a group, and one elementwise pass.
+The order of summation is fixed, so that results are bitwise reproducible.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from slotcli.kernels.compile_case import CompileCase
 
 
 class Config(NamedTuple):
-    block: int  # positions of a tile
-    channels: int  # of a tile, at most
+    block: int  # positions per tile
+    channels: int  # per tile, at most
     num_warps: int
 
 
-# By kernel and type of the map.
+# By kernel and dtype of the map.
 CONFIGS = {
     ("sum", torch.float32): Config(32, 64, 4),
     ("sum", torch.bfloat16): Config(64, 64, 4),
@@ -33,13 +33,13 @@ CONFIGS = {
     ("backward_apply", torch.float32): Config(32, 64, 4),
     ("backward_apply", torch.bfloat16): Config(32, 64, 4),
 }
-_ONE_WARP = {"num_warps": 1}  # for what works on the channels of a single group
+_ONE_WARP = {"num_warps": 1}  # for kernels over the channels of a single group
 
 
 @triton.jit
 @no_type_check
 def _channels(channels, CHANNELS: tl.constexpr):
-    """The channels of this program, and which of them exist."""
+    """The channels of this program, and a mask of those that exist."""
     c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     return c, c < channels
 
@@ -47,7 +47,7 @@ def _channels(channels, CHANNELS: tl.constexpr):
 @triton.jit
 @no_type_check
 def _places(start, c, real, positions, channels, BLOCK: tl.constexpr):
-    """A tile's places within its frame, and which of them exist."""
+    """Offsets of a tile's elements within its frame, and a mask of those that exist."""
     p = start + tl.arange(0, BLOCK)
     return p[:, None] * channels + c[None], (p < positions)[:, None] & real[None]
 
@@ -84,7 +84,7 @@ def sum_kernel(
     b, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     frame, first = x + b * positions * channels, split * stretch
     c, real = _channels(channels, CHANNELS)
-    # about the channel's first value, so that a large mean cancels before it is squared
+    # Relative to the channel's first value, so that a large mean cancels before it is squared.
     centre = tl.load(frame + c, mask=real, other=0).to(tl.float32)
     sums = tl.zeros((BLOCK, CHANNELS), tl.float32)
     squares = tl.zeros((BLOCK, CHANNELS), tl.float32)
@@ -132,7 +132,7 @@ def statistics_kernel(
         moved = tl.load(shift + b * channels + c, mask=real, other=0).to(tl.float32)
     centre = tl.load(x + b * positions * channels + c, mask=real, other=0).to(tl.float32)
     means = centre + sums / positions + moved
-    # squares about each channel's own mean, then those of the means about the group's
+    # Squared deviations from each channel's mean, then those of the means from the group's mean.
     squares -= sums * sums / positions
     average = tl.sum(means, 0) / GROUP
     apart = tl.where(real, means - average, 0)
@@ -180,7 +180,7 @@ def apply_kernel(
 def _by_channel(
     b, c, real, mean, rstd, shift, channels, GROUP: tl.constexpr, WITH_SHIFT: tl.constexpr
 ):
-    """What to subtract from a channel, and what to multiply it with, to have it normalised."""
+    """Offset to subtract from a channel and factor to multiply it by in normalisation."""
     group = b * (channels // GROUP) + c // GROUP
     centre = tl.load(mean + group, mask=real, other=0)
     if WITH_SHIFT:
@@ -297,7 +297,7 @@ def backward_statistics_kernel(
         normed += tl.load(part + 2 * channels, mask=real, other=0)
     tl.store(to_bias + b * channels + c, plain, mask=real)
     tl.store(to_weight + b * channels + c, product, mask=real)
-    # means over the group of the normalised input's gradient, and of its product with that input
+    # Means over the group of the normalised input's gradient, and of its product with the input.
     w = tl.load(weight + c, mask=real, other=0).to(tl.float32)
     average = tl.sum(plain * w, 0) / (GROUP * positions)
     slope = tl.sum(product * w, 0) / (GROUP * positions)
@@ -371,7 +371,7 @@ def forward(
     eps: float,
     activation: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Triton form of `slotcli::group_norm_act`; maps are dense, with the channels innermost."""
+    """Triton implementation of `slotcli::group_norm_act`, for dense maps in channels_last."""
     (b, c), positions, group = x.shape[:2], x.shape[2] * x.shape[3], x.shape[1] // groups
     mean, rstd = (x.new_empty((b, groups), dtype=torch.float32) for _ in range(2))
     scale, offset = (x.new_empty((b, c), dtype=torch.float32) for _ in range(2))
@@ -429,7 +429,7 @@ def backward(
     rstd: Tensor,
     activation: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The Triton form of `slotcli::group_norm_act_backward`, for maps as in `forward`."""
+    """Triton implementation of `slotcli::group_norm_act_backward`, for maps as in `forward`."""
     (b, c), positions, groups = x.shape[:2], x.shape[2] * x.shape[3], mean.shape[1]
     to_bias, to_weight, to_shift = (x.new_empty((b, c), dtype=torch.float32) for _ in range(3))
     group_mean, group_slope = (torch.empty_like(mean) for _ in range(2))
@@ -493,7 +493,7 @@ def backward(
 
 
 def _config(kernel: str, x: Tensor) -> Config:
-    """That of the table, with no more channels than the map has."""
+    """The table's configuration, with no more channels than the map has."""
     config = CONFIGS[kernel, x.dtype]
     return config._replace(channels=min(config.channels, triton.next_power_of_2(x.shape[1])))
 
@@ -508,9 +508,9 @@ def _elementwise(x: Tensor, config: Config) -> tuple[int, int, int]:
 
 
 def _splits(programs: int, positions: int, block: int) -> tuple[int, int]:
-    """Into how many stretches positions go, and the length of one, which is a multiple of `block`.
+    """Number of splits of the positions, and positions per split, a multiple of `block`.
 
-    Enough for four programs on each of a large GPU's 132 processors.
+    Enough splits for four programs on each of a large GPU's 132 multiprocessors.
     """
     splits = max(1, min(triton.cdiv(528, programs), triton.cdiv(positions, block)))
     stretch = triton.cdiv(triton.cdiv(positions, splits), block) * block
@@ -518,7 +518,7 @@ def _splits(programs: int, positions: int, block: int) -> tuple[int, int]:
 
 
 def compile_cases() -> Iterator[CompileCase]:
-    """Groups of 8 of 256 channels, with all that is optional, in the activations that meet it."""
+    """Groups of 8 of 256 channels, with all optional inputs, for each activation in use."""
     for dtype, activation in ((torch.bfloat16, "silu"), (torch.float32, "relu")):
         yield _case("sum", sum_kernel, dtype, activation)
         yield _case("apply", apply_kernel, dtype, activation)

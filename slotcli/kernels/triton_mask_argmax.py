@@ -1,6 +1,6 @@
-"""`mask_argmax` on the GPU: a pixel's best share and its slot stay in registers."""
+"""`mask_argmax` in Triton: keeps each pixel's maximum and its slot in registers."""
 
-# A launch has options that the kernel does not have.
+# Launch options such as num_warps are no parameters of the kernel.
 # pyright: reportCallIssue=false
 
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from slotcli.kernels.compile_case import CompileCase
 
-PIXELS = 512  # of a program; 4 neighbours a lane, so that a warp writes a whole line of labels
+PIXELS = 512  # per program; 4 neighbours per lane, so that a warp writes a full cache line
 NUM_WARPS = 4
-# Machine instructions of a step of the loop: four loads and their lerps for each of 4 pixels.
+# Machine instructions per loop iteration: four loads and their lerps for each of 4 pixels.
 LOOP_BUDGET = 140
 
 
-@no_type_check  # jaxtyping's import hook would wrap what Triton has to read
+@no_type_check  # jaxtyping's import hook would wrap the function that Triton parses
 @triton.jit
 def _taps(place, ratio, length):
     """The two neighbours of a pixel's centre on the coarse axis, and the weight of the second."""
@@ -64,7 +64,7 @@ def _mask_argmax(
         low = tl.load(image + low_left, inside, 0.0).to(tl.float32) * (1.0 - fx)
         low += tl.load(image + low_right, inside, 0.0).to(tl.float32) * fx
         share = top * (1.0 - fy) + low * fy
-        better = share > best  # not >=: the first of equals stays
+        better = share > best  # not >=: ties go to the first
         best = tl.where(better, share, best)
         winner = tl.where(better, slot, winner)
     tl.store(labels + frame * pixels + pixel, winner.to(tl.uint8), inside)
@@ -94,7 +94,7 @@ def mask_argmax(attention: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def compile_cases() -> Iterator[CompileCase]:
-    """A square video from a square grid, as every published model has it."""
+    """A square video from a square grid, as in every published model."""
     for dtype in ("fp32", "bf16"):
         integers = ("n", "h", "w", "pixels", "width", "frame_stride", "slot_stride", "y_stride")
         yield CompileCase(

@@ -1,6 +1,6 @@
-"""`nearest_code` on the GPU: each lane keeps the best of the codes it has seen in registers."""
+"""`nearest_code` in Triton: each lane keeps the nearest code so far in registers."""
 
-# A launch has options that the kernel does not have.
+# Launch options such as num_warps are no parameters of the kernel.
 # pyright: reportCallIssue=false
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from slotcli.kernels.compile_case import CompileCase
 
 @dataclass(frozen=True)
 class Config:
-    rows: int  # of a program
-    codes: int  # of a step of its loop
+    rows: int  # per program
+    codes: int  # per loop iteration
     num_warps: int
 
 
 # A single frame is too few rows to fill a GPU with large programs.
 FEW_ROWS = 16384
-# Sixteen scores a lane in both: with 32 the registers leave room for too few warps.
+# Sixteen scores per lane in both: with 32, register use limits the occupancy.
 CONFIGS = {"few rows": Config(8, 256, 4), "many rows": Config(64, 32, 4)}
-# Machine instructions of a step of the loop: six for each of a lane's scores, and the codes' own.
+# Machine instructions per loop iteration: six per score of a lane, and those of the codes.
 LOOP_BUDGET = 140
 
 
-@no_type_check  # jaxtyping's import hook would wrap what Triton has to read
+@no_type_check  # jaxtyping's import hook would wrap the function that Triton parses
 @triton.jit
 def _nearest_code(
     latents,
@@ -74,7 +74,7 @@ def _nearest_code(
         if CHANNELS > 3:
             e3 = tl.load(e + 3 * codes_channel, known, 0.0).to(tl.float32)
             norm += e3 * e3
-        # argmin |z - e|^2 = argmin |e|^2 / 2 - z.e; no code wins where there is none
+        # argmin |z - e|^2 = argmin |e|^2 / 2 - z.e; padding never wins
         score = tl.where(known, norm * 0.5, float("inf")) - z0 * e0
         if CHANNELS > 1:
             score -= z1 * e1
@@ -82,7 +82,7 @@ def _nearest_code(
             score -= z2 * e2
         if CHANNELS > 3:
             score -= z3 * e3
-        better = score < best  # not <=: the first of equals stays
+        better = score < best  # not <=: ties go to the first
         best = tl.where(better, score, best)
         best_start = tl.where(better, start, best_start)
 
@@ -115,7 +115,7 @@ def nearest_code(latents: Tensor, codes: Tensor) -> Tensor:
 
 
 def compile_cases() -> Iterator[CompileCase]:
-    """Three channels, as the published codecs of videos have them, and many codes."""
+    """Three channels, as in the published video codecs, and many codes."""
     for name, config in CONFIGS.items():
         for dtype in ("fp32", "bf16"):
             yield CompileCase(

@@ -1,4 +1,4 @@
-"""Absorbed cross-attention for CUDA devices: all heads at once, the map read and written once."""
+"""Absorbed cross-attention in Triton: all heads at once; reads and writes the map once."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, no_type_check
@@ -14,13 +14,13 @@ from slotcli.kernels.slot_cross_attention import padded
 
 
 class Config(NamedTuple):
-    block: int  # positions of a program
-    channels: int  # of a step of its loops
+    block: int  # positions per program
+    channels: int  # per loop iteration
     num_warps: int
     num_stages: int
 
 
-# By weights a position, heads times slots with their padding, and type of the map.
+# By weights per position (padded heads times padded slots) and dtype of the map.
 CONFIGS = {
     (128, torch.bfloat16): Config(64, 64, 8, 2),
     (256, torch.bfloat16): Config(32, 64, 8, 2),
@@ -56,7 +56,7 @@ def cross_attention_kernel(
     d = tl.arange(0, CHANNELS)
     inside = (p < positions)[:, None]
     places = x + b * stride_b + p[:, None] * stride_p + d[None]
-    # about each position's first value, so that a large mean cancels before it is squared
+    # Relative to each position's first value, so that a large mean cancels before it is squared.
     first = tl.load(x + b * stride_b + p * stride_p, mask=p < positions, other=0).to(tl.float32)
     sums, squares = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
     for start in range(0, C, CHANNELS):
@@ -67,7 +67,7 @@ def cross_attention_kernel(
     centre = (first + sums)[:, None]
     scale = 1 / tl.sqrt(tl.maximum(squares / C - sums * sums, 0) + eps)[:, None]
 
-    # weights lie head by head, as a softmax wants them, vectors slot by slot
+    # Weights are grouped by head for the softmax, vectors by slot.
     m = tl.arange(0, HP * NP)
     head, slot = m // NP, m % NP
     real = (head < HEADS) & (slot < N)
@@ -96,7 +96,7 @@ def cross_attention_kernel(
 def forward(
     x: Tensor, queries: Tensor, offset: Tensor, values: Tensor, heads: int, eps: float
 ) -> Tensor:
-    """The Triton form of `slotcli::slot_cross_attention`."""
+    """Triton implementation of `slotcli::slot_cross_attention`."""
     x = x if x.stride(2) == 1 else x.contiguous()
     (b, p, c), slots = x.shape, queries.shape[1] // heads
     y = x.new_empty((b, p, c))
@@ -130,7 +130,7 @@ def _constants(dtype: torch.dtype, channels: int, slots: int, heads: int) -> dic
         "BLOCK": config.block,
         "CHANNELS": config.channels,
         "PRECISION": "ieee" if exact else "tf32",
-        # the interpreter multiplies the bit patterns of bfloat16
+        # The interpreter would multiply the bit patterns of bfloat16.
         "DT": tl.bfloat16 if dtype == torch.bfloat16 and not dispatch.interpreted() else tl.float32,
         "num_warps": config.num_warps,
         "num_stages": config.num_stages,

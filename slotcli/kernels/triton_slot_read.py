@@ -1,7 +1,7 @@
-"""The slot read for CUDA devices: one pass over the features forward, one backward.
+"""The slot read in Triton: one pass over the features forward, one backward.
 
-A program takes a stretch of one frame's positions; a second kernel adds the stretches up in their
-order, so that results are the same to the bit in every run.
+A program processes one split of a frame's positions; a second kernel sums the splits in order, so
+that results are bitwise reproducible.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from slotcli.kernels.reference import READ_EPS
 
 
 class Config(NamedTuple):
-    block: int  # positions of a tile
+    block: int  # positions per tile
     num_warps: int
     num_stages: int
 
 
-# By kernel and type of the features.
+# By kernel and dtype of the features.
 CONFIGS = {
     ("statistics", torch.float32): Config(32, 4, 1),
     ("statistics", torch.bfloat16): Config(32, 4, 1),
@@ -34,7 +34,7 @@ CONFIGS = {
 }
 
 
-@no_type_check  # jaxtyping's import hook would wrap what Triton has to read
+@no_type_check  # jaxtyping's import hook would wrap the function that Triton parses
 @triton.jit
 def statistics_kernel(
     inputs, mean, rstd, rows, eps, D: tl.constexpr, DP: tl.constexpr, BLOCK: tl.constexpr
@@ -123,7 +123,7 @@ def forward_kernel(
     q1, q2 = _load_rows(queries + b * N * D, n * D, real, D, D1, D2)
     q1, q2 = q1.to(DT), q2.to(DT)
     q_sums = _sum_rows(q1, q2)
-    # Slots that are only padding have no logit and so no attention.
+    # Padding slots have a logit of -inf, and so no attention.
     c = tl.load(bias + b * N + n, mask=real, other=-float("inf"))
 
     sums1, sums2 = tl.zeros((NP, D1), tl.float32), tl.zeros((NP, D2), tl.float32)
@@ -280,7 +280,7 @@ def combine_kernel(
 
 
 def row_statistics(inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The Triton form of `slotcli::row_statistics`."""
+    """Triton implementation of `slotcli::row_statistics`."""
     inputs = inputs.contiguous()
     mean = inputs.new_empty(inputs.shape[:-1], dtype=torch.float32)
     rstd = torch.empty_like(mean)
@@ -302,7 +302,7 @@ def row_statistics(inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def forward(
     inputs: Tensor, mean: Tensor, rstd: Tensor, queries: Tensor, bias: Tensor, with_attention: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Triton form of `slotcli::slot_read`."""
+    """Triton implementation of `slotcli::slot_read`."""
     inputs, mean, rstd = (_side_by_side(tensor) for tensor in (inputs, mean, rstd))
     (batch, slots, width), positions = queries.shape, inputs.shape[1]
     config = CONFIGS["forward", inputs.dtype]
@@ -341,7 +341,7 @@ def backward(
     read: Tensor,
     mass: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Triton form of `slotcli::slot_read_backward`."""
+    """Triton implementation of `slotcli::slot_read_backward`."""
     inputs, mean, rstd = (_side_by_side(tensor) for tensor in (inputs, mean, rstd))
     grad_map = read if grad_attention is None else _side_by_side(grad_attention)
     (batch, slots, width), positions = queries.shape, inputs.shape[1]
@@ -384,12 +384,12 @@ def _combine(sums: Tensor, mass: Tensor, *, divide: bool) -> tuple[Tensor, Tenso
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:
-    """With the last axis contiguous; the others may have any strides."""
+    """Makes the last axis contiguous; the others may have any strides."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _strides(*tensors: Tensor) -> list[int]:
-    """All strides but that of the last axis, which is 1."""
+    """All strides except that of the last axis, which is 1."""
     return [stride for tensor in tensors for stride in tensor.stride()[:-1]]
 
 
@@ -398,10 +398,10 @@ def _padded(width: int) -> int:
 
 
 def _splits(batch: int, positions: int, block: int) -> tuple[int, int]:
-    """Into how many stretches positions go, and the length of one, which is a multiple of `block`.
+    """Number of splits of the positions, and positions per split, a multiple of `block`.
 
-    Enough programs for two on each of a large GPU's 132 processors where that leaves 256 positions
-    to each, for partial sums are traffic too; shorter stretches only to have one on each.
+    Two programs on each of a large GPU's 132 multiprocessors, if that leaves 256 positions to
+    each, because partial sums cost traffic too; shorter splits only to have one on each.
     """
     most = max(triton.cdiv(positions, 256), min(132 // batch, triton.cdiv(positions, block)))
     splits = max(1, min(264 // batch, most))
@@ -410,7 +410,7 @@ def _splits(batch: int, positions: int, block: int) -> tuple[int, int]:
 
 
 def _constants(config: Config, dtype: torch.dtype, slots: int, width: int) -> dict[str, Any]:
-    """What a forward and a backward kernel are compiled for."""
+    """Constants of the forward and the backward kernel."""
     first = max(16, triton.next_power_of_2(width) // 2)
     exact = torch.get_float32_matmul_precision() == "highest"
     return {
@@ -421,7 +421,7 @@ def _constants(config: Config, dtype: torch.dtype, slots: int, width: int) -> di
         "D2": _padded(width - first),
         "EPS": READ_EPS,
         "PRECISION": "ieee" if exact else "tf32",
-        # The interpreter multiplies the bit patterns of bfloat16.
+        # The interpreter would multiply the bit patterns of bfloat16.
         "DT": tl.bfloat16 if dtype == torch.bfloat16 and not dispatch.interpreted() else tl.float32,
         **_tile(config),
     }
@@ -436,7 +436,7 @@ def _tile(config: Config) -> dict[str, Any]:
 
 
 def compile_cases() -> Iterator[CompileCase]:
-    """The published sizes, the shipped model's, and the largest; what is optional is on."""
+    """The published sizes, the shipped model's, and the largest, with all options on."""
     sizes = ((15, 192, torch.bfloat16), (15, 192, torch.float32), (8, 64, torch.bfloat16))
     for slots, width, dtype in sizes:
         yield _case("forward", forward_kernel, slots, width, dtype)

@@ -1,30 +1,30 @@
-"""An axis of a curve: the range it shows, where its ticks are, how their numbers are written."""
+"""Axes of curves: range, ticks, and formatting of their numbers."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MARGIN = 0.05  # of the range, free above and below the values
-_LEAST_MARGIN = 0.01  # of the values: what differs by less would all have one number
+_MARGIN = 0.05  # fraction of the range that stays free above and below the values
+_LEAST_MARGIN = 0.01  # fraction of the values: smaller ranges would have equal tick labels
 _DECADE = 10
 _LEAST_LOGARITHMIC = 1e-100  # below, floats have too few digits for ratios
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`; where `logarithmic`, both are above 0."""
+    """An axis from `low` to `high`; both are above 0 if it is `logarithmic`."""
 
     low: float
     high: float
     logarithmic: bool = False
 
     def place(self, value: float | int) -> float:
-        """Where a value is: 0 at `low`, 1 at `high`, and outside of that beyond them."""
+        """Relative position of a value: 0 at `low`, 1 at `high`, outside [0, 1] beyond them."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         return (self._scaled(value) - low) / (high - low)
 
     def ticks(self, wanted: int) -> list[float]:
-        """Round numbers within the range, about `wanted` and at least one of them."""
+        """Round numbers within the range: about `wanted`, at least one."""
         if not self.logarithmic:
             return _multiples(self.low, self.high, (self.high - self.low) / wanted)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
@@ -41,7 +41,7 @@ class Axis:
         return [tick for tick in ticks if self.low <= tick <= self.high]
 
     def _scaled(self, value: float | int) -> float:
-        # What a logarithm cannot show is below everything that it can.
+        # Values without a logarithm lie below all others.
         return math.log10(max(value, 1e-300)) if self.logarithmic else float(value)
 
 
@@ -51,9 +51,9 @@ def axis_of(
     logarithmic: bool = False,
     span: tuple[float, float] | None = None,
 ) -> Axis:
-    """An axis that has room for finite values, and shows all of `span`.
+    """An axis that fits all finite values and includes all of `span`.
 
-    Logarithmic only where that was wanted, all values are above 0, and they span a decade.
+    It is logarithmic only if requested, all values are above 0, and they span a decade.
     """
     shown = [float(value) for value in (*values, *(span or ()))]
     low, high = min(shown, default=0.0), max(shown, default=1.0)
@@ -65,7 +65,7 @@ def axis_of(
 
 
 def number(value: float | int) -> str:
-    """A number as short as an axis wants it: 0.5, 8000, 200k, 1.5M, 4e-4."""
+    """Formats a number for an axis: 0.5, 8000, 200k, 1.5M, 4e-4."""
     size = abs(value)
     if size >= 999_950:
         return f"{value / 1e6:.4g}M"
@@ -78,7 +78,7 @@ def number(value: float | int) -> str:
 
 
 def _multiples(low: float, high: float, least: float) -> list[float]:
-    """Multiples, in a range, of the first of 1, 2, 5, 10, ... that is not below `least`."""
+    """Multiples, in a range, of the first of 1, 2, 5, 10, ... that is at least `least`."""
     unit = 10.0 ** math.floor(math.log10(least))
     step = next(digit * unit for digit in (1, 2, 5, 10) if digit * unit >= least * (1 - 1e-9))
     while True:

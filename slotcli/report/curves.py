@@ -1,4 +1,4 @@
-"""Curves over training steps as one PNG: a panel a figure, drawn with OpenCV and Pillow alone."""
+"""Plots curves over training steps to one PNG, one panel per figure, with OpenCV and Pillow."""
 
 import math
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from slotcli.video.own_outputs import png_mark
 Points = list[tuple[int, float | int | None]]
 Place = tuple[float | int, float | int]
 
-# Sizes are in units of SCALE pixels, so that the picture is sharp on screens of twice the density.
+# Sizes are in units of SCALE pixels, so that the image is sharp on screens of twice the density.
 SCALE = 2
 COLUMNS = 3
 PANEL = (216, 384)
 TOP, RIGHT, BOTTOM, LEFT = 40, 18, 30, 52
 FONT = 11
 TITLE = 13
-SUBPIXELS = 4  # bits that cv2 takes coordinates with
+SUBPIXELS = 4  # fractional bits of cv2's coordinates
 DOT = round(2.2 * SCALE * 2**SUBPIXELS)
-MARKED = 60  # up to so many points are marked one by one
-SMOOTHED = 120  # beyond so many points, noisy ones get a running mean
+MARKED = 60  # most points that are marked individually
+SMOOTHED = 120  # noisy curves with more points get a running mean
 
 INK, SOFT, GRID, LIMIT = (27, 31, 36), (99, 109, 120), (228, 231, 235), (128, 136, 146)
 LINES = (
@@ -43,9 +43,9 @@ LINES = (
 class Curve:
     """One panel; `lines` are (step, value) of one or several runs by name, steps ascending.
 
-    A value of None leaves a gap. The scale is `logarithmic` where the values allow it and span a
-    decade, else it shows all of `span`. Many values that are `noisy` are drawn faintly, and their
-    running mean over them. `limit` is a dashed line.
+    A value of None leaves a gap. The scale is `logarithmic` if the values allow it and span a
+    decade, else it includes all of `span`. If `noisy`, many values are plotted faintly, with their
+    running mean on top. `limit` is a dashed line.
     """
 
     title: str
@@ -67,7 +67,7 @@ class _Text:
 
 
 def write_curves(path: Path, curves: list[Curve]) -> None:
-    """Write at least one curve as a PNG, three panels a row. Raises: OutputError and its kin."""
+    """Write at least one curve as a PNG, three panels per row. Raises: OutputError and its kin."""
     height, width = PANEL
     columns = min(COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
@@ -87,7 +87,7 @@ def write_curves(path: Path, curves: list[Curve]) -> None:
 
 
 class _Panel:
-    """A part of a picture, drawn on with OpenCV; words are left to Pillow."""
+    """A region of the image for one curve: OpenCV draws its lines, Pillow its text."""
 
     def __init__(self, picture: UInt8[np.ndarray, "h w 3"], top: int, left: int) -> None:
         self._picture = picture
@@ -95,7 +95,7 @@ class _Panel:
         self._left, self._right = left + LEFT, left + PANEL[1] - RIGHT
 
     def draw(self, curve: Curve) -> list[_Text]:
-        """Draws everything but the words, and returns these."""
+        """Draws everything except the text, and returns the text."""
         known = [
             (step, value)
             for points in curve.lines.values()
@@ -139,7 +139,7 @@ class _Panel:
         return texts
 
     def _parts(self, along: Axis, up: Axis, points: Points) -> list[list[Place]]:
-        """Where the points of a line are, in parts with a gap between each two."""
+        """Coordinates of a line's points, split into parts at gaps."""
         parts: list[list[Place]] = [[]]
         for step, value in points:
             if value is None or not math.isfinite(value):
@@ -186,13 +186,13 @@ class _Panel:
 
 
 def _fixed(place: Place) -> tuple[int, int]:
-    """A place in units as cv2 takes it: in parts of a pixel, whose centre is at a whole number."""
+    """Converts units to cv2's fixed-point pixels, whose centres are at integers."""
     x, y = ((value * SCALE - 0.5) * 2**SUBPIXELS for value in place)
     return round(x), round(y)
 
 
 def _running_mean(places: list[Place], reach: int) -> list[Place]:
-    """The mean height over `reach` points to either side, or as many as there are."""
+    """Running mean of the height over up to `reach` points to either side."""
     heights = np.cumsum([0.0, *(height for _, height in places)])
     out: list[Place] = []
     for index, (x, _) in enumerate(places):

@@ -1,4 +1,4 @@
-"""A sheet of masks on held-out clips, one an evaluation, so that training can be watched."""
+"""A sheet of masks on held-out clips per evaluation, to monitor training."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from slotcli.video.own_outputs import png_mark
 
 MASKS = "masks"  # the folder of a run's sheets
 MAX_CLIPS = 6
-LEAST_SIDE = 96  # smaller frames are enlarged, by whole numbers
+LEAST_SIDE = 96  # smaller frames are enlarged by an integer factor
 THUMBNAIL: Size = (128, 192)
-GAP = 4  # between clips, and between pictures and masks; the two frames of a clip touch
+GAP = 4  # between clips, and between frames and masks; the two frames of a clip touch
 PAPER = 255
 OPACITY = 0.6
 
@@ -27,8 +27,8 @@ def write_mask_sheet(
 ) -> None:
     """Write the first and the last frame of up to 6 clips as a PNG, with every slot below.
 
-    `labels` are the slots that the pixels went to, from 0; all of them are coloured, for nobody has
-    chosen a background. Equal calls give equal bytes. The folder of `path` is made if need be.
+    `labels` are the slots of the pixels, from 0; all are coloured, because no background is chosen.
+    Equal calls give equal bytes. The folder of `path` is created if missing.
     Raises: OutputError and its kin.
     """
     clips = [
@@ -47,12 +47,12 @@ def write_mask_sheet(
 
 
 def sheet_name(step: int) -> str:
-    """The file that the sheet of a step belongs into, within a run's folder."""
+    """Relative path of a step's sheet within a run's folder."""
     return f"{MASKS}/step-{step:08d}.png"
 
 
 def sheet_steps(folder: Path) -> list[int]:
-    """The steps that a run's folder has sheets of, ascending."""
+    """Steps with a sheet in a run's folder, ascending."""
     names = [path.stem.removeprefix("step-") for path in (folder / MASKS).glob("step-*.png")]
     return sorted(int(name) for name in names if printable(name).isdecimal())
 
@@ -67,7 +67,7 @@ def _column(
     clip: int,
     index: int,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A frame, and its slots drawn over it below."""
+    """A frame, with its slot overlay below."""
     frame = frames[clip, index].permute(1, 2, 0).cpu().numpy()
     found = labels[clip, index] + np.uint8(1)
     times = max(1, LEAST_SIDE // min(found.shape))

@@ -1,4 +1,4 @@
-"""Slots drawn over the source, so that a person can judge the tracks at a glance."""
+"""Overlays of slots on the source, for visual inspection of the tracks."""
 
 import colorsys
 from fractions import Fraction
@@ -14,19 +14,19 @@ from slotcli.types import OUTSIDE, Size
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
-MAX_SIDE = 1280  # for looking at; at 1920 it takes longer than all other files together
-GOLDEN_ANGLE = 0.6180339887  # of a full turn
+MAX_SIDE = 1280  # enough for viewing; at 1920 it takes longer than all other files together
+GOLDEN_ANGLE = 0.6180339887  # turns
 STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-OUTSIDE_OPACITY = 0.6  # of black over what the model was never shown
+OUTSIDE_OPACITY = 0.6  # of black over the pixels outside the crop
 
 
 @cache
 def slot_colours() -> UInt8[np.ndarray, "256 3"]:
-    """RGB that each label is drawn in; black for the background and what is outside.
+    """RGB colour of each label in overlays; black for the background and OUTSIDE.
 
-    Hues a golden angle apart in three strengths, for the palette of the mask files, made for
-    telling indices apart in a file, is too dark to be seen on video.
+    Hues are a golden angle apart, in three strengths. The palette of the mask files is too dark to
+    be visible on video.
     """
     colours = np.zeros((256, 3), dtype=np.uint8)
     for label in range(1, OUTSIDE):
@@ -40,15 +40,14 @@ def slot_colours() -> UInt8[np.ndarray, "256 3"]:
 def overlay_frame(
     frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"], opacity: float
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Blend every slot's colour over its pixels, with a solid contour; darken what is outside.
+    """Blend every slot's colour over its pixels, with a solid contour; darken pixels OUTSIDE.
 
-    `opacity` is between 0 (contours alone) and 1; pixels of the background (label 0) stay as they
-    are.
+    `opacity` is between 0 (contours only) and 1; pixels of the background (label 0) are unchanged.
     """
-    # applyColorMap is a table for every channel in one step: a third of the time of cv2.LUT.
+    # applyColorMap looks up all channels at once, in a third of the time of cv2.LUT.
     colours = cv2.applyColorMap(labels, slot_colours()[:, None])
     drawn = cv2.addWeighted(frame, 1 - opacity, colours, opacity, 0)
-    # The greatest less the least of a pixel and its four neighbours: nonzero where they differ.
+    # Maximum minus minimum of a pixel and its four neighbours: nonzero where they differ.
     edges = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, CROSS)
     cv2.copyTo(colours, edges, drawn)
     cv2.copyTo(frame, _mask(labels == 0), drawn)
@@ -63,7 +62,7 @@ def _mask(where: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
 
 
 def fit(size: Size, limit: Size) -> Size:
-    """The greatest (height, width) of the shape of `size` within `limit`, never an enlargement."""
+    """Largest (height, width) with the aspect ratio of `size` within `limit`; never enlarges."""
     scale = min(1.0, limit[0] / size[0], limit[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -75,7 +74,7 @@ def shrink(
     if labels.shape == size:
         return frame, labels
     height, width = size
-    # Above half the size bilinear takes in every pixel as well, in a quarter of the time.
+    # Above half the size bilinear covers every pixel too, in a quarter of the time.
     slightly = 2 * height > labels.shape[0] and 2 * width > labels.shape[1]
     return (
         cv2.resize(
@@ -86,10 +85,10 @@ def shrink(
 
 
 class OverlayWriter:
-    """overlay.mp4 at the source's size, or smaller where a side exceeds 1280 pixels.
+    """Writes overlay.mp4 at the source's size, or smaller if a side exceeds 1280 pixels.
 
-    Its timing is the source's, from the first frame on. An odd side grows by a pixel that repeats
-    the last: browsers play 4:2:0, which has even sides.
+    Its timing is the source's, relative to the first frame. An odd side is padded by repeating its
+    last pixel, because browsers play 4:2:0, which needs even sides.
     """
 
     def __init__(self, path: Path, source_size: Size, time_base: Fraction, opacity: float) -> None:
@@ -113,15 +112,15 @@ class OverlayWriter:
 
     @property
     def remarks(self) -> list[str]:
-        """How the overlay's frames or timing differ from the source's, in sentences."""
+        """Sentences on the differences between the overlay's frames or timing and the source's."""
         return self._video.remarks
 
     def finish(self) -> None:
-        """Completes the file before the context is left. Raises: OutputError and its kin."""
+        """Completes the file before the context ends. Raises: OutputError and its kin."""
         self.__exit__(None, None, None)
 
     def discard(self, error: Exception) -> None:
-        """Deletes the file because of `error`; nothing may be written to it any more."""
+        """Deletes the file because of `error`; no frame may be written afterwards."""
         self.__exit__(type(error), error, error.__traceback__)
 
     def write(

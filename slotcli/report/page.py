@@ -1,4 +1,4 @@
-"""report.html: one page that shows a result to a person, from a file, without a network."""
+"""report.html: a page about a result that works from a file, without a network."""
 
 import os
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ INDEX_TEMPLATE = "index.html.jinja"
 
 @dataclass(frozen=True)
 class Report:
-    """What the page says; facts are (label, value) in the order shown, as plain text.
+    """Contents of the page; facts are (label, value) in order, as plain text.
 
-    `trust` is a sentence on how far to believe the result; `overlay` and `strip` are the names of
-    files beside the page, None where there is no such file.
+    `trust` is a sentence on the reliability of the result; `overlay` and `strip` are the names of
+    files beside the page, None if there is no such file.
     """
 
     title: str
@@ -38,9 +38,9 @@ class Report:
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One clip of a batch; `folder` is its result's, relative to the page, None where it has none.
+    """One clip of a batch; `folder` is its result's, relative to the page, None without a result.
 
-    `remark` says why there is none, or what was lost.
+    `remark` is the reason for that, or describes losses.
     """
 
     source: str
@@ -51,7 +51,7 @@ class IndexRow:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page; names are escaped, and what is not Unicode in them is shown as \\udcXX.
+    """Write the page; names are escaped, and bytes in them that are not Unicode become \\udcXX.
 
     Raises: OutputError and its kin.
     """
@@ -60,7 +60,7 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def write_index(path: Path, title: str, counts: dict[str, int], rows: list[IndexRow]) -> None:
-    """Write a page of links to the results of a batch, with a strip of each; as `write_report`."""
+    """Write a page of links to a batch's results, with a strip of each; as `write_report`."""
     write_page(path, INDEX_TEMPLATE, title=title, counts=counts, rows=rows)
 
 
@@ -81,12 +81,12 @@ def write_page(path: Path, name: str, **values: Any) -> None:
 
 
 def link(path: str) -> str:
-    """A relative path as a browser has to be given it: bytes that are no letters as %XX."""
+    """Percent-encodes a relative path for a browser."""
     return quote(os.fsencode(path))
 
 
 def clock(seconds: float | int) -> str:
-    """Seconds as 0:07.250 or 1:02:07.250; below zero with a minus."""
+    """Formats seconds as 0:07.250 or 1:02:07.250, with a minus if negative."""
     sign = "-" if seconds < 0 else ""
     milliseconds = round(abs(seconds) * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)

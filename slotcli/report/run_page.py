@@ -1,4 +1,4 @@
-"""report.html of a training run: how it went, from files, without a network."""
+"""report.html of a training run: a page that works from a file, without a network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class MaskSheet:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of an audit; `passed` is None where it was not checked."""
+    """One line of an audit; `passed` is None if it was not checked."""
 
     label: str
     score: str
@@ -29,10 +29,10 @@ class Check:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What the page says; facts are (label, value) in the order shown, as plain text.
+    """Contents of the page; facts are (label, value) in order, as plain text.
 
-    `evaluations` are a row each, of texts below `columns`. `curves` is the name of a file beside
-    the page, None where there is none; `definition` is TOML.
+    `evaluations` has one row of texts per evaluation, in the order of `columns`. `curves` is the
+    name of a file beside the page, None if there is none; `definition` is TOML.
     """
 
     title: str
@@ -49,5 +49,5 @@ class RunReport:
 
 
 def write_run_page(path: Path, report: RunReport) -> None:
-    """Write the page, with everything in it escaped. Raises: OutputError and its kin."""
+    """Write the page, with all contents escaped. Raises: OutputError and its kin."""
     write_page(path, TEMPLATE, report=report)

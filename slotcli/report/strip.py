@@ -1,4 +1,4 @@
-"""strip.png: a clip at a glance, a few frames in time order with the overlay below each."""
+"""strip.png: an overview of a clip, a few frames in order with the overlay below each."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ PAPER = 255  # gray level between the thumbnails
 
 
 class StripBuilder:
-    """Picks evenly spaced frames of a stream whose length nobody knows, in constant memory.
+    """Samples evenly spaced frames from a stream of unknown length, in constant memory.
 
-    Every stride-th frame is kept; whenever twice as many are kept as are shown, every other one is
-    let go and the stride doubles.
+    Every stride-th frame is kept; when twice as many are kept as the strip shows, every other one
+    is dropped and the stride doubles.
     """
 
     def __init__(self, opacity: float) -> None:
@@ -31,11 +31,11 @@ class StripBuilder:
         self._kept: list[UInt8[np.ndarray, "h w 3"]] = []
 
     def __len__(self) -> int:
-        """How many thumbnails are held."""
+        """Number of thumbnails in memory."""
         return len(self._kept)
 
     def add(self, frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> None:
-        """Look at the next frame and its labels."""
+        """Consider the next frame and its labels."""
         if self._count % self._stride == 0:
             size = fit((labels.shape[0], labels.shape[1]), THUMBNAIL)
             small_frame, small_labels = shrink(frame, labels, size)

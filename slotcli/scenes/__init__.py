@@ -13,17 +13,17 @@ from slotcli.types import Clip, ClipBatch, Size
 
 __all__ = ["TIERS", "Rendered", "Tier", "render_clip", "render_clips"]
 
-# How many clips are rendered, and of how many.
+# Called with the number of rendered clips, and their total.
 Rendered = Callable[[int, int], None]
 
 
 def render_clip(
     seed: int, tier: str, length: int, size: Size, device: str | torch.device = "cpu"
 ) -> Clip:
-    """The clip of one seed: 12 frames a second, u8 frames and labels on `device`.
+    """The clip of one seed: 12 frames per second, u8 frames and labels on `device`.
 
     Labels: 0 is background; 1.. are instances by total visible area, largest first; objects that
-    are never visible have none. Raises UsageError for an unknown tier.
+    are never visible have no label. Raises UsageError for an unknown tier.
     """
     batch = render_clips([seed], tier, length, size, device)
     assert batch.labels is not None
@@ -38,7 +38,7 @@ def render_clips(
     device: str | torch.device = "cpu",
     rendered: Rendered | None = None,
 ) -> ClipBatch:
-    """The clips of several seeds, each the same as render_clip's whatever stands beside it.
+    """The clips of several seeds; each equals that of render_clip, whatever the other seeds.
 
     Raises UsageError for an unknown tier.
     """

@@ -1,4 +1,4 @@
-"""Ground and sky: pictures drawn once a clip, looked up by every ray that hits no object."""
+"""Ground and sky: textures generated once per clip, for the rays that hit no object."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
-TEXELS = 256  # along a side of the ground's tile
+TEXELS = 256  # per side of the ground's tile
 SKY_TEXELS = (48, 192)  # elevation 0..90 degrees, half a turn of azimuth
-COARSE = 16  # the far ground is seen through averages of so many texels
+COARSE = 16  # texels per side that are averaged for the far ground
 
 Field = Callable[[torch.Generator], Tensor]
 
@@ -22,9 +22,9 @@ class Backdrop:
 
     ground: Float[Tensor, "1 6 h w"]  # one mirrored tile: fine and coarse
     sky: Float[Tensor, "1 3 e a"]
-    haze: Float[Tensor, " 3"]  # what the ground fades to at the horizon
-    tile: float  # metres along a side of the ground's tile
-    fade: float  # metres to where two thirds of the ground have faded
+    haze: Float[Tensor, " 3"]  # colour to which the ground fades at the horizon
+    tile: float  # metres per side of the ground's tile
+    fade: float  # metres at which two thirds of the ground's colour have faded
 
     def to(self, device: torch.device) -> "Backdrop":
         return Backdrop(
@@ -47,7 +47,7 @@ class Backdrop:
 
     def sky_colour(self, direction: Float[Tensor, "3 *n"]) -> Float[Tensor, "3 *n"]:
         x, y, z = direction.flatten(1)
-        # Mirrored about the x axis, so that the picture has no seam.
+        # Mirrored about the x axis, so that the texture has no seam.
         azimuth = torch.atan2(y, x).abs() * (2 / math.pi) - 1
         elevation = torch.asin(z.clamp(0, 1)) * (4 / math.pi) - 1
         place = torch.stack((azimuth, elevation), -1)[None, None]
@@ -69,7 +69,7 @@ def _smooth(generator: torch.Generator, cells: int, size: tuple[int, int]) -> Te
 
 
 def _fractal(generator: torch.Generator, cells: int, size: tuple[int, int]) -> Tensor:
-    """Noise of four octaves stretched to 0..1, the coarsest with so many cells a side."""
+    """Noise of four octaves, scaled to 0..1; the coarsest has `cells` cells per side."""
     total = torch.zeros(size)
     for octave in range(4):
         total = total + _smooth(generator, cells << octave, size) / 1.7**octave
@@ -146,7 +146,7 @@ TRAINING_GROUNDS = tuple(name for name in GROUNDS if name not in UNSEEN_GROUNDS)
 
 
 def plain_backdrop(colour: Float[Tensor, " 3"]) -> Backdrop:
-    """One colour everywhere."""
+    """A backdrop of one colour."""
     ground = colour[None, :, None, None]
     return Backdrop(torch.cat((ground, ground), 1), ground, colour, 1.0, 1.0)
 
@@ -157,7 +157,7 @@ def textured_backdrop(
     sky_palette: Float[Tensor, "3 3"],
     generator: torch.Generator,
 ) -> Backdrop:
-    """A ground of one family in three colours (rows) under a hazy sky with a skyline."""
+    """A ground texture of one family in three colours (rows), under a hazy sky with a skyline."""
     field = GROUNDS[ground](generator).clamp(0, 1)
     tint = _fractal(generator, 3, (TEXELS, TEXELS)) * _uniform(generator, 0.0, 0.7)
     base = ground_palette[0][:, None, None]

@@ -1,4 +1,4 @@
-"""The camera: where it stands, how it moves, and the rays of its pixels.
+"""The camera's position and motion, and the rays of its pixels.
 
 It looks at the origin from a half-sphere shell, as in MOVi (Greff et al. 2022, Kubric).
 """
@@ -15,7 +15,7 @@ from slotcli.types import Size
 
 FIELD_OF_VIEW = 0.8576  # radians across the shorter side: focal length 35, sensor 32
 NEAREST, FURTHEST = 7.0, 9.0
-# Of a pixel, from its centre. The four that make its colour, and the one that makes its label.
+# Offsets from a pixel's centre: four samples for its colour, and one for its label.
 COLOUR_SAMPLES = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))
 SAMPLES = (*COLOUR_SAMPLES, (0.0, 0.0))
 
@@ -35,12 +35,12 @@ def _on_shell(rng: Random) -> Vector:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """A straight line from `start`, walked to and fro at one speed (0: the camera stands)."""
+    """Motion back and forth on a straight line from `start` at constant speed (0: static)."""
 
     start: Vector
     direction: Vector
     reach: float  # metres to the turning point
-    speed: float  # metres a second
+    speed: float  # metres per second
 
     @staticmethod
     def draw(rng: Random, speed: tuple[float, float]) -> "CameraPath":
@@ -51,13 +51,13 @@ class CameraPath:
 
     @property
     def distance(self) -> float:
-        """From the origin when the clip begins."""
+        """Distance from the origin at the start of the clip."""
         return math.hypot(*self.start)
 
     def point_seen_at(self, right: float, down: float, height: float) -> Vector | None:
-        """Where the first frame's ray meets the plane z = height, if it does not far off or near.
+        """Intersection of the first frame's ray with the plane z = height, unless too far or near.
 
-        `right` and `down` are -1..1 across the shorter side of the picture.
+        `right` and `down` are -1..1 across the shorter side of the frame.
         """
         x, y, z = self.start
         away, level = self.distance, math.hypot(x, y)

@@ -1,12 +1,11 @@
-"""A folder of rendered scenes: videos, masks beside them, and an index of what is there.
+"""A folder of rendered scenes: videos, their masks, and an index of the clips.
 
-    index.json                   a record a clip
-    videos/C-17.mp4              H.264, 12 frames a second
+    index.json                   a record per clip
+    videos/C-17.mp4              H.264, 12 frames per second
     masks/C-17/00000.png, ...    labels: 0 is background, 1.. are instances
     masks/C-17.mkv               the same, as a lossless gray video
 
-Videos and masks stand in two folders because masks are videos too: `videos` alone is what to train
-on.
+Videos and masks are in two folders because masks are videos too: training uses only `videos`.
 """
 
 import json
@@ -27,15 +26,15 @@ INDEX = "index.json"
 VIDEOS = "videos"
 MASKS = "masks"
 MaskKind = Literal["png", "ffv1"]
-SPRITES = "sprites"  # what stands for a tier where clips are of sprites
+SPRITES = "sprites"  # replaces the tier for clips of sprites
 HELD_OUT_SPRITES = "held-out-sprites"
 
 
 @dataclass(frozen=True)
 class SynthClip:
-    """One clip of such a folder: everything that it was made from.
+    """One clip of such a folder, with everything that determines it.
 
-    `assets` are the folders that clips of sprites were made from, none for rendered scenes.
+    `assets` are the asset folders of sprite clips, none for rendered scenes.
     """
 
     tier: str
@@ -51,16 +50,16 @@ class SynthClip:
         return f"{self.tier}-{self.seed}"
 
     def video(self, folder: Path) -> Path:
-        """The clip's video in a folder of such clips."""
+        """Path of the clip's video in a folder of such clips."""
         return folder / VIDEOS / f"{self.name}.mp4"
 
     def labels(self, folder: Path, kind: MaskKind) -> Path:
-        """The clip's masks there: a folder of PNG files, or a video."""
+        """Path of the clip's masks: a folder of PNG files, or a video."""
         return folder / MASKS / (self.name if kind == "png" else f"{self.name}.mkv")
 
 
 def reserved_for(seed: int) -> str | None:
-    """What the scene of a seed is held out for, None where it may be trained on."""
+    """The purpose that the scene of a seed is held out for, None if it may be trained on."""
     for start, use in (
         (SAMPLE_SEEDS, "samples"),
         (TEST_SEEDS, "test"),
@@ -93,7 +92,7 @@ def index_text(clips: Iterable[SynthClip]) -> str:
 
 
 def read_index(folder: Path) -> dict[str, SynthClip]:
-    """The clips of a folder by name, none where it has no index. Raises DataError, AccessError."""
+    """The clips of a folder by name, none without an index. Raises DataError, AccessError."""
     path = folder / INDEX
     if not path.exists():
         return {}
@@ -112,7 +111,7 @@ def read_index(folder: Path) -> dict[str, SynthClip]:
 
 
 def _clip(record: Mapping[str, Any]) -> SynthClip:
-    # Names of files are made of these, so they are not taken on trust.
+    # File names are made from these, so they have to be validated.
     height, width = (int(side) for side in record["size"])
     tier, masks = str(record["tier"]), tuple(record["masks"])
     if (

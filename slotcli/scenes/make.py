@@ -1,4 +1,4 @@
-"""Many rendered clips into a folder: what is there already is not made again."""
+"""Renders many clips into a folder; existing clips are not rendered again."""
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from slotcli.types import Clip
 from slotcli.video.writer import VideoWriter
 
 _TIME_BASE = Fraction(1, FRAMES_PER_SECOND)
-_INDEX_EVERY = 16  # clips; after a crash those since then are made again
+_INDEX_EVERY = 16  # clips; after a crash those since then are rendered again
 
 
 def write_clips(
@@ -34,11 +34,11 @@ def write_clips(
     render: Callable[[SynthClip], Clip],
     progress: Callable[[int, int], None],
 ) -> int:
-    """Render what `folder` does not have yet, each clip whole or not at all; return how many.
+    """Render the clips missing in `folder`, each written completely or not at all; return how many.
 
-    Clips of other tiers and seeds that are there stay. Raises CannotCreateError where a clip is
-    there with another size or length, or made from other folders, and `overwrite` is off;
-    OutputError and its kin; and what `render` raises.
+    Existing clips of other tiers and seeds are kept. Raises CannotCreateError if a clip exists with
+    another size or length, or from other asset folders, and `overwrite` is off; OutputError and its
+    kin; and the errors of `render`.
     """
     index = read_index(folder)
     planned = [clip if overwrite else _with_masks_of(index.get(clip.name), clip) for clip in clips]
@@ -59,7 +59,7 @@ def write_clips(
 
 
 def _with_masks_of(there: SynthClip | None, wanted: SynthClip) -> SynthClip:
-    """What has to be there for `wanted`, given what there is: the masks of both."""
+    """`wanted` with the kinds of masks of both clips, so that existing masks are kept."""
     if there is None:
         return wanted
     if (there.frames, there.size) != (wanted.frames, wanted.size):

@@ -1,7 +1,7 @@
-"""Rigid bodies that fall, bounce, slide, roll and push each other above the plane z = 0.
+"""Rigid-body dynamics above the plane z = 0: falling, bouncing, sliding, rolling, collisions.
 
-All bodies of all clips move at once. Only elementwise arithmetic and sums of fixed length are
-used, so that a clip comes out the same to the last bit whatever is simulated beside it.
+All bodies of all clips are simulated at once, with elementwise arithmetic and sums of fixed length
+only, so that a clip is bitwise identical whatever the other clips.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from torch import Tensor
 GRAVITY = 9.81
 FRAMES_PER_SECOND = 12
 STEPS_PER_FRAME = 10
-# Below this speed of approach nothing bounces, or resting bodies would never be still.
+# No restitution below this speed of approach, otherwise bodies would never come to rest.
 BOUNCE_SPEED = 0.4
-# Corners this close to the lowest one (of a body of size 1) share the contact.
+# Corners within this height of the lowest one (for a body of size 1) share the contact.
 CONTACT_BAND = 0.03
-SPIN_DRAG = 0.8  # per second, of everything that touches the ground
+SPIN_DRAG = 0.8  # per second, for bodies in contact with the ground
 EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """Bodies of b clips, k places each; lengths in metres, masses in any unit."""
+    """Bodies of b clips, k per clip; lengths in metres, masses in any unit."""
 
     position: Float[Tensor, "b k 3"]
     quaternion: Float[Tensor, "b k 4"]
     velocity: Float[Tensor, "b k 3"]
-    spin: Float[Tensor, "b k 3"]  # radians a second, world frame
+    spin: Float[Tensor, "b k 3"]  # radians per second, world frame
     mass: Float[Tensor, "b k"]
     gyration: Float[Tensor, "b k 3"]  # moments of inertia per mass, local frame
     friction: Float[Tensor, "b k"]
@@ -39,7 +39,7 @@ class Bodies:
 
 
 def rotation_matrices(quaternion: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3 3"]:
-    """Matrices that take local vectors to world vectors, from unit quaternions (w, x, y, z)."""
+    """Local-to-world rotation matrices from unit quaternions (w, x, y, z)."""
     w, x, y, z = quaternion.unbind(-1)
     twice_x, twice_y, twice_z = (2 * quaternion[..., 1:]).unbind(-1)
     xx, yy, zz = x * twice_x, y * twice_y, z * twice_z
@@ -66,7 +66,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class World:
-    """The flat list of all bodies, with what stays constant while they move."""
+    """State of all bodies as a flat list, with their constants."""
 
     def __init__(self, bodies: Bodies) -> None:
         def flat(field: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class World:
         self.reach = self.radius[self.first] + self.radius[self.second]
 
     def extents(self, direction: Tensor, which: Tensor | None = None):
-        """How far bodies reach along local directions, and the parts of that sum."""
+        """Extents (support functions) of bodies along local directions, and the sum's parts."""
         centres, radii, unused, thickness = (
             table if which is None else table[which]
             for table in (self.centres, self.disc_radii, self.unused, self.thickness_squared)
@@ -101,7 +101,7 @@ class World:
         return furthest + swell, reaches, furthest, swell, level
 
     def collide(self, rotation: Tensor) -> None:
-        """Frictionless impulses along the line of centres of bodies that overlap along it."""
+        """Applies frictionless impulses between overlapping bodies along their line of centres."""
         gap = self.position[self.second] - self.position[self.first]
         close = (_dot(gap, gap) < self.reach * self.reach).nonzero()[:, 0]
         if len(close) == 0:
@@ -114,7 +114,7 @@ class World:
         reach_second = self.extents(_to_local(rotation[second], -normal), second)[0]
         overlap = (reach_first + reach_second - distance).clamp(min=0)
         touching = (overlap > 0).double()
-        # A body with several partners shares its impulse among them, or energy would be made.
+        # A body with several partners divides its impulse among them, to avoid adding energy.
         partners = torch.zeros_like(self.inverse_mass)
         partners.index_add_(0, first, touching).index_add_(0, second, touching)
         share = touching / torch.maximum(partners[first], partners[second]).clamp(min=1)
@@ -130,7 +130,7 @@ class World:
         self.position.index_add_(0, second, shift * self.inverse_mass[second][:, None])
 
     def meet_ground(self, rotation: Tensor, seconds: float) -> None:
-        """One impulse with Coulomb friction at the point each body stands on."""
+        """Applies one impulse with Coulomb friction at each body's contact point."""
         down = -rotation[:, 2]
         extent, reaches, furthest, swell, level = self.extents(down)
         touching = extent > self.position[:, 2]
@@ -167,7 +167,7 @@ class World:
         return _to_world(rotation, twist * self.inverse_gyration)
 
     def _ease(self, rotation: Tensor, arm: Tensor, direction: Tensor) -> Tensor:
-        """Speed that a unit impulse (per mass) gives to the point at the arm, along itself."""
+        """Effective inverse mass: speed of the point at the arm per unit impulse (per mass)."""
         spin = self._spin_from(rotation, arm, direction)
         return 1 + _dot(torch.linalg.cross(spin, arm), direction)
 
@@ -199,7 +199,7 @@ class World:
 def simulate(
     bodies: Bodies, length: int
 ) -> tuple[Float[Tensor, "b t k 3"], Float[Tensor, "b t k 4"]]:
-    """Positions and quaternions at `length` frames, 1/12 s apart; the first are as given."""
+    """Positions and quaternions at `length` frames, 1/12 s apart; the first are the given ones."""
     world = World(bodies)
     positions, quaternions = [world.position.clone()], [world.quaternion.clone()]
     for _ in range(length - 1):

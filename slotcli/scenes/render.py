@@ -1,4 +1,4 @@
-"""Pictures and labels of a scene whose objects' poses are known."""
+"""Renders frames and labels of a scene, given its objects' poses."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,21 @@ from slotcli.types import Clip, Size
 
 COLOURS = len(COLOUR_SAMPLES)
 PATTERN_NAMES, PATTERN_LIST = list(PATTERNS), list(PATTERNS.values())
-# Samples traced at once: what a processor's cache holds, or what fills an accelerator.
+# Rays per batch: as many as fit in a CPU's cache, or as saturate an accelerator.
 CPU_RAYS, DEVICE_RAYS = 24_000, 1_500_000
 
 
 @dataclass(frozen=True)
 class _View:
-    """What the samples of some frames see."""
+    """Surfaces and colours that the samples of some frames hit."""
 
     surface: Float[Tensor, "3 f s p"]  # albedo
-    beyond: Float[Tensor, "3 f s p"]  # colour of the haze before it, or of the sky
-    haze: Float[Tensor, "f s p"]  # share of the light that the haze swallows
+    beyond: Float[Tensor, "3 f s p"]  # colour of the haze in front, or of the sky
+    haze: Float[Tensor, "f s p"]  # fraction of the light that the haze absorbs
     point: Float[Tensor, "3 f s p"]  # in the world
 
     def copies(self, frames: int) -> "_View":
-        """The same view in each of so many frames; `beyond` is never changed and not copied."""
+        """The same view for each of `frames` frames; `beyond` is constant and not copied."""
         return _View(
             self.surface.expand(-1, frames, -1, -1).clone(),
             self.beyond.expand(-1, frames, -1, -1),
@@ -64,7 +64,7 @@ class _Renderer:
         return torch.tensor(rows, dtype=torch.float32).to(self.device)
 
     def _sun_directions(self, light: Light) -> Tensor:
-        """Float[Tensor, "s 3"]: one point of the sun's disc for each colour sample."""
+        """Float[Tensor, "s 3"]: one point of the sun's disc per colour sample."""
         to_sun = torch.tensor(light.to_sun)
         side = torch.linalg.cross(to_sun, torch.tensor([0.0, 0.0, 1.0]))
         side = side / side.norm()
@@ -85,19 +85,19 @@ class _Renderer:
         patterns = self.pattern.index_select(0, solid)
         for number in self.patterns_used:
             which = (patterns == number).nonzero()[:, 0]
-            place = PATTERN_LIST[number](
+            palette_index = PATTERN_LIST[number](
                 point.index_select(1, which),
                 normal.index_select(1, which),
                 dice.index_select(1, which),
                 self.lattice,
             )
-            value.index_copy_(0, which, place)
+            value.index_copy_(0, which, palette_index)
         return palette_colour(self.palettes.index_select(2, solid), value)
 
     def empty_view(self, origin: Tensor, direction: Tensor) -> "_View":
         """The world without objects along rays [3, f, s, p] from origins [3, f].
 
-        A ray that goes to the sky is all haze: nothing is lit there, and its point is far below.
+        Rays to the sky have a haze of 1: no surface is lit, and their point is far below.
         """
         down = direction[2] < -1e-3
         distance = torch.where(down, -origin[2, :, None, None] / direction[2], 1e4)
@@ -118,7 +118,7 @@ class _Renderer:
     def light_at(
         self, solids: Solids, point: Tensor, normal: Tensor, owner: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Light [3, f, s, p] that falls on points, and the sun's part of it [f, s, p]."""
+        """Irradiance [3, f, s, p] at points, and the sun's part of it [f, s, p]."""
         light, shape = self.light, point.shape[1:]
         suns = self.suns.T[:, None, :, None]
         per_frame = point.flatten(2).transpose(0, 1)
@@ -128,13 +128,13 @@ class _Renderer:
         height = (solids.centre @ self.suns.T)[..., None]
         along = (height - (point * suns).sum(0)[:, None]).flatten(2)
         radius = self.radius[:, None]
-        # A solid does not shade itself but by turning away: no solid here is deeply hollow.
+        # A solid casts no shadow on itself, because no solid here is deeply concave.
         others = torch.arange(len(radius), device=self.device)[:, None] != owner.flatten(1)[:, None]
         near = (apart - along * along < radius * radius) & (along > -radius) & others
         toward = suns.expand_as(point).flatten(1)
         shadow = blocked(solids, near, point.flatten(1), toward).view(shape)
 
-        # Sky hidden by a ball (Quilez, "sphere ambient occlusion").
+        # Occlusion of the sky by a sphere (Quilez, "sphere ambient occlusion").
         off_plane = (normal * point).sum(0).flatten(1)[:, None]
         facing = solids.centre @ normal.flatten(2).transpose(0, 1) - off_plane
         apart = apart.clamp(min=1e-2)
@@ -166,19 +166,19 @@ class _Renderer:
         normal[2] = 1
         gloss = torch.zeros_like(view.haze)
 
-        # Rays are numbered over all samples, what is seen over those that have a colour.
+        # Ray indices count all samples, view indices only colour samples.
         rays_per_frame = len(SAMPLES) * pixels
         frame = hits.pairs.ray // rays_per_frame
-        place = hits.pairs.ray - frame * (rays_per_frame - COLOURS * pixels)
+        index = hits.pairs.ray - frame * (rays_per_frame - COLOURS * pixels)
         local_normal = surface_normals(solids, hits)
         world_normal = hits.world_normal(local_normal)
-        # Off the surface, so that a neighbour it touches does not swallow its light.
+        # Offset from the surface, so that a touching neighbour does not block its light.
         world_point = hits.world_point(solids) + 1e-3 * world_normal
-        view.point.flatten(1).index_copy_(1, place, world_point)
-        normal.flatten(1).index_copy_(1, place, world_normal)
-        view.surface.flatten(1).index_copy_(1, place, self.object_colours(hits, local_normal))
-        gloss.flatten().index_copy_(0, place, self.gloss.index_select(0, hits.pairs.solid))
-        view.haze.flatten().index_fill_(0, place, 0.0)
+        view.point.flatten(1).index_copy_(1, index, world_point)
+        normal.flatten(1).index_copy_(1, index, world_normal)
+        view.surface.flatten(1).index_copy_(1, index, self.object_colours(hits, local_normal))
+        gloss.flatten().index_copy_(0, index, self.gloss.index_select(0, hits.pairs.solid))
+        view.haze.flatten().index_fill_(0, index, 0.0)
 
         seen = owner[:, : COLOURS * pixels].unflatten(1, (COLOURS, pixels))
         light, direct = self.light_at(solids, view.point, normal, seen)
@@ -195,7 +195,7 @@ class _Renderer:
         grey = colour.mean(1, keepdim=True)
         colour = grey + (colour - grey) * self.light.saturation
         exposed = (colour * self.light.exposure).clamp(min=0)
-        # A soft shoulder: bright parts lose contrast before they clip.
+        # Soft shoulder: reduces the contrast of bright parts before they clip.
         mapped = exposed * (1 + exposed / 4) / (1 + exposed)
         return (mapped.clamp(max=1) ** (1 / self.light.gamma) * 255 + 0.5).clamp(max=255).byte()
 

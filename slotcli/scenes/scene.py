@@ -1,4 +1,4 @@
-"""Draws one scene: what lies where, how it moves at first, who looks on, and in what light."""
+"""Samples one scene: objects, their initial motion, camera, and light."""
 
 import colorsys
 import math
@@ -16,12 +16,12 @@ from slotcli.scenes.shapes import SHAPES, Dims, Hull
 from slotcli.scenes.textures import noise_lattice
 from slotcli.scenes.tiers import Tier
 
-STAGE = 2.9  # metres about the origin that are always in view
-IN_VIEW = 0.9  # objects start and aim at places within this part of the picture
-EVENNESS = 0.7  # 1: things look as large wherever they are, 0: they are as large
+STAGE = 2.9  # metres around the origin that are always in view
+IN_VIEW = 0.9  # objects start and aim at positions within this fraction of the frame
+EVENNESS = 0.7  # 1: equal apparent sizes at all distances, 0: equal true sizes
 HULL_DISCS = 12
 GYRATION = 0.25  # between a ball's 1/5 and a box's 1/3
-DICE = 8  # random numbers a pattern may use
+DICE = 8  # random numbers per pattern
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -29,7 +29,7 @@ Quaternion = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Thing:
-    """One object as it is when the clip begins."""
+    """One object in its initial state."""
 
     shape: str
     dims: Dims
@@ -47,7 +47,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Light:
-    """Linear colours of light, and how the camera develops what it sees."""
+    """Linear colours of light, and the camera's tone mapping."""
 
     to_sun: Vector
     softness: float  # angular radius of the sun, radians
@@ -61,7 +61,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    things: list[Thing]  # those of one shape stand together
+    things: list[Thing]  # grouped by shape
     camera: CameraPath
     light: Light
     backdrop: Backdrop
@@ -80,7 +80,7 @@ def _colour(rng: Random, saturation: tuple[float, float], value: tuple[float, fl
 
 
 def _palette(rng: Random) -> list[Vector]:
-    """Four colours, the second unlike the first in brightness or in hue."""
+    """Four colours; the second differs from the first in brightness or hue."""
     first = _colour(rng, (0.15, 1.0), (0.25, 1.0))
     while True:
         second = _colour(rng, (0.0, 1.0), (0.1, 1.0))
@@ -102,7 +102,7 @@ def _random_rotation(rng: Random) -> Quaternion:
 
 
 def _standing_rotation(rng: Random, lying: bool) -> Quaternion:
-    """A turn about the vertical, after tipping the solid's own axis down if it lies."""
+    """A rotation about the vertical, after tipping the solid's axis to the ground if `lying`."""
     turn = rng.uniform(0, math.tau) / 2
     tip = math.pi / 4 if lying else 0.0
     return (
@@ -114,14 +114,14 @@ def _standing_rotation(rng: Random, lying: bool) -> Quaternion:
 
 
 def _draw_size(rng: Random, count: int, distance: float) -> float:
-    """Radius of a disc at the origin that fills 1.8 to 9 % of a square frame (less in a crowd)."""
+    """Radius of a disc at the origin with 1.8 to 9 % of a square frame (less with many objects)."""
     view = 2 * distance * math.tan(FIELD_OF_VIEW / 2)
     share = math.exp(rng.uniform(math.log(0.018), math.log(min(0.09, 0.6 / count))))
     return view * math.sqrt(share / math.pi)
 
 
 def _somewhere(rng: Random, camera: CameraPath, height: float) -> Vector:
-    """A point at this height, uniform over the first frame where the frame shows such points."""
+    """A point at this height, uniform over the part of the first frame that shows such points."""
     for _ in range(30):
         edge = IN_VIEW
         seen = camera.point_seen_at(rng.uniform(-edge, edge), rng.uniform(-edge, edge), height)
@@ -138,7 +138,7 @@ def _free(position: Vector, radius: float, others: list[Thing]) -> bool:
 def _draw_motion(
     rng: Random, camera: CameraPath, position: Vector, rolling_radius: float | None
 ) -> tuple[Vector, Vector]:
-    """Velocity and spin toward some other place in view; a flying thing has no rolling radius."""
+    """Velocity and spin toward another position in view; flying objects have no rolling radius."""
     target = _somewhere(rng, camera, 0.5)
     toward = target[0] - position[0], target[1] - position[1]
     speed = rng.uniform(1.2, 3.6) / max(math.hypot(*toward), 0.1)
@@ -173,7 +173,7 @@ def _draw_thing(
         position = (*place[:2], floor + lift)
         if _free(position, hull.radius, others):
             break
-        # The fuller the stage, the smaller what still finds room on it.
+        # Later attempts are smaller, so that objects fit on a full stage.
         scale *= 0.98
 
     velocity = spin = (0.0, 0.0, 0.0)
@@ -228,7 +228,7 @@ def _draw_backdrop(rng: Random, tier: Tier, generator: torch.Generator) -> Backd
 
 
 def draw_scene(seed: int, name: str, tier: Tier) -> Scene:
-    """The scene of one seed and tier, always the same."""
+    """Sample the scene of a seed and tier, deterministically."""
     rng = Random(f"{name}/{seed}")
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
     camera = CameraPath.draw(rng, tier.camera_speed)
@@ -249,7 +249,7 @@ def draw_scene(seed: int, name: str, tier: Tier) -> Scene:
 
 
 def gather_bodies(scenes: list[Scene], places: int) -> Bodies:
-    """The scenes' objects side by side, `places` a scene; the spare places hold far-off balls."""
+    """Batch the scenes' objects, padded with far-off balls to `places` per scene."""
 
     def table(rows: list[list]) -> Tensor:
         return torch.tensor(rows, dtype=torch.float64)

@@ -1,7 +1,7 @@
 """First seeds of the rendered scenes that are kept for evaluation; training stays below them."""
 
-# Seeds of rendered scenes, by use. Training stays below the first; nothing is ever trained on, or
-# selected by, a seed of TEST; the clips in samples/ are from SAMPLES.
+# Seeds of rendered scenes, by use. Training stays below the first; TEST is never used for training
+# or selection; the clips in samples/ are from SAMPLES.
 VALIDATION_SEEDS = 1_000_000_000
 
 

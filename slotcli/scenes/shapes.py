@@ -1,8 +1,8 @@
-"""Solids in their own frame: where a ray enters them, which way they face, and how far they reach.
+"""Solids in their own frame: ray intersection, surface normals, and convex hulls.
 
 Every function works on compact pairs of one ray and one solid: `origin`, `direction` and `point`
-are Float[Tensor, "3 p"] in the solid's frame, `dims` is Float[Tensor, "3 p"], the three numbers
-that make one solid of its family. Directions are unit vectors, so distances are world distances.
+are Float[Tensor, "3 p"] in the solid's frame, `dims` is Float[Tensor, "3 p"], the three parameters
+of a solid within its family. Directions are unit vectors, so distances are world distances.
 """
 
 import math
@@ -15,17 +15,17 @@ from torch import Tensor
 
 Dims = tuple[float, float, float]
 
-ROUNDED_STEPS, TORUS_STEPS = 12, 32  # leave 1 or 2 rays in a thousand short of the surface
+ROUNDED_STEPS, TORUS_STEPS = 12, 32  # 1 or 2 rays in a thousand do not reach the surface
 ON_SURFACE = 5e-3
 TINY = 1e-9
 
 
 @dataclass(frozen=True)
 class Hull:
-    """What touches other things: level discs (x, y, z, radius), joined and thickened.
+    """Collision shape: the convex hull of horizontal discs (x, y, z, radius), thickened.
 
-    The solid is the convex hull of the discs, plus an ellipsoid with the given semi-axes
-    (Minkowski sum). A corner is a disc of radius 0.
+    It is the Minkowski sum of that hull and an ellipsoid with the given semi-axes. A corner is a
+    disc of radius 0.
     """
 
     discs: list[tuple[float, float, float, float]]
@@ -42,7 +42,7 @@ class Hull:
 
     @property
     def radius(self) -> float:
-        """Of a sphere about the origin that holds the solid."""
+        """Radius of the bounding sphere around the origin."""
         reach = max(math.hypot(math.hypot(x, y) + r, z) for x, y, z, r in self.discs)
         return reach + max(self.thickness)
 
@@ -69,7 +69,7 @@ def _enter_ellipsoid(origin: Tensor, direction: Tensor, dims: Tensor) -> Tensor:
 
 
 def _slab(origin: Tensor, direction: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last distance inside the box of these half extents."""
+    """Entry and exit distances of the box with these half extents."""
     inverse = 1 / torch.where(direction.abs() < TINY, TINY, direction)
     middle, reach = -origin * inverse, half * inverse.abs()
     return (middle - reach).amax(0), (middle + reach).amin(0)
@@ -94,7 +94,7 @@ def _march(
     half: Tensor,
     steps: int,
 ) -> Tensor:
-    """Sphere tracing (Hart 1996) from the entry into the solid's box."""
+    """Sphere tracing (Hart 1996) from the entry into the solid's bounding box."""
     near, far = _slab(origin, direction, half)
     travelled = near.clamp(min=0)
     gap = travelled
@@ -160,7 +160,7 @@ def _enter_frustum(origin: Tensor, direction: Tensor, dims: Tensor) -> Tensor:
     for side in ((-b - spread) * inverse, (-b + spread) * inverse):
         hit = (root >= 0) & ((oz + side * dz).abs() <= half)
         nearest = torch.minimum(nearest, _ahead(side, hit))
-    # Only the cap that faces the ray can be entered.
+    # The ray can enter only through the cap that faces it.
     facing = torch.where(dz > 0, -half, half)
     cap = (facing - oz) / torch.where(dz.abs() < TINY, TINY, dz)
     x, y = ox + cap * dx, oy + cap * dy
@@ -188,7 +188,7 @@ def _enter_capsule(origin: Tensor, direction: Tensor, dims: Tensor) -> Tensor:
     root = b * b - a * c
     side = (-b - root.clamp(min=0).sqrt()) / a
     height = oz + side * dz
-    # Off the straight part the ray can only meet the ball at that end.
+    # Beyond the cylinder the ray can only hit the ball at that end.
     end = torch.where(height > 0, half, -half)
     z = oz - end
     b_ball = b + z * dz
@@ -211,7 +211,7 @@ def _polyhedron(
     corners: list[Dims],
     draw: Callable[[Random], Dims],
 ) -> Shape:
-    """Points with a x + b y + c z <= 1 + d for all planes, then stretched by dims."""
+    """Points with a x + b y + c z <= 1 + d for all planes, scaled by dims."""
 
     def enter(origin: Tensor, direction: Tensor, dims: Tensor) -> Tensor:
         o, d = origin / dims, direction / dims

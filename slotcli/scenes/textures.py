@@ -1,9 +1,8 @@
-"""Patterns on solids: where on its palette of four colours a surface point lies.
+"""Patterns on solids: a position on the solid's palette of four colours per surface point.
 
 A pattern is a function of the point in the solid's frame (scaled so that the solid fills about
--1..1 on each axis), the surface normal there, and eight random numbers in 0..1 per solid. It knows
-neither where the solid is nor what shape it has. Values 0..3 are places on the palette; those
-between whole numbers are blends.
+-1..1 on each axis), the surface normal, and eight random numbers in 0..1 per solid. It does not
+depend on the solid's pose or shape. Values 0..3 index the palette; fractions are blends.
 """
 
 import math
@@ -56,7 +55,7 @@ def _direction(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _face(point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which axis the surface faces, and the two other coordinates (box projection)."""
+    """The axis that the surface faces, and the two other coordinates (box projection)."""
     x, y, z = point
     ax, ay, az = normal.abs()
     on_x, on_z = (ax >= ay) & (ax >= az), (az > ax) & (az > ay)
@@ -76,29 +75,29 @@ def checker(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Ten
 
 def stripes(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
     along = (point * _direction(dice[0], dice[1])).sum(0) * _scale(0.8, 2.2, dice[2]) + dice[3]
-    place = _fraction(along)
-    wide = place < _scale(0.25, 0.6, dice[4])
-    thin = (place > 0.75) & (place < 0.87) & (dice[5] > 0.5)
+    phase = _fraction(along)
+    wide = phase < _scale(0.25, 0.6, dice[4])
+    thin = (phase > 0.75) & (phase < 0.87) & (dice[5] > 0.5)
     return torch.where(wide, 1.0, torch.where(thin, 2.0, 0.0))
 
 
 def clouds(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
     stretch = torch.stack([_scale(0.6, 1.8, dice[i]) for i in range(3)])
-    place = point * stretch * _scale(1.2, 2.5, dice[3]) + 16 * dice[4:7]
-    value = 0.65 * noise(lattice, place) + 0.35 * noise(lattice, place * 2.3)
+    scaled = point * stretch * _scale(1.2, 2.5, dice[3]) + 16 * dice[4:7]
+    value = 0.65 * noise(lattice, scaled) + 0.35 * noise(lattice, scaled * 2.3)
     return 3 * _ramp(value, 0.25, 0.75)
 
 
 def dots(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
-    place = point * _scale(1.1, 2.2, dice[0]) + dice[1:4]
-    from_middle = ((place - place.floor() - 0.5) ** 2).sum(0)
+    scaled = point * _scale(1.1, 2.2, dice[0]) + dice[1:4]
+    from_middle = ((scaled - scaled.floor() - 0.5) ** 2).sum(0)
     edge = _scale(0.08, 0.2, dice[4])
     core = torch.where((from_middle < 0.3 * edge) & (dice[5] > 0.4), 2.0, 1.0)
     return torch.where(from_middle < edge, core, 0.0)
 
 
 def package(point: Tensor, normal: Tensor, dice: Tensor, lattice: Tensor) -> Tensor:
-    """Faces of two tones, a band round them, and a label with lines of print."""
+    """Faces of two tones, with a band around them, and a label with lines of print."""
     axis, u, v = _face(point, normal)
     value = torch.where((axis == 2) & (dice[0] > 0.5), 3.0, 0.0)
     band = (v - _scale(-0.7, 0.7, dice[1])).abs() < _scale(0.05, 0.3, dice[2])
@@ -163,10 +162,10 @@ TRAINING_PATTERNS = tuple(
 
 
 def palette_colour(palette: Tensor, value: Tensor) -> Tensor:
-    """Colours at places 0..3 on palettes.
+    """Colours at positions 0..3 on palettes.
 
     palette: Float[Tensor, "c 4 p"]; value: Float[Tensor, " p"]; result: Float[Tensor, "c p"].
     """
-    # Hat functions about 0, 1, 2 and 3 blend neighbours without gathering.
+    # Hat functions around 0, 1, 2 and 3 interpolate without a gather.
     steps = torch.arange(4, device=value.device, dtype=value.dtype)[:, None]
     return (palette * (1 - (value - steps).abs()).clamp(min=0)).sum(1)

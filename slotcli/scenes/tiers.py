@@ -1,4 +1,4 @@
-"""What kinds of scene there are, from easy to hard, and the held-out ones."""
+"""Distributions of scenes (tiers), from easy to hard, and the held-out ones."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class Tier:
     objects: tuple[int, int]  # fewest and most
     shapes: tuple[str, ...] = TRAINING_SHAPES
     patterns: tuple[str, ...] = TRAINING_PATTERNS
-    grounds: tuple[str, ...] = TRAINING_GROUNDS  # none: one colour everywhere
-    resting: float = 0.12  # share of objects that nothing but a collision moves
-    camera_speed: tuple[float, float] = (0.0, 0.0)  # metres a second
+    grounds: tuple[str, ...] = TRAINING_GROUNDS  # empty: one colour everywhere
+    resting: float = 0.12  # fraction of objects that only a collision moves
+    camera_speed: tuple[float, float] = (0.0, 0.0)  # metres per second
 
     @property
     def camera_moves(self) -> bool:

@@ -1,7 +1,7 @@
-"""Which solid each ray meets first, and which rays meet one at all.
+"""Ray casting: the first solid that each ray hits, and shadow rays.
 
-Bounding spheres are tested for all rays and solids at once; what is left are compact pairs, in the
-order of the solids, so that those of one shape lie together.
+Bounding spheres are tested for all rays and solids at once; the remaining candidates are compact
+pairs in the order of the solids, so that pairs of one shape are contiguous.
 """
 
 import math
@@ -19,7 +19,7 @@ MISSED = -1
 
 @dataclass(frozen=True)
 class Solids:
-    """Poses of k solids in f frames; solids of one shape stand together."""
+    """Poses of k solids in f frames; solids of one shape are contiguous."""
 
     shapes: list[str]  # of each solid
     dims: Float[Tensor, "3 k"]
@@ -28,7 +28,7 @@ class Solids:
     rotation: Float[Tensor, "f k 3 3"]  # local to world
 
     def spans(self) -> list[tuple[str, int]]:
-        """Each shape with the number of the solid after its last one."""
+        """Each shape with the index after its last solid."""
         return [
             (name, i + 1)
             for i, name in enumerate(self.shapes)
@@ -38,7 +38,7 @@ class Solids:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rays with solids they may meet, sorted by solid; rays are numbered over all frames."""
+    """Pairs of a ray and a solid that it may hit, sorted by solid; ray indices span all frames."""
 
     solid: Int64[Tensor, " p"]
     pose: Int64[Tensor, " p"]  # row in the flat list of the solids of all frames
@@ -47,8 +47,8 @@ class Pairs:
     @staticmethod
     def of(near: Bool[Tensor, "f k n"]) -> "Pairs":
         _, count, rays = near.shape
-        solid, frame, place = near.transpose(0, 1).nonzero(as_tuple=True)
-        return Pairs(solid, frame * count + solid, frame * rays + place)
+        solid, frame, ray = near.transpose(0, 1).nonzero(as_tuple=True)
+        return Pairs(solid, frame * count + solid, frame * rays + ray)
 
     def pick(self, which: Tensor) -> "Pairs":
         return Pairs(
@@ -60,7 +60,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Hits:
-    """Rays that meet a solid, and where."""
+    """Rays that hit a solid, and their intersections."""
 
     pairs: Pairs
     point: Float[Tensor, "3 p"]  # in the solid's frame
@@ -89,7 +89,7 @@ def _into_frames(
 
 
 def _by_shape(solids: Solids, pairs: Pairs) -> Iterator[tuple[Shape, slice]]:
-    """Each shape that occurs, with its part of the pairs."""
+    """Each shape that occurs, with its slice of the pairs."""
     spans = solids.spans()
     ends = torch.tensor([end for _, end in spans], device=pairs.solid.device)
     start = 0
@@ -114,7 +114,7 @@ def first_hits(
     direction: Float[Tensor, "f 3 n"],
     detailed: int,
 ) -> tuple[Int64[Tensor, "f n"], Hits]:
-    """The nearest solid of every ray (or MISSED), and details of a frame's first `detailed` rays.
+    """The nearest solid of every ray (or MISSED), and hits of each frame's first `detailed` rays.
 
     All rays of a frame start at one point.
     """
@@ -157,7 +157,7 @@ def surface_normals(solids: Solids, hits: Hits) -> Float[Tensor, "3 p"]:
 def blocked(
     solids: Solids, near: Bool[Tensor, "f k n"], origin: Float[Tensor, "3 r"], direction: Tensor
 ) -> Bool[Tensor, " r"]:
-    """Whether rays (numbered over all frames, Float[Tensor, "3 r"]) meet a solid near them."""
+    """Whether rays (over all frames, Float[Tensor, "3 r"]) hit a solid that is `near` them."""
     pairs = Pairs.of(near)
     local_origin, local_direction = _into_frames(
         solids,

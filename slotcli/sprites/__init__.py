@@ -1,1 +1,1 @@
-"""Sprite clips: pictures with alpha that move over photographs, with labels."""
+"""Sprite clips: images with alpha that move over photographs, with labels."""

@@ -1,4 +1,4 @@
-"""What surfaces look like: pieces of photographs, shading, stripes; and how colours are varied."""
+"""Surface textures: pieces of photographs, shading, stripes; and colour augmentation."""
 
 import colorsys
 
@@ -19,7 +19,7 @@ def photograph_piece(
     width: int,
     zoom: tuple[float, float] = (0.15, 1.0),
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A random piece of a photograph; its size is a share within `zoom` of all that would fit."""
+    """A random crop of a photograph; its size is a fraction within `zoom` of the largest crop."""
     picture = photographs.draw(rng)
     fit = min(picture.shape[0] / height, picture.shape[1] / width)
     scale = fit * np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1])))
@@ -36,7 +36,7 @@ def photograph_piece(
 def surface(
     rng: np.random.Generator, photographs: Photographs, height: int, width: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Any surface: of a photograph, shaded, striped or plain."""
+    """A random surface: a photograph, shaded, striped or plain."""
     kind = rng.random()
     if kind < 0.5:
         return jittered(rng, photograph_piece(rng, photographs, height, width, (0.08, 0.9)))
@@ -46,7 +46,7 @@ def surface(
 
 
 def colour(rng: np.random.Generator) -> np.ndarray:
-    """An RGB colour as things of the world have it: often pale, gray or dark, seldom bright."""
+    """A realistic RGB colour: often pale, gray or dark, seldom bright."""
     saturation = rng.uniform(0, 0.25) if rng.random() < 0.4 else rng.uniform(0.2, 0.9)
     value = rng.uniform(0.08, 1)
     return 255 * np.array(colorsys.hsv_to_rgb(rng.random(), saturation, value))
@@ -62,7 +62,7 @@ def skin_colour(rng: np.random.Generator) -> np.ndarray:
 def shaded(
     rng: np.random.Generator, base: np.ndarray, height: int, width: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A surface of one colour, lit from somewhere: a gradient, soft stains, sometimes a shine."""
+    """A surface of one colour under random light: a gradient, stains, sometimes a highlight."""
     shrink = max(1.0, max(height, width) / _DETAIL)
     rows, columns = max(4, int(height / shrink)), max(4, int(width / shrink))
     y, x = np.linspace(-1, 1, rows, dtype=np.float32)[:, None], np.linspace(-1, 1, columns)
@@ -102,7 +102,7 @@ def striped(rng: np.random.Generator, height: int, width: int) -> UInt8[np.ndarr
 def jittered(
     rng: np.random.Generator, picture: UInt8[np.ndarray, "h w 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Gain and offset a channel, contrast and saturation varied, as light and dye would."""
+    """Colour jitter: random gain and offset per channel, contrast and saturation."""
     gain = rng.uniform(0.75, 1.25, 3) * rng.uniform(0.6, 1.2)
     levels = np.arange(256, dtype=np.float32)[:, None] * gain + rng.uniform(-25, 25)
     table = np.clip(levels, 0, 255).astype(np.uint8)[None]
@@ -120,7 +120,7 @@ def jittered(
 def with_alpha(
     picture: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 4"]:
-    """RGBA whose colours are multiplied by its alpha: what is resampled without dark rims."""
+    """RGBA with premultiplied alpha, so that resampling does not cause dark rims."""
     spread = cv2.merge([alpha, alpha, alpha])
     return _u8(cv2.merge([*cv2.split(cv2.multiply(picture, spread, scale=1 / 255)), alpha]))
 

@@ -1,4 +1,4 @@
-"""Pictures that sprite clips are made of: objects with alpha, and photographs."""
+"""Source images of sprite clips: objects with alpha, and photographs."""
 
 import hashlib
 import os
@@ -27,8 +27,8 @@ HELD_OUT_PHOTOGRAPHS = 0.15
 
 _SMALLEST_OBJECT = 24  # pixels of the shorter side
 _SMALLEST_PHOTOGRAPH = 64
-_OPAQUE = 0.06  # share of an object's picture that has to be opaque, and may not be transparent
-_ALIKE = 6.0  # levels between the thumbnails of near-duplicate photographs, on average
+_OPAQUE = 0.06  # least opaque fraction of an object's image; a sixth of it must be transparent
+_ALIKE = 6.0  # mean difference in levels below which thumbnails are near-duplicates
 _THUMBNAIL = 12
 _SKIN_TONE = re.compile(r"1f3f[b-f]", re.IGNORECASE)
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -37,15 +37,15 @@ _UNDECODABLE = (*UNREADABLE, Image.DecompressionBombWarning)
 
 @dataclass
 class Objects:
-    """The usable objects of one part of a folder, decoded when first drawn; kept from then on."""
+    """The usable objects of one part of a folder; decoded when first sampled, then cached."""
 
     paths: list[Path]
     _pictures: dict[int, np.ndarray | None] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 4"]:
-        """An object as RGBA, cut to what is visible of it. Raises NoInputError and DataError."""
-        for place in rng.integers(len(self.paths), size=100):
-            picture = self._picture(int(place))
+        """Sample an object as RGBA, cropped to its visible part. Raises NoInputError, DataError."""
+        for index in rng.integers(len(self.paths), size=100):
+            picture = self._picture(int(index))
             if picture is not None:
                 return picture
         raise NoInputError(
@@ -54,15 +54,15 @@ class Objects:
             "Give pictures of single objects that are transparent around them.",
         )
 
-    def _picture(self, place: int) -> UInt8[np.ndarray, "h w 4"] | None:
-        if place not in self._pictures:
-            self._pictures[place] = _object(self.paths[place])
-        return self._pictures[place]
+    def _picture(self, index: int) -> UInt8[np.ndarray, "h w 4"] | None:
+        if index not in self._pictures:
+            self._pictures[index] = _object(self.paths[index])
+        return self._pictures[index]
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """The photographs of one part of a folder, no two of them alike."""
+    """The photographs of one part of a folder, without near-duplicates."""
 
     pictures: list[np.ndarray]  # u8 [h w 3], of differing sizes
 
@@ -71,10 +71,10 @@ class Photographs:
 
 
 def open_objects(folder: Path, *, held_out: bool) -> Objects:
-    """A folder's objects for training, or the tenth that is held out; by the names of files alone.
+    """A folder's objects for training, or the tenth that is held out; split by file names only.
 
-    Pictures without an alpha channel, below 24 pixels, or named as skin tone variants are left
-    out. Raises NoInputError where nothing is left, AccessError and DataError.
+    Images without an alpha channel, below 24 pixels, or named as skin tone variants are left out.
+    Raises NoInputError if none is left, AccessError and DataError.
     """
     found = list(_pictures_in(folder, "objects"))
     usable = [
@@ -97,11 +97,11 @@ def open_objects(folder: Path, *, held_out: bool) -> Objects:
 
 
 def open_photographs(folder: Path, *, held_out: bool) -> Photographs:
-    """A folder's photographs for training, or the 15 % that are held out; by names alone.
+    """A folder's photographs for training, or the 15 % that are held out; split by names only.
 
-    Those below 64 pixels a side are left out, and of near-duplicates all but the first by name.
-    All are decoded here, once a process: whether two are alike shows only then. Raises
-    NoInputError where nothing is left, AccessError and DataError.
+    Those below 64 pixels per side are left out, and of near-duplicates all but the first by name.
+    All are decoded here, once per process, to detect near-duplicates. Raises NoInputError if none
+    is left, AccessError and DataError.
     """
     every = _decoded_photographs(folder)
     side = [
@@ -113,7 +113,7 @@ def open_photographs(folder: Path, *, held_out: bool) -> Photographs:
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether a name is among the `share` that is held out: a function of the name alone."""
+    """Whether a name is in the fraction `share` that is held out: a function of the name only."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
@@ -129,7 +129,7 @@ def _some(side: list, folder: Path, total: int, things: str, held_out: bool) -> 
 
 
 def _object_name(path: Path, folder: Path) -> str:
-    """A name that variants of one emoji share: of gender, and of the way it is to be drawn."""
+    """A name shared by the variants of one emoji: of gender, and of presentation."""
     name = path.relative_to(folder).as_posix()
     name = re.sub(r"-200d-264[02](?![0-9a-f])|-fe0f(?![0-9a-f])", "", name)
     return re.sub(r"(?<![0-9a-f])1f46[89](?![0-9a-f])", "1f9d1", name)
@@ -142,7 +142,7 @@ def _pictures_in(folder: Path, what: str) -> Iterator[Path]:
         )
     empty = True
     with access_errors(folder):
-        # Links lead to what is found anyway, or out of the folder.
+        # Links are skipped: they lead to files that are found anyway, or out of the folder.
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in PILLOW_SUFFIXES and path.is_file() and not path.is_symlink():
                 empty = False
@@ -178,7 +178,7 @@ def _object(path: Path) -> UInt8[np.ndarray, "h w 4"] | None:
 
 @lru_cache(maxsize=2)
 def _decoded_photographs(folder: Path) -> list[tuple[str, np.ndarray]]:
-    """Names and pictures, near-duplicates left out."""
+    """Names and images, without near-duplicates."""
     paths = list(_pictures_in(folder, "photographs"))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         pictures = list(pool.map(_photograph, paths))
@@ -214,7 +214,7 @@ def _photograph(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
 
 
 def _thumbnail(picture: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
-    """Of the middle square: the same wallpaper comes in several shapes."""
+    """Thumbnail of the central square, because one wallpaper comes in several aspect ratios."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,4 +1,4 @@
-"""How the camera moves: pan, zoom, roll and shake, as functions of time."""
+"""Camera motion: pan, zoom, roll and shake, as functions of time."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from slotcli.sprites.motion import Affine
 
 @dataclass(frozen=True)
 class Camera:
-    """Moves about the middle of the frame; all zeros stand still. Units are those of `motion`."""
+    """Motion about the middle of the frame; all zeros are static. Units are those of `motion`."""
 
     middle: tuple[float, float]
     origin: float = 0.0
@@ -25,11 +25,11 @@ class Camera:
         return not (any(self.pan) or self.zoom or self.roll or any(self.shake))
 
     def matrix(self, time: int | float, nearness: float = 1.0) -> Affine:
-        """From the world to the frame, for things that pans move `nearness` times as far."""
+        """Map from the world to the frame at a time; `nearness` scales pans, for parallax."""
         if self.still:
             return 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
         since = time - self.origin
-        # Two frequencies that have no common period: a hand does not repeat itself.
+        # Two frequencies without a common period, because the shake of a hand is not periodic.
         wave = 0.6 * math.sin(1.1 * time + self.phase) + 0.4 * math.sin(
             2.63 * time + 2 * self.phase
         )
@@ -50,7 +50,7 @@ def _within(value: float, bound: float) -> float:
 def draw_camera(
     rng: np.random.Generator, width: float, height: float, frames: int, *, moving: float
 ) -> Camera:
-    """A camera that moves with a probability of `moving`."""
+    """Sample a camera that moves with probability `moving`."""
     middle = (width / 2, height / 2)
     if rng.random() >= moving:
         return Camera(middle)

@@ -1,4 +1,4 @@
-"""Figures like people: a head, a trunk and limbs that swing, all of them one thing."""
+"""Human-like figures: a head, a trunk and swinging limbs, all with one label."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from slotcli.sprites.scene import Sprite, Stage, Thing
 from slotcli.sprites.shapes import rounded_box, tapering
 from slotcli.sprites.things import Texture, bending, cut, hand_outline, surface_of_cloth
 
-HEAD = -0.44  # of a figure of height 1 around its hips, the middle of its head
+HEAD = -0.44  # centre of the head, in a figure of height 1 around its hips
 
 
 def figure(
     rng: np.random.Generator, stage: Stage, size: float, path: Path, *, gait: float
 ) -> Thing:
-    """A figure of a height of `size` on a path of its hips; `gait` is how far its limbs swing."""
+    """A figure of height `size` whose hips follow `path`; `gait` is the swing of its limbs."""
     skin = skin_colour(rng)
     bare: Texture = lambda height, width: shaded(rng, skin, height, width)  # noqa: E731
     shirt, trousers = surface_of_cloth(rng, stage), surface_of_cloth(rng, stage)

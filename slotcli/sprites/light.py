@@ -1,4 +1,4 @@
-"""Light: shadows that things cast on what lies below, and exposure over the frame and over time."""
+"""Light: shadows of objects on lower layers, and exposure over the frame and over time."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-_FIELD_LEVEL = 160  # of the u8 field of light that leaves a pixel as it is
+_FIELD_LEVEL = 160  # level of the u8 light field with a gain of 1
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Gain a channel and gamma; `drift` and `flicker` change the gain over time."""
+    """Gain per channel and gamma; `drift` and `flicker` change the gain over time."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     gamma: float = 1.0
@@ -31,14 +31,14 @@ class Exposure:
     vignette: float = 0.0
 
     def table(self, time: int | float) -> UInt8[np.ndarray, "1 256 3"]:
-        """Which level comes out for each level and channel."""
+        """Lookup table from input to output level per channel."""
         change = self.drift * np.sin(0.13 * time + self.phase)
         change += self.flicker * np.sin(2.9 * time + self.phase)
         levels = np.linspace(0, 1, 256)[:, None] * np.array(self.gain) * np.exp(change)
         return np.round(255 * np.clip(levels, 0, 1) ** self.gamma).astype(np.uint8)[None]
 
     def field(self, height: int, width: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """By how much each pixel is lit, for `lit`; None where all are alike."""
+        """Light field for `lit`, the gain of each pixel; None if it is uniform."""
         if not self.vignette and not any(self.slope):
             return None
         y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
@@ -48,12 +48,12 @@ class Exposure:
 
 
 def lit(frame: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """The frame under a field of light."""
+    """The frame multiplied by a light field."""
     return cv2.multiply(frame, field, scale=1 / _FIELD_LEVEL)
 
 
 def draw_shadow(rng: np.random.Generator, size: float) -> Shadow | None:
-    """Of a thing of this size; half of the things cast none."""
+    """Sample the shadow of an object of this size; half of the objects have none."""
     if rng.random() < 0.5:
         return None
     reach = size * rng.uniform(0, 0.2)
@@ -66,9 +66,9 @@ def draw_shadow(rng: np.random.Generator, size: float) -> Shadow | None:
 
 
 def draw_exposure(rng: np.random.Generator, brightness: float) -> Exposure:
-    """Of a clip of a mean level: as a camera would choose it, seldom changing over time."""
+    """Sample a clip's exposure for a mean level `brightness`; it seldom changes over time."""
     gain = rng.uniform(0.88, 1.12, 3) * rng.uniform(0.75, 1.2)
-    # What a camera sees is neither black nor white as a whole.
+    # As with auto-exposure, no frame is black or white as a whole.
     gain = (
         gain * np.clip(60 / max(brightness, 1), 1, 2.5) * np.clip(190 / max(brightness, 1), 0.6, 1)
     )

@@ -1,4 +1,4 @@
-"""Where things are at any time: motion as functions of time, so that any frame can be drawn alone.
+"""Motion as functions of time, so that any frame can be rendered independently.
 
 Lengths are in units of the root of a frame's area, times in frames, angles in radians.
 """
@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-# Of (a, b, c, d, e, f): x goes to a x + b y + c, and y to d x + e y + f. Numbers, not arrays: there
-# are dozens a frame, and NumPy would take longer to call than they take to compute.
+# (a, b, c, d, e, f) maps x to a x + b y + c, and y to d x + e y + f. Plain numbers, because with
+# dozens per frame the overhead of NumPy would exceed the computation.
 Affine = tuple[float, float, float, float, float, float]
 
 
 def product(second: Affine, first: Affine) -> Affine:
-    """The map that applies `first`, then `second`."""
+    """Composition: applies `first`, then `second`."""
     a, b, c, d, e, f = second
     g, h, i, j, k, m = first
     return (
@@ -31,9 +31,9 @@ def product(second: Affine, first: Affine) -> Affine:
 
 @dataclass(frozen=True)
 class Path:
-    """Translation, turning and growth; it moves from `start` to `stop` and rests outside of them.
+    """Translation, rotation and scaling between the times `start` and `stop`, static outside.
 
-    `x`, `y` is where it is at the time `origin`.
+    `x`, `y` is the position at the time `origin`.
     """
 
     x: float
@@ -43,22 +43,22 @@ class Path:
     velocity: tuple[float, float] = (0.0, 0.0)
     acceleration: tuple[float, float] = (0.0, 0.0)
     sway: tuple[float, float] = (0.0, 0.0)  # amplitude
-    spin: float = 0.0  # a frame
+    spin: float = 0.0  # per frame
     swing: float = 0.0  # amplitude of an angle
-    growth: float = 0.0  # logarithm of the scale, a frame
-    frequency: float = 0.0  # of sway and swing, radians a frame
+    growth: float = 0.0  # logarithm of the scale, per frame
+    frequency: float = 0.0  # of sway and swing, radians per frame
     phase: float = 0.0
     start: float = -np.inf
     stop: float = np.inf
 
     def __post_init__(self) -> None:
-        # NumPy's numbers, which most are drawn as, are several times slower to compute with.
+        # Converts NumPy scalars, which are several times slower, to plain numbers.
         for name, value in vars(self).items():
             plain = (float(value[0]), float(value[1])) if isinstance(value, tuple) else float(value)
             object.__setattr__(self, name, plain)
 
     def matrix(self, time: int | float) -> Affine:
-        """From its own coordinates to those it moves in."""
+        """Map from its own coordinates to its parent's at a time."""
         since = min(max(time, self.start), self.stop) - self.origin
         wave = math.sin(self.frequency * since + self.phase) if self.frequency else 0.0
         x = self.x + since * (self.velocity[0] + since * self.acceleration[0] / 2)
@@ -71,9 +71,9 @@ class Path:
 
 @dataclass(frozen=True)
 class Deformation:
-    """A smooth displacement of a picture's points that changes over time, as of cloth or bodies.
+    """A smooth, time-dependent displacement field, such as of cloth or bodies.
 
-    `waves` are displacements on a coarse grid, as shares of the picture's longer side.
+    `waves` are displacements on a coarse grid, as fractions of the image's longer side.
     """
 
     waves: Float[np.ndarray, "k g g 2"]
@@ -81,7 +81,7 @@ class Deformation:
     phases: Float[np.ndarray, " k"]
 
     def displaced(self, picture: np.ndarray, time: int | float) -> np.ndarray:
-        """The picture [h w c] with its points moved to where they are at a time."""
+        """The image [h w c], warped by the displacement at a time."""
         height, width = picture.shape[:2]
         share = np.sin(self.frequencies * time + self.phases)
         coarse = np.tensordot(share, self.waves, 1).astype(np.float32) * max(height, width)
@@ -94,8 +94,9 @@ class Deformation:
 def draw_path(
     rng: np.random.Generator, x: float, y: float, frames: int, *, lively: float = 1.0
 ) -> Path:
-    """A path through (x, y) near the middle of a clip: at rest, steady, swaying, or starting and
-    stopping on the way; `lively` scales speeds, 0 is at rest.
+    """Sample a path through (x, y) near the middle of a clip.
+
+    It is static, steady, swaying, or starts and stops; `lively` scales speeds, 0 is static.
     """
     middle = frames / 2 + rng.normal(0, 0.15) * frames
     path = Path(x, y, origin=middle)
@@ -134,7 +135,7 @@ def draw_path(
 def draw_crossing(
     rng: np.random.Generator, width: float, height: float, frames: int, lively: float = 1.0
 ) -> Path:
-    """A path that crosses the border of a frame of these sides during the clip."""
+    """Sample a path that crosses the border of a frame of these sides during the clip."""
     side = rng.integers(4)
     x = (rng.uniform(0, width), 0.0, rng.uniform(0, width), width)[side]
     y = (0.0, rng.uniform(0, height), height, rng.uniform(0, height))[side]
@@ -151,7 +152,7 @@ def draw_crossing(
 
 
 def draw_deformation(rng: np.random.Generator, strength: float = 0.05) -> Deformation:
-    """Two waves of low frequency in space and time."""
+    """Sample two waves of low frequency in space and time."""
     grid = int(rng.integers(3, 6))
     return Deformation(
         rng.normal(0, strength * rng.uniform(0.2, 1), (2, grid, grid, 2)),

@@ -1,4 +1,4 @@
-"""Draws frames and labels of a scene, any frame by itself."""
+"""Renders frames and labels of a scene, each frame independently."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from slotcli.sprites.worlds import draw_world
 from slotcli.types import Clip, Size
 
 MOST_INSTANCES = 24
-# Of the frame, in some frame of the clip: what is never seen to cover as much is not drawn. A
-# little above the thousandth that is asked for, since it is judged on a coarse picture.
+# Fraction of the frame that an object covers in at least one frame; others are removed. It is
+# slightly above the required thousandth, because areas are estimated on a coarse image.
 _SMALLEST = 0.0015
-_FILLS = 0.8  # of the frame at all times: what covers more is what a background is
-_JUDGED_SIDE = 56  # pixels of the coarse picture's shorter side
+_FILLS = 0.8  # fraction of the frame; an object that always covers more is a background
+_JUDGED_SIDE = 56  # pixels of the coarse image's shorter side
 _JUDGED_TIMES = 5
-_SHORTEST_SMEAR = 1.5  # pixels of motion in the shutter's time that blur
+_SHORTEST_SMEAR = 1.5  # pixels of motion during the exposure; less does not blur
 _LONGEST_SMEAR = 15
 
 
-# Top and left of a part of the frame, and the picture [h w 4] there.
+# Top and left of a part of the frame, and the image [h w 4] there.
 _Piece = tuple[tuple[int, int], np.ndarray]
 
 
@@ -37,7 +37,7 @@ def draw_scene(
     *,
     world: str | None = None,
 ) -> Scene:
-    """The scene of a seed, without things that are never seen; of the `world` that is named."""
+    """Sample the scene of a seed, of the named `world` if given, without invisible objects."""
     pixels = (size[0] * size[1]) ** 0.5
     stage = Stage(size[1] / pixels, size[0] / pixels, pixels, frames, assets)
     scene = draw_world(np.random.default_rng(seed), stage, world)
@@ -50,10 +50,10 @@ def render(scene: Scene, times: Sequence[int], size: Size) -> Clip:
     painter = _Painter(scene, size)
     frames = torch.empty(len(times), 3, *size, dtype=torch.uint8)
     labels = torch.empty(len(times), *size, dtype=torch.uint8)
-    for place, time in enumerate(times):
+    for index, time in enumerate(times):
         frame, label = painter.paint(time)
-        frames[place] = torch.from_numpy(frame.transpose(2, 0, 1))
-        labels[place] = torch.from_numpy(label)
+        frames[index] = torch.from_numpy(frame.transpose(2, 0, 1))
+        labels[index] = torch.from_numpy(label)
     return Clip(frames, labels)
 
 
@@ -64,7 +64,7 @@ class _Painter:
         self._pixels = (size[0] * size[1]) ** 0.5
         self._field = scene.exposure.field(*size)
         self._backdrop: np.ndarray | None = None
-        # By sprite, where it was and what it looked like when last drawn: much is at rest.
+        # Cache by sprite of the last transform and image, because many sprites are static.
         self._last: dict[int, tuple[Affine, _Piece | None]] = {}
 
     def paint(self, time: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
@@ -91,7 +91,7 @@ class _Painter:
         return scene.sensor.seen(np.asarray(frame, np.uint8), time), labels
 
     def counts(self, time: int) -> Int64[np.ndarray, " n"]:
-        """How many pixels each thing shows at a time."""
+        """Number of visible pixels of each object at a time."""
         labels = np.zeros(self._size, np.uint8)
         for number, thing in enumerate(self._scene.things, start=1):
             for sprite in thing.sprites:
@@ -145,7 +145,7 @@ class _Painter:
     def _smeared(
         self, sprite: Sprite, nearness: float, time: int, picture: np.ndarray
     ) -> np.ndarray:
-        """A warped picture blurred along its middle's motion while the shutter is open."""
+        """A warped image, blurred along the motion of its centre during the exposure."""
         y, x = (side / 2 for side in sprite.picture.shape[:2])
         open_for = self._scene.sensor.shutter / 2
         first = self._matrix(sprite, nearness, time - open_for)
@@ -164,7 +164,7 @@ class _Painter:
         return cv2.filter2D(picture, -1, weights, borderType=cv2.BORDER_REPLICATE)
 
     def _cast(self, frame: np.ndarray, thing: Thing, piece: _Piece) -> None:
-        """Darkens what lies under a thing's shadow."""
+        """Darkens the frame under an object's shadow."""
         shadow = thing.shadow
         assert shadow is not None
         (top, left), picture = piece
@@ -188,7 +188,7 @@ class _Painter:
 
 
 def warped(sprite: Sprite, matrix: Affine, size: Size, time: int | float) -> _Piece | None:
-    """A sprite's picture in the part of the frame where it is, and that part's top and left."""
+    """Top and left of the part of the frame that a sprite covers, and its image there."""
     picture, matrix = _at_scale(sprite, matrix)
     height, width = picture.shape[:2]
     a, b, c, d, e, f = matrix
@@ -211,7 +211,7 @@ def warped(sprite: Sprite, matrix: Affine, size: Size, time: int | float) -> _Pi
 
 
 def _at_scale(sprite: Sprite, matrix: Affine) -> tuple[np.ndarray, Affine]:
-    """The picture halved until it is at most twice as fine as it is shown, and its matrix."""
+    """The image at the mip level of at most twice the rendered resolution, and its matrix."""
     a, b, c, d, e, f = matrix
     shown = abs(a * e - b * d) ** 0.5
     picture = sprite.picture
@@ -229,13 +229,13 @@ def _at_scale(sprite: Sprite, matrix: Affine) -> tuple[np.ndarray, Affine]:
 
 
 def _on_pixels(matrix: Affine) -> np.ndarray:
-    """For whole numbers at pixels' middles, as OpenCV counts, instead of at their corners."""
+    """Converts a matrix to OpenCV's convention, with integers at pixel centres, not corners."""
     a, b, c, d, e, f = matrix
     return np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
 
 
 def _visible(scene: Scene, frames: int, size: Size) -> list[Thing]:
-    """The things that are seen in some frame, and do not fill all of them."""
+    """The objects that are visible in some frame, and do not fill all frames."""
     if not scene.things:
         return []
     shrink = min(1.0, _JUDGED_SIDE / min(size))

@@ -1,4 +1,4 @@
-"""A clip's scene: a backdrop and things in front of it, from back to front.
+"""A clip's scene: a backdrop and objects in front of it, from back to front.
 
 Positions and sizes are in units of the root of the frame's area, x to the right and y down from
 the frame's corner; times are frames.
@@ -24,22 +24,22 @@ class Assets:
 
 @dataclass
 class Sprite:
-    """A picture that moves as one piece; colours are multiplied by alpha.
+    """An image that moves rigidly; its alpha is premultiplied.
 
-    `joints` are the paths from the world's coordinates inwards, its own the last: what hangs on
-    something else moves with it.
+    `joints` are the paths from the world's coordinates inwards, with its own last: a child moves
+    with its parents.
     """
 
     picture: UInt8[np.ndarray, "h w 4"]
-    anchor: tuple[float, float]  # pixel of the picture that lies on the path
+    anchor: tuple[float, float]  # pixel of the image that lies on the path
     unit: float  # length of a pixel
     joints: tuple[Path, ...]
     deformation: Deformation | None = None
-    # The picture at halved sizes, made when first needed.
+    # Mip levels of the image, computed on demand.
     smaller: list[np.ndarray] = field(default_factory=list)
 
     def matrix(self, time: int | float) -> Affine:
-        """From pixels of the picture to the world."""
+        """Map from pixels of the image to the world at a time."""
         unit, (x, y) = self.unit, self.anchor
         matrix: Affine = (unit, 0.0, -x * unit, 0.0, unit, -y * unit)
         for joint in reversed(self.joints):
@@ -49,7 +49,7 @@ class Sprite:
 
 @dataclass
 class Thing:
-    """One instance: its sprites, from back to front, have one label."""
+    """One object: its sprites, from back to front, have one label."""
 
     sprites: list[Sprite]
     shadow: Shadow | None = None
@@ -58,7 +58,7 @@ class Thing:
 
 @dataclass
 class Scene:
-    """`backdrop` is background; the things have labels 1, 2, ... in their order."""
+    """`backdrop` is background; the objects in `things` have labels 1, 2, ... in order."""
 
     backdrop: Sprite
     things: list[Thing]
@@ -69,10 +69,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Stage:
-    """What drawing a scene needs to know: a frame's sides in units, its resolution, the clip."""
+    """Parameters for sampling a scene: the frame's sides in units, resolution, the clip."""
 
     width: float
     height: float
-    pixels: float  # a unit
+    pixels: float  # per unit
     frames: int
     assets: Assets

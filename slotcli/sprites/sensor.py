@@ -1,4 +1,4 @@
-"""What a camera and a codec do to a picture: blur, noise, coarse colour, compression."""
+"""Degradation by camera and codec: blur, noise, chroma subsampling, compression."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-_SPARE = 64  # rows and columns of the table of noise that frames are shifted by
+_SPARE = 64  # extra rows and columns of the noise table, for a random shift per frame
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """A clip's. `shutter` is the share of a frame's time that light falls in."""
+    """A clip's degradation; `shutter` is the exposure as a fraction of the frame interval."""
 
     seed: int = 0
     shutter: float = 0.0
     blur: float = 0.0  # pixels
-    reduced: float = 1.0  # share of the sides that survive
+    reduced: float = 1.0  # scale of the sides that the resolution is reduced to
     gray: bool = False
     noise: float = 0.0  # levels
     coarse_noise: bool = False
@@ -25,7 +25,7 @@ class Sensor:
     quality: int | None = None  # of JPEG
 
     def seen(self, frame: UInt8[np.ndarray, "h w 3"], time: int) -> UInt8[np.ndarray, "h w 3"]:
-        """What is recorded of a frame at a time."""
+        """The recorded image of a frame at a time."""
         height, width = frame.shape[:2]
         if self.reduced < 1:
             less = max(8, round(width * self.reduced)), max(8, round(height * self.reduced))
@@ -63,7 +63,7 @@ def _noise_table(height: int, width: int, coarse: bool) -> Float[np.ndarray, "h 
 
 
 def _coarsely_coloured(frame: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """Colour at half of the sides, as nearly all video is coded."""
+    """Chroma at half the sides (4:2:0), as in nearly all video."""
     luma, red, blue = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb))
     height, width = luma.shape
     half = max(1, width // 2), max(1, height // 2)
@@ -75,7 +75,7 @@ def _coarsely_coloured(frame: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def draw_sensor(rng: np.random.Generator) -> Sensor:
-    """A clip's: a third of them clean."""
+    """Sample a clip's degradation; a third of the clips have none."""
     seed = int(rng.integers(2**31))
     if rng.random() < 0.3:
         return Sensor(seed)

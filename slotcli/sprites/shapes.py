@@ -1,4 +1,4 @@
-"""Outlines that pictures are cut by: closed shapes, regions at a border, parts of limbs."""
+"""Outlines of sprites: closed shapes, regions at a border, parts of limbs."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ _SUBPIXEL_BITS = 4
 
 
 def fill(points: np.ndarray, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
-    """The inside of an outline given in pixels (x, y), with soft edges."""
+    """Antialiased mask of the inside of an outline given in pixels (x, y)."""
     mask = np.zeros((height, width), np.uint8)
     corners = np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -61,7 +61,7 @@ def region(rng: np.random.Generator, width: float, height: float) -> np.ndarray:
 
 
 def tapering(length: float, start: float, end: float, swell: float = 0.0) -> np.ndarray:
-    """Outline of a limb's part along x from 0 to `length`, rounded at both ends."""
+    """Outline of a limb segment along x from 0 to `length`, rounded at both ends."""
     along = np.linspace(0, 1, 9)
     half = (start + (end - start) * along) / 2 * (1 + swell * np.sin(np.pi * along))
     turn = np.linspace(np.pi / 2, -np.pi / 2, 7)
@@ -127,6 +127,6 @@ def _band(rng: np.random.Generator) -> np.ndarray:
 
 
 def _fitted(points: np.ndarray) -> np.ndarray:
-    """Moved and scaled to have its longer side from -0.48 to 0.48."""
+    """Translates and scales points so that the longer side spans -0.48 to 0.48."""
     low, high = points.min(0), points.max(0)
     return (points - (low + high) / 2) / (high - low).max() * 0.96

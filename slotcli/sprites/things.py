@@ -1,4 +1,4 @@
-"""Single things: pictures with alpha, cut-out shapes, boxes, large regions and arms."""
+"""Single objects: images with alpha, cut-out shapes, boxes, large regions and arms."""
 
 import math
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from slotcli.sprites.motion import Path, draw_deformation, draw_path
 from slotcli.sprites.scene import Sprite, Stage, Thing
 from slotcli.sprites.shapes import closed_shape, fill, region, tapering
 
-_SHARPNESS = 1.1  # pixels of a picture to a pixel of the frame
-_LARGEST = 288  # pixels of a picture's longer side
-_MARGIN = 0.14  # around a picture that is deformed
-_DEFORMED = 0.3  # share of things that are
-_SUPPORTED = 3  # picture pixels, at least
+_SHARPNESS = 1.1  # sprite pixels per frame pixel
+_LARGEST = 288  # pixels of a sprite's longer side
+_MARGIN = 0.14  # around a deformed sprite
+_DEFORMED = 0.3  # fraction of objects that are deformed
+_SUPPORTED = 3  # least side of a sprite, in pixels
 
 Texture = Callable[[int, int], np.ndarray]  # of height and width
 
 
 def pictured(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thing:
-    """An object of the folder, of a size along its longer side."""
+    """An object from the folder; `size` is its longer side."""
     picture = stage.assets.objects.draw(rng)
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
@@ -52,7 +52,7 @@ def shaped(
     path: Path,
     texture: Texture | None = None,
 ) -> Thing:
-    """A blob, polygon, box or ellipse of any surface."""
+    """A blob, polygon, box or ellipse with a random surface."""
     texture = texture or (
         lambda height, width: surface(rng, stage.assets.photographs, height, width)
     )
@@ -60,7 +60,7 @@ def shaped(
 
 
 def cut_photograph(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thing:
-    """A piece of a photograph in any shape."""
+    """A piece of a photograph in a random shape."""
 
     def texture(height: int, width: int) -> np.ndarray:
         piece = photograph_piece(rng, stage.assets.photographs, height, width, (0.1, 0.9))
@@ -70,7 +70,7 @@ def cut_photograph(rng: np.random.Generator, stage: Stage, size: float, path: Pa
 
 
 def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thing:
-    """A box with a front, a top and a side; at times on wheels and with windows: a vehicle."""
+    """A box with a front, a top and a side; sometimes a vehicle, with wheels and windows."""
     high, deep = rng.uniform(0.35, 1.1), rng.uniform(0.1, 0.45)
     lean = rng.uniform(0.3, 1) * rng.choice([-1, 1])
     front = np.array([[-0.5, 0], [0.5, 0], [0.5, high], [-0.5, high]])
@@ -94,7 +94,7 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
         )
     if rng.random() < 0.35:
         _windows_and_wheels(rng, picture, mask, (front - low) * detail + 1)
-    # Where only soft edges meet no face was drawn.
+    # Pixels where only soft edges meet belong to no face.
     picture = np.where(picture.any(2, keepdims=True), picture, material)
     sprite = Sprite(
         with_alpha(picture, mask), (width / 2, height / 2), float(scale / detail), (path,)
@@ -103,7 +103,7 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
 
 
 def large_region(rng: np.random.Generator, stage: Stage, path: Path) -> Thing:
-    """A table, wall, floor or the like, across a border of the frame; `path` goes from (0, 0)."""
+    """A table, wall or floor across a border of the frame; `path` goes through (0, 0)."""
     outline = region(rng, stage.width, stage.height)
     return Thing(
         [
@@ -146,7 +146,7 @@ def arm(rng: np.random.Generator, stage: Stage) -> Thing:
 
 
 def surface_of_cloth(rng: np.random.Generator, stage: Stage) -> Texture:
-    """One cloth for all pieces that are cut of it."""
+    """A texture of one cloth for all its pieces."""
     base = colour(rng)
     if rng.random() < 0.6:
         return lambda height, width: shaded(rng, base, height, width)
@@ -155,7 +155,7 @@ def surface_of_cloth(rng: np.random.Generator, stage: Stage) -> Texture:
 
 
 def hand_outline(rng: np.random.Generator, wrist: float) -> np.ndarray:
-    """A palm with fingers held together, or apart in some."""
+    """Outline of a palm with fingers together or, sometimes, spread."""
     palm = tapering(wrist * rng.uniform(0.9, 1.3), wrist, wrist * rng.uniform(0.9, 1.2), 0.25)
     if rng.random() < 0.5:
         return palm
@@ -167,7 +167,7 @@ def hand_outline(rng: np.random.Generator, wrist: float) -> np.ndarray:
 def bending(
     rng: np.random.Generator, frames: int, place: float, angle: float, lively: float
 ) -> Path:
-    """A joint at a distance along what it hangs on, that bends to and fro."""
+    """A joint that bends back and forth, at the distance `place` along its parent."""
     return Path(
         place,
         0.0,
@@ -182,7 +182,7 @@ def bending(
 def cut(stage: Stage, outline: np.ndarray, texture: Texture, joints: tuple[Path, ...]) -> Sprite:
     """A sprite in the shape of an outline in units around the origin of its path."""
     low, high = outline.min(0), outline.max(0)
-    # What lies far outside of the frame is not worth pixels.
+    # Parts far outside of the frame are cropped to save pixels.
     extent = max(float((high - low).max()), 1e-3)
     detail = float(min(stage.pixels * _SHARPNESS, _LARGEST / extent))
     width, height = (max(_SUPPORTED, math.ceil(side * detail) + 2) for side in (high - low))

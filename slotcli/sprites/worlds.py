@@ -1,4 +1,4 @@
-"""The kinds of worlds that scenes are drawn from, and what is in each."""
+"""The kinds of worlds that scenes are sampled from, and their objects."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,8 +28,8 @@ from slotcli.sprites.things import (
     shaped,
 )
 
-# Shares of clips. Pasted objects alone teach that whatever is large is background; regions, close
-# views and worlds without a backdrop of their own are what carries over to real footage.
+# Fractions of clips. With pasted objects only, a model learns that everything large is background;
+# regions, close-ups and worlds without a separate backdrop generalise to real footage.
 SHARES = {
     "sprites": 0.24,
     "regions": 0.26,
@@ -44,7 +44,7 @@ World = Callable[[np.random.Generator, Stage], tuple[Sprite, list[Thing], Camera
 
 
 def draw_world(rng: np.random.Generator, stage: Stage, world: str | None = None) -> Scene:
-    """A scene of one of the kinds, or of the `world` that is asked for."""
+    """Sample a scene of a random kind, or of the given `world`."""
     drawn = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     backdrop, things, camera = _WORLDS[world or drawn](rng, stage)
     return Scene(
@@ -73,19 +73,19 @@ def _regions(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing
     largest = 0.9 if count <= 3 else 0.5
     above += [_any_thing(rng, stage, _size(rng, 0.08, largest)) for _ in range(count)]
     order = rng.permutation(len(above))
-    return _backdrop(rng, stage, camera), things + [above[place] for place in order], camera
+    return _backdrop(rng, stage, camera), things + [above[index] for index in order], camera
 
 
 def _leaves(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
-    """Dead leaves: pieces of photographs over each other until little is left of the backmost."""
+    """Dead leaves: overlapping pieces of photographs that hide most of the backdrop."""
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.6)
-    wanted = rng.uniform(0.9, 3.0)  # areas of things to that of the frame; e^-that stays bare
+    wanted = rng.uniform(0.9, 3.0)  # total area over the frame's; e^-wanted stays uncovered
     smallest = rng.uniform(0.1, 0.35)
     moving = rng.uniform(0, 1)
     things: list[Thing] = []
     area = 0.0
     while area < wanted and len(things) < _MOST_LEAVES:
-        # Areas follow a power law, as in pictures of nature: sizes by 1 / size^3.
+        # Sizes follow the power law of natural images, 1 / size^3.
         share = rng.uniform()
         size = (smallest**-2 * (1 - share) + 1.1**-2 * share) ** -0.5
         area += 0.55 * size**2
@@ -98,7 +98,7 @@ def _leaves(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing]
 
 
 def _close(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
-    """One to three large things, nearly at rest before a camera at rest."""
+    """One to three large objects, nearly static, before a static camera."""
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.15)
     things: list[Thing] = []
     if rng.random() < 0.45:
@@ -127,7 +127,7 @@ def _close(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing],
 
 
 def _street(rng: np.random.Generator, stage: Stage) -> tuple[Sprite, list[Thing], Camera]:
-    """Many small things on their ways over a picture at rest, those lower down in front."""
+    """Many small moving objects over a static image; lower ones are in front."""
     camera = draw_camera(rng, stage.width, stage.height, stage.frames, moving=0.1)
     scale = _size(rng, 0.06, 0.14)
     horizon = rng.uniform(0, 0.5)
@@ -194,12 +194,12 @@ def _any_thing(rng: np.random.Generator, stage: Stage, size: float, lively: floa
 
 
 def _placed(rng: np.random.Generator, stage: Stage, lively: float, size: float) -> Path:
-    """Anywhere in the frame or across its border; a fifth of what moves enters or leaves."""
+    """A path anywhere in the frame or across its border; a fifth of the moving ones cross it."""
     if lively and rng.random() < 0.2:
         path = draw_crossing(rng, stage.width, stage.height, stage.frames, lively)
     else:
         x, y = rng.uniform(-0.03, 1.03, 2) * (stage.width, stage.height)
-        # Large things are slow, as their distance would have it.
+        # Large objects are slower, as in perspective.
         path = draw_path(rng, x, y, stage.frames, lively=lively / (1 + size))
     turned = rng.normal(0, 0.35) if rng.random() < 0.75 else rng.uniform(0, 2 * np.pi)
     return replace(path, angle=turned)

@@ -1,20 +1,20 @@
-"""Which slots are the background of a clip, where a model learned none of its own."""
+"""Detects the background slots of a clip, for models without a learned background slot."""
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# Of the slots that join the one with most of the border, or stand in for it.
-_BORDER = 0.15  # of all border positions
-_AREA = 0.1  # of all positions
-_STILL = 0.6  # of the positions held in the first or the last frame are held in both
-_SIDES = 2  # of the frame, of which it has some
-_SOME = 0.1  # of the positions of a side
+# Conditions on slots that join the one with most of the border, or replace it.
+_BORDER = 0.15  # fraction of all border positions
+_AREA = 0.1  # fraction of all positions
+_STILL = 0.6  # IoU of the positions in the first and the last frame
+_SIDES = 2  # sides of the frame that it touches
+_SOME = 0.1  # fraction of a side's positions that counts as touching
 
 
 class BackgroundVote:
-    """Counts, chunk by chunk, what slots hold of the encoder's grid of positions and its border."""
+    """Counts, chunk by chunk, the positions of each slot on the encoder's grid and its border."""
 
     def __init__(self, num_slots: int) -> None:
         self._border = np.zeros(num_slots, np.int64)
@@ -24,7 +24,7 @@ class BackgroundVote:
         self._last: Int64[np.ndarray, "h w"] | None = None
 
     def add(self, attention: Float[Tensor, "t n h w"] | Float[np.ndarray, "t n h w"]) -> None:
-        """Let every position of every frame count for its slot of greatest attention."""
+        """Count every position of every frame for its slot of greatest attention."""
         winners = torch.as_tensor(attention).half().float().argmax(dim=1).cpu().numpy()
         border = np.ones(winners.shape[1:], dtype=bool)
         border[1:-1, 1:-1] = False
@@ -36,11 +36,11 @@ class BackgroundVote:
         self._last = winners[-1]
 
     def background(self) -> tuple[int, ...]:
-        """The slot with more than half of the border, and those that are as surely background.
+        """The slot with more than half of the border, and other certain background slots.
 
-        These have a part of the border on two sides at least and of the frame, and stay where they
-        are. Where no slot has more than half of the border, they have to have it together. Empty
-        where nothing is as sure.
+        These cover parts of the frame and of its border, on at least two sides, and are static. If
+        no slot has more than half of the border, they have to have it together. Empty if no slot is
+        certain.
         """
         total = self._border.sum()
         sure = (

@@ -1,4 +1,4 @@
-"""How frames of any shape become a model's input."""
+"""Fits frames of any shape to a model's input size."""
 
 import math
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ Fit = Literal["keep", "squeeze", "crop"]
 
 STEP = 32  # sides of inputs of any shape are multiples of it
 _LONGEST = 4096
-_PER_AREA = 0.3  # how much an error of the area counts beside one of the aspect ratio
+_PER_AREA = 0.3  # weight of an error in area relative to one in aspect ratio
 
 
 def fit_transform(source: Size, model: Size, fit: Fit, *, exact: bool = False) -> Transform:
-    """The source or its largest centred box of the model's shape, and the size it is resized to.
+    """The crop (the source, or its largest centred box of the model's shape) and its new size.
 
-    squeeze and crop have the size `model`; keep has `shape_like` of its area, unless it is `exact`.
+    squeeze and crop resize to `model`; keep resizes to `shape_like` of its area, unless `exact`.
     """
     height, width = source
     if fit == "keep" and not exact:
@@ -30,10 +30,10 @@ def fit_transform(source: Size, model: Size, fit: Fit, *, exact: bool = False) -
 
 
 def shape_like(source: Size, area: int) -> Size:
-    """The sides, multiples of STEP, nearest to a source's aspect ratio and to an area in pixels.
+    """The size, in multiples of STEP, nearest to a source's aspect ratio and to an area in pixels.
 
-    Both errors are factors; that of the aspect ratio counts three times as much. The area found is
-    at most four times as large.
+    Both errors are ratios; that of the aspect ratio counts three times as much. The result's area
+    is at most four times as large.
     """
     aspect = source[0] / source[1]
     most = max(1, min(_LONGEST // STEP, 4 * area // STEP**2))
@@ -45,7 +45,7 @@ def shape_like(source: Size, area: int) -> Size:
 
     def sizes() -> Iterator[Size]:
         for rows in range(1, most + 1):
-            # The error falls towards the width of the same aspect ratio, from either side.
+            # The error decreases towards the width of the same aspect ratio from both sides.
             nearest = int(rows / aspect)
             for columns in (nearest, nearest + 1):
                 yield STEP * rows, STEP * min(max(columns, 1), most // rows)

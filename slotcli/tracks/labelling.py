@@ -1,4 +1,4 @@
-"""The labels of a clip's frames, by everything that was chosen for its masks."""
+"""Labels of a clip's frames, according to the options of its masks."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,10 +35,10 @@ class Labelling:
         attention: Float[np.ndarray, "n i j"],
         frame: UInt8[np.ndarray, "h w 3"] | None,
     ) -> UInt8[np.ndarray, "h w"]:
-        """Labels of a frame at the source's size; `frame` is its RGB where it `needs_frames`.
+        """Labels of a frame at the source's size; `frame` is its RGB if `needs_frames`.
 
-        The attention counts at float16 precision, as the slot file stores it. Raises DataError for
-        more than 254 slots.
+        The attention is rounded to float16, as in the slot file. Raises DataError for more than 254
+        slots.
         """
         if self.edges == "bilinear":
             labels = labels_from_attention(attention[None], self.transform, self.background)[0]
@@ -58,9 +58,9 @@ class Labelling:
     def confidence(
         self, attention: Float[np.ndarray, "n i j"], labels: UInt8[np.ndarray, "h w"]
     ) -> Float64[np.ndarray, "256"]:
-        """By label, the mean over its pixels of its share at the nearest position of the grid.
+        """Mean soft mask of each label over its pixels, sampled at the nearest grid position.
 
-        The share of label 0 is that of all slots of the background. NaN where a label is absent.
+        The mask of label 0 is the sum over the background slots. NaN for absent labels.
         """
         top, left, height, width = self.transform.crop
         inside = labels[top : top + height, left : left + width]
@@ -71,10 +71,10 @@ class Labelling:
         count = np.bincount(
             (cell * (OUTSIDE + 1) + inside).ravel(), minlength=rows * columns * (OUTSIDE + 1)
         ).reshape(rows * columns, OUTSIDE + 1)
-        shares = np.zeros((OUTSIDE + 1, rows * columns))
+        masks = np.zeros((OUTSIDE + 1, rows * columns))
         ids = object_ids(len(attention), self.background)
-        np.add.at(shares, ids, attention.reshape(len(attention), -1).astype(np.float16))
+        np.add.at(masks, ids, attention.reshape(len(attention), -1).astype(np.float16))
         area = count.sum(0)
-        found = np.full(OUTSIDE + 1, np.nan)
-        np.divide((shares.T * count).sum(0), area, out=found, where=area > 0)
-        return found
+        means = np.full(OUTSIDE + 1, np.nan)
+        np.divide((masks.T * count).sum(0), area, out=means, where=area > 0)
+        return means

@@ -1,8 +1,8 @@
-"""From attention on the encoder's grid to labels on the source's pixels, and to mask files.
+"""Converts attention on the encoder's grid to labels of the source's pixels, and to mask files.
 
-Slot k has label k + 1; label 0 is only for the slot chosen as background; OUTSIDE (255) is for the
-pixels outside the crop. Labels are always computed from attention rounded to float16, as the slot
-file stores it, so that an export draws the same pixels as the first run.
+Slot k has label k + 1; label 0 is only for the background slots; OUTSIDE (255) is for the pixels
+outside the crop. Labels are always computed from attention rounded to float16, as the slot file
+stores it, so that an export writes the same pixels as the first run.
 """
 
 import re
@@ -31,7 +31,7 @@ from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 MAX_SLOTS = OUTSIDE - 1
-PNG_COMPRESSION = 3  # flat areas pack well at any level; higher ones only cost time
+PNG_COMPRESSION = 3  # flat areas compress well at any level; higher ones only cost time
 
 
 def labels_from_attention(
@@ -41,9 +41,9 @@ def labels_from_attention(
 ) -> UInt8[np.ndarray, "t height width"]:
     """Label every source pixel with the slot whose upsampled attention is greatest there.
 
-    The attention, at float16 precision, is upsampled bilinearly (align_corners=False) to the crop.
-    The slots of the `background` have label 0. Raises DataError for more than 254 slots, which no
-    label image can hold.
+    The attention, rounded to float16, is upsampled bilinearly (align_corners=False) to the crop.
+    Slots of the `background` have label 0. Raises DataError for more than 254 slots, which no label
+    image can represent.
     """
     attention = torch.as_tensor(attention)
     _require_labels(attention.shape[1])
@@ -81,17 +81,17 @@ def _require_labels(num_slots: int) -> None:
 
 
 def objects_in(labels: UInt8[np.ndarray, "h w"]) -> list[int]:
-    """The labels of objects in a frame, in order: neither the background's nor OUTSIDE."""
+    """Labels of the objects in a frame, ascending, without the background and OUTSIDE."""
     present = np.bincount(labels.ravel(), minlength=OUTSIDE + 1)
     return (np.flatnonzero(present[1:OUTSIDE]) + 1).tolist()
 
 
 @runtime_checkable
 class MaskWriter(Protocol):
-    """Takes the labels of a clip frame by frame; used as a context manager.
+    """Writes the labels of a clip frame by frame; used as a context manager.
 
-    What it writes is whole once the context is left, and memory does not grow with the pictures.
-    Frames are numbered from 0 as they come. Raises: OutputError and its kin.
+    The output is complete when the context is left, and memory does not grow with the frames.
+    Frames are numbered from 0 in order. Raises: OutputError and its kin.
     """
 
     def __enter__(self) -> "MaskWriter": ...
@@ -109,7 +109,7 @@ class MaskWriter(Protocol):
 
 
 class PngMaskWriter:
-    """DAVIS palette PNG files 00000.png, 00001.png, ... in `folder`, which is made if need be."""
+    """Writes DAVIS palette PNGs 00000.png, 00001.png, ... to `folder`, created if missing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -131,7 +131,7 @@ class PngMaskWriter:
         duration: int,
         picture: UInt8[np.ndarray, "h w 3"] | None = None,
     ) -> None:
-        """Write the next file; a PNG knows no time, so `pts` and `duration` are not used.
+        """Write the next file; PNGs have no timing, so `pts` and `duration` are ignored.
 
         Raises: OutputError and its kin.
         """
@@ -140,15 +140,15 @@ class PngMaskWriter:
         image.putpalette(self._palette)
         path = self._folder / f"{self._count:05d}.png"
         with output_errors(path):
-            # Labels come in runs: this takes as long as zlib's own way, for half the bytes.
+            # Labels form runs: Z_RLE is as fast as zlib's default, for half the bytes.
             image.save(path, format="PNG", compress_level=PNG_COMPRESSION, compress_type=zlib.Z_RLE)
         self._count += 1
 
 
 class Ffv1MaskWriter:
-    """One lossless gray FFV1 video whose pixel values are the labels, at the source's timing.
+    """Writes one lossless gray FFV1 video of the labels, with the source's timing.
 
-    With `excerpt` its first frame is at 0, whatever that frame's time in the source.
+    With `excerpt` its first frame is at time 0, whatever its time in the source.
     """
 
     def __init__(
@@ -178,9 +178,9 @@ class Ffv1MaskWriter:
 
 
 def read_masks(path: Path) -> Iterator[UInt8[np.ndarray, "h w"]]:
-    """The labels of every frame, from a folder of palette or gray PNG files or from a gray video.
+    """Yield the labels of every frame of a folder of palette or gray PNGs, or of a gray video.
 
-    Raises: NoInputError where there is nothing, DataError where it is no mask.
+    Raises: NoInputError if nothing is there, DataError if it holds no masks.
     """
     if path.is_dir():
         files = sorted(path.glob("*.png"), key=_number_in_name)

@@ -5,14 +5,14 @@ from jaxtyping import UInt8
 
 
 def davis_palette() -> UInt8[np.ndarray, "256 3"]:
-    """RGB of every index: its bits dealt out to red, green and blue in turn, highest place first.
+    """RGB of every index: its bits go to red, green and blue in turn, most significant bit first.
 
     Source: PASCAL VOC development kit, VOClabelcolormap; DAVIS uses the same table.
     """
     index = np.arange(256)
     colours = np.zeros((256, 3), dtype=np.uint8)
-    for place in range(8):
+    for position in range(8):
         for channel in range(3):
-            bit = (index >> (3 * place + channel)) & 1
-            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+            bit = (index >> (3 * position + channel)) & 1
+            colours[:, channel] |= (bit << (7 - position)).astype(np.uint8)
     return colours

@@ -1,4 +1,4 @@
-"""Connected pieces of masks: small ones, and all but the largest, taken up by what is around."""
+"""Removes small connected components of masks, or all but the largest, by filling them."""
 
 from dataclasses import dataclass
 
@@ -13,47 +13,48 @@ _CONNECTIVITY = 4
 
 @dataclass(frozen=True)
 class Pieces:
-    """Which pieces of a label stay: those of `least` pixels, or with `largest` one of an object.
+    """Keeps components of at least `least` pixels, or with `largest` only one per object.
 
-    A `least` below 1 is a share of the frame. Label 0, the background, may have any number.
+    A `least` below 1 is a fraction of the frame. Label 0, the background, may have any number of
+    components.
     """
 
     least: float = 0.0
     largest: bool = False
 
     def tidied(self, labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-        """Labels in which each pixel of any other piece has the label of the nearest that stays.
+        """Labels in which the pixels of all other components take the nearest remaining label.
 
-        Pixels OUTSIDE stay as they are and are never nearest. The largest piece always stays.
+        Pixels OUTSIDE are unchanged and never the nearest. The largest component always remains.
         """
         if not (self.least or self.largest):
             return labels
         least = self.least if self.least >= 1 else self.least * labels.size
         taken = np.zeros(labels.shape, bool)
-        greatest, place = 0, None
+        greatest, largest = 0, None
         for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=OUTSIDE)[:OUTSIDE]):
-            own, pieces, areas = _pieces(labels, int(label))
+            box, pieces, areas = _pieces(labels, int(label))
             stays = areas >= least
             if self.largest and label:
                 stays &= np.arange(len(areas)) == areas.argmax()
-            taken[own] |= np.append(False, ~stays)[pieces]
+            taken[box] |= np.append(False, ~stays)[pieces]
             if areas.max() > greatest:
-                greatest, place = areas.max(), (own, pieces == areas.argmax() + 1)
-        if place is not None:
-            own, piece = place
-            taken[own] &= ~piece
+                greatest, largest = areas.max(), (box, pieces == areas.argmax() + 1)
+        if largest is not None:
+            box, piece = largest
+            taken[box] &= ~piece
         return _filled(labels, taken) if taken.any() else labels
 
 
 def _pieces(
     labels: UInt8[np.ndarray, "h w"], label: int
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """The box of a label that is there, the number of each pixel's piece from 1, their areas."""
+    """Bounding box of a present label, component number (from 1) of each pixel, and areas."""
     mask = (labels == label).view(np.uint8)
     left, top, width, height = cv2.boundingRect(mask)
-    own = (slice(top, top + height), slice(left, left + width))
-    _, pieces, found, _ = cv2.connectedComponentsWithStats(mask[own], connectivity=_CONNECTIVITY)
-    return own, pieces, found[1:, cv2.CC_STAT_AREA]
+    box = (slice(top, top + height), slice(left, left + width))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=_CONNECTIVITY)
+    return box, pieces, stats[1:, cv2.CC_STAT_AREA]
 
 
 def _filled(

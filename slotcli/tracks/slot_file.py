@@ -1,9 +1,9 @@
 """The canonical result: slots, attention, timing and provenance of a clip in one safetensors file.
 
-Schema `slotcli.slots/1`, or `/1.1` of a model that draws from appearance too. The file is
-byte-identical for identical content: the tensors stand in safetensors' own order, and all metadata
-is ONE key of sorted JSON (the library writes several keys in a random order). A sha256 for each
-tensor and one for the metadata catch flipped bits, which safetensors itself loads silently.
+Schema `slotcli.slots/1`, or `/1.1` of a model whose decoder also reads appearance. The file is
+byte-identical for identical content: the tensors are in safetensors' own order, and all metadata
+is ONE key of sorted JSON (the library writes several keys in a random order). A sha256 per tensor
+and one of the metadata detect flipped bits, which safetensors itself loads silently.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from slotcli.tracks.transform import Transform
 from slotcli.video.timing import LATEST_SECONDS
 
 SCHEMA = "slotcli.slots/1"
-SCHEMA_WITH_APPEARANCE = "slotcli.slots/1.1"  # what reads the first reads this as well
+SCHEMA_WITH_APPEARANCE = "slotcli.slots/1.1"  # readers of the first can read this as well
 METADATA_KEY = "slotcli"
 SECTIONS = ("model", "source", "transform", "sampling", "run", "statistics")
 
-# In the order of the file: falling width of the number, then name. Little endian.
+# In the order of the file: descending size of the dtype, then name. Little endian.
 DTYPES = {
     "duration": np.dtype("<i8"),
     "frame_index": np.dtype("<i8"),
@@ -52,18 +52,18 @@ RANKS = {
     "flags": 1,
 }
 BLOCK_BYTES = 1 << 20
-MOST_SECONDS = 2 * LATEST_SECONDS  # repaired times of a damaged clip may run past its limit
+MOST_SECONDS = 2 * LATEST_SECONDS  # repaired times of a damaged clip may exceed its limit
 REMAKE = "Make it again with `slotcli decompose`."
 
 
 @dataclass(frozen=True)
 class SlotFile:
-    """What a slot file holds; `metadata` has the sections `SECTIONS`, without schema and hashes.
+    """Contents of a slot file; `metadata` has the sections `SECTIONS`, without schema and hashes.
 
-    `slots` are the un-normalised slots of every frame. `attention` sums to 1 over n: what masks are
-    the argmax of, so for a decoder that mixes pictures it is the mixture's shares. `appearance` is
-    how each slot's place looks, as in `SlotTrack`, of a model whose decoder reads it. `pts` and
-    `duration` are in ticks of the source's time base, `flags` are those of slotcli.types.
+    `slots` are the un-normalised slots of every frame. `attention` sums to 1 over n, and masks are
+    its argmax; for a mixture decoder it is the mixture probabilities. `appearance` is that of
+    `SlotTrack`, if the model's decoder reads it. `pts` and `duration` are in ticks of the source's
+    time base, `flags` are those of slotcli.types.
     """
 
     slots: Float32[np.ndarray, "t n d"]
@@ -77,12 +77,12 @@ class SlotFile:
 
     @property
     def transform(self) -> Transform:
-        """The crop the model saw; raises DataError where the metadata's is impossible."""
+        """The crop for the model; raises DataError if the metadata's is impossible."""
         return Transform.from_json(self.metadata["transform"])
 
 
 def write_slot_file(path: Path, slot_file: SlotFile) -> None:
-    """Write a slot file that is in memory, the same bytes as `Journal.finish` for the same content.
+    """Write a slot file from memory, with the same bytes as `Journal.finish` for the same content.
 
     Raises: NumericError naming the first frame with NaN or infinity; OutputError and its kin.
     """
@@ -102,11 +102,11 @@ def write_slot_file(path: Path, slot_file: SlotFile) -> None:
 def read_slot_file(path: Path) -> SlotFile:
     """Read and verify a slot file: schema, presence, types, shapes, times, finiteness, every hash.
 
-    Raises: NoInputError, AccessError, and DataError where anything in it is wrong.
+    Raises: NoInputError, AccessError, and DataError if anything in it is wrong.
     """
     shown = printable(path)
     try:
-        # safetensors refuses lies about sizes; types and shapes are checked before anything loads.
+        # safetensors rejects false sizes; dtypes and shapes are checked before anything is loaded.
         with access_errors(path), safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
             if text is None:
@@ -132,7 +132,7 @@ def read_slot_file(path: Path) -> SlotFile:
 
 @dataclass(frozen=True)
 class TensorSource:
-    """One tensor of a slot file to be; its bytes come in blocks, so memory need not hold it."""
+    """One tensor of a new slot file; its bytes come in blocks, so it need not fit in memory."""
 
     shape: tuple[int, ...]
     digest: str
@@ -142,7 +142,7 @@ class TensorSource:
 def assemble(path: Path, tensors: dict[str, TensorSource], metadata: Mapping[str, Any]) -> None:
     """Writes a slot file of the tensors of `DTYPES`; `metadata` has the keys `SECTIONS`.
 
-    The safetensors format by hand, because its own writer wants whole tensors in memory.
+    Implements the safetensors format, because the library needs whole tensors in memory.
     """
     if not set(SECTIONS) <= set(metadata):
         raise ValueError(f"metadata must have the keys {SECTIONS}, not {tuple(metadata)}")
@@ -233,7 +233,7 @@ def _parse_metadata(shown: str, text: str, arrays: dict[str, np.ndarray]) -> dic
         raise DataError(f"The metadata of {shown} lacks {missing[0]!r}.", REMAKE)
     if wrong := [name for name in SECTIONS if not isinstance(metadata[name], dict)]:
         raise DataError(f"{wrong[0]!r} in the metadata of {shown} is not a table.", REMAKE)
-    # An impossible crop is found here, before anybody allocates for it.
+    # Rejects an impossible crop before any allocation for it.
     Transform.from_json(metadata["transform"])
     return metadata
 

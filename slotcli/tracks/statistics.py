@@ -1,4 +1,4 @@
-"""Where every slot is and how it moves, measured on labels while a clip streams by."""
+"""Statistics of every object's position and motion, measured on labels as a stream."""
 
 import csv
 import json
@@ -17,16 +17,16 @@ from pydantic import TypeAdapter
 from slotcli.errors import DataError, printable
 from slotcli.files.writing import output_errors, whole_file
 
-SCHEMA = "slotcli.tracks/2"  # of 1, objects were told by their slot, counted from 0
+SCHEMA = "slotcli.tracks/2"  # in schema 1, objects were identified by slot, from 0
 NUM_LABELS = 256
-BAND = 64  # rows whose colours are summed at a time
+BAND = 64  # rows per step of summing colours
 
 
 @dataclass(frozen=True)
 class TrackRow:
     """One object in one frame; an absent one has area 0 and neither centroid nor box.
 
-    Its `id` is its label in the masks: 0 of the background, else that of its slot (`object_ids`).
+    Its `id` is its label in the masks: 0 for the background, else that of its slot (`object_ids`).
     Pixels are counted from 0 at the upper left of the source; the box is half open: x0 <= x < x1.
     """
 
@@ -34,14 +34,14 @@ class TrackRow:
     time: float  # seconds from the clip's first frame
     id: int
     area: int  # pixels
-    visible_fraction: float  # of all pixels of the frame
+    visible_fraction: float  # area over all pixels of the frame
     centroid_x: float | None
     centroid_y: float | None
     x0: int | None
     y0: int | None
     x1: int | None
     y1: int | None
-    confidence: float | None  # mean share of its slot over its pixels, 0 to 1
+    confidence: float | None  # mean soft mask of its slot over its pixels, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,27 @@ class SlotSummary:
     id: int
     is_background: bool
     frames_present: int
-    share_present: float  # of all frames
+    share_present: float  # fraction of all frames
     first_time: float | None  # seconds from the clip's first frame
     last_time: float | None
     mean_area: float  # pixels
     mean_visible_fraction: float
     path_length: (
-        float  # pixels the centroid travelled between neighbouring frames that both show it
+        float  # pixels; path of the centroid over pairs of consecutive frames with the object
     )
     mean_colour: tuple[int, int, int] | None  # RGB
     mean_confidence: float | None = None  # results of older versions have none
 
 
 def object_ids(num_slots: int, background: Collection[int]) -> list[int]:
-    """The id of each slot, its label in the masks: slot + 1, and 0 of the background's slots."""
+    """The id of each slot, its label in the masks: slot + 1, or 0 for background slots."""
     return [0 if slot in background else slot + 1 for slot in range(num_slots)]
 
 
 class TrackStatistics:
     """Measures labels frame by frame in constant memory.
 
-    The slots of the `background` have label 0 together; every other slot k has label k + 1.
+    All slots of the `background` have label 0; every other slot k has label k + 1.
     """
 
     def __init__(self, num_slots: int, background: Collection[int]) -> None:
@@ -99,9 +99,9 @@ class TrackStatistics:
         frame_index: int,
         confidence: Float64[np.ndarray, "256"],
     ) -> list[TrackRow]:
-        """Measure the next frame (source RGB, `time` in seconds); return one row for every object.
+        """Measure the next frame (source RGB, `time` in seconds); return one row per object.
 
-        `confidence` is by label, as `Labelling.confidence`.
+        `confidence` is per label, from `Labelling.confidence`.
         """
         found = _measure(labels, frame)
         area = found.area[self._labels]
@@ -139,7 +139,7 @@ class TrackStatistics:
         ]
 
     def summary(self) -> list[SlotSummary]:
-        """What is known of every object so far."""
+        """Summaries of all objects so far."""
         return [self._summary_of(row) for row in range(len(self._labels))]
 
     def _summary_of(self, row: int) -> SlotSummary:
@@ -162,7 +162,7 @@ class TrackStatistics:
 
 
 class TracksCsv:
-    """tracks.csv, written row by row while the clip streams."""
+    """Writes tracks.csv row by row while the clip streams."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -179,7 +179,7 @@ class TracksCsv:
             self._file.close()
 
     def write(self, rows: Iterable[TrackRow]) -> None:
-        """Append rows; fractions have 6 decimals, what is absent is empty. Raises: OutputError."""
+        """Append rows; floats have 6 decimals, absent values are empty. Raises: OutputError."""
         with output_errors(self._path):
             for row in rows:
                 values = (getattr(row, field.name) for field in fields(TrackRow))
@@ -189,7 +189,7 @@ class TracksCsv:
 
 
 def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str, Any]) -> None:
-    """Write tracks.json: schema, `facts` about the clip, and a summary an object.
+    """Write tracks.json: schema, `facts` about the clip, and a summary per object.
 
     Raises: OutputError and its kin.
     """
@@ -200,9 +200,9 @@ def write_tracks_json(path: Path, summaries: list[SlotSummary], facts: dict[str,
 
 
 def read_tracks_json(path: Path) -> list[SlotSummary]:
-    """The summaries that `write_tracks_json` wrote. Raises DataError where they are not there.
+    """Read the summaries of `write_tracks_json`. Raises DataError if the file has none.
 
-    Files of schema 1 are read too: their slots get the ids that their masks have.
+    Files of schema 1 are read too: their slots get the ids of their masks.
     """
     try:
         slots = json.loads(path.read_bytes())["slots"]
@@ -222,12 +222,12 @@ def read_tracks_json(path: Path) -> list[SlotSummary]:
 class _Measured:
     area: Int64[np.ndarray, "256"]
     colour: Int64[np.ndarray, "256 3"]  # sums
-    centroid: Float64[np.ndarray, "256 2"]  # x, y; NaN where the label is absent
-    box: Int64[np.ndarray, "256 4"]  # x0, y0, x1, y1; nonsense where the label is absent
+    centroid: Float64[np.ndarray, "256 2"]  # x, y; NaN if the label is absent
+    box: Int64[np.ndarray, "256 4"]  # x0, y0, x1, y1; undefined if the label is absent
 
 
 def _measure(labels: UInt8[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]) -> _Measured:
-    """Exact sums over the pixels of every label, by the horizontal runs that labels consist of."""
+    """Exact sums over the pixels of every label, computed over horizontal runs of a label."""
     height, width = labels.shape
     starts_run = np.ones((height, width), dtype=bool)
     np.not_equal(labels[:, 1:], labels[:, :-1], out=starts_run[:, 1:])
@@ -237,7 +237,7 @@ def _measure(labels: UInt8[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
     y, x = np.divmod(start, width)
 
     def total(values: np.ndarray) -> Int64[np.ndarray, "256"]:
-        # Float64 weights are exact here: no sum reaches 2**53.
+        # Float64 weights are exact here, because no sum reaches 2**53.
         return np.bincount(label, weights=values, minlength=NUM_LABELS).astype(np.int64)
 
     area = total(length)
@@ -258,10 +258,10 @@ def _measure(labels: UInt8[np.ndarray, "h w"], frame: UInt8[np.ndarray, "h w 3"]
 def _sums_of_runs(
     frame: UInt8[np.ndarray, "h w 3"], start: Int64[np.ndarray, " runs"]
 ) -> Int32[np.ndarray, "3 runs"]:
-    """Sums of each channel over the runs of pixels that begin at `start`, none beyond its row.
+    """Sums of each channel over the runs of pixels that begin at `start`, each within one row.
 
-    Some rows at a time: planes of a whole frame are allocated anew for every frame, which on a
-    virtual machine took longer than the sums.
+    It works in bands of rows: planes of a whole frame would be allocated again for every frame,
+    which on a virtual machine took longer than the sums.
     """
     height, width = frame.shape[:2]
     sums = np.empty((3, len(start)), np.int32)  # enough for a run as long as a row

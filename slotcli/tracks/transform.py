@@ -1,21 +1,21 @@
-"""Where the model looked: the crop of the source that was resized for it."""
+"""The crop of the source that was resized for the model."""
 
 from dataclasses import asdict, dataclass
 
 from slotcli.errors import DataError
 from slotcli.types import Size
 
-# A slot file may come from anywhere; nothing is allocated for numbers beyond these.
+# A slot file may come from an untrusted source: larger numbers must not cause allocations.
 MAX_SIDE = 1 << 16
 MAX_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
 class Transform:
-    """The source (upright, square pixels), the box cut out of it, and the size it was resized to.
+    """The source's size (upright, square pixels), the crop from it, and the size after resizing.
 
     `source_size` and `model_size` are (height, width); `crop` is (top, left, height, width), in
-    source pixels and inside the source. Raises DataError when the numbers cannot be true.
+    source pixels and inside the source. Raises DataError if the numbers are impossible.
     """
 
     source_size: Size

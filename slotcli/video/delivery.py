@@ -1,4 +1,4 @@
-"""Whether a file holds all the frames that its container declares."""
+"""Checks whether a file contains all frames that its container declares."""
 
 import math
 from fractions import Fraction
@@ -8,18 +8,18 @@ from av.container import InputContainer
 
 from slotcli.video.timing import positive_fraction
 
-# Containers whose header, written when recording ended, says when the last frame ends. The others'
-# durations are what FFmpeg finds at the end of the file: they cannot tell of what is cut off.
+# Containers whose header, written at the end of recording, has the end time of the last frame.
+# FFmpeg takes other containers' durations from the end of the file, so truncation does not show.
 _ENDS_DECLARED = ("matroska", "flv", "asf", "avi")
 _COUNTS_DECLARED = ("ivf",)
-_ROUNDING_SECONDS = 0.1  # of durations of a whole file, which may be those of its sound
+_ROUNDING_SECONDS = 0.1  # tolerance for the durations of a whole file, maybe those of its audio
 
 
 class Delivery:
-    """Counts the packets that a container hands over, of all its streams.
+    """Counts the packets that a container delivers, for all its streams.
 
-    The unit of loss is a frame: a declared duration may also count longer sound, what an edit list
-    cuts off, or how long the last frame stays.
+    Loss is counted in frames: a declared duration may also include longer audio, frames that an
+    edit list removes, or the last frame's duration.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream) -> None:
@@ -31,10 +31,10 @@ class Delivery:
         self._longest = 0  # ticks from one frame to the next
 
     def add(self, packet: av.Packet) -> None:
-        """Counts a packet as it comes out of the container."""
+        """Counts a packet from the container."""
         time = packet.dts if packet.pts is None else packet.pts
         if time is None and not packet.size:
-            return  # PyAV's sign that the file has ended
+            return  # PyAV ends with an empty packet
         tick = positive_fraction(packet.time_base)
         if time is not None and tick:
             end = float((time + max(0, packet.duration or 0)) * tick)
@@ -47,17 +47,17 @@ class Delivery:
                 self._last_dts = packet.dts
 
     def missing(self, rate: Fraction | None) -> int | None:
-        """Frames that are declared and were not handed over; None where none are declared.
+        """Number of declared frames that were not delivered; None if none are declared.
 
-        `rate` is frames a second, by which missing time is counted.
+        `rate`, in frames per second, converts missing time to frames.
         """
         kind, stream = self._container.format.name, self._stream
         if any(name in kind for name in _COUNTS_DECLARED):
             return max(0, stream.frames - self._packets) if stream.frames else None
         if "mov" in kind:
-            # Of what an edit list cuts off, the index keeps what decoding needs.
+            # The index keeps frames that an edit list removes if decoding needs them.
             listed = max(0, len(stream.index_entries) - self._packets)
-            # Fragments are listed as they come: only the header tells of those that did not.
+            # Each fragment has its own index: only the header shows that some are missing.
             return listed if stream.frames else max(listed, self._by_time(rate) or 0)
         if any(name in kind for name in _ENDS_DECLARED):
             return self._by_time(rate)
@@ -73,22 +73,22 @@ class Delivery:
         step = float(1 / rate)
         tick = float(positive_fraction(self._stream.time_base) or 0)
         lacking = declared - reached
-        # The last frame may stay as long as any other did.
+        # The last frame may be as long as the longest other one.
         allowed = max(step, self._longest * tick) - step / 2
         if lacking <= (allowed if own else allowed + _ROUNDING_SECONDS):
             return 0
         return max(1, round(lacking / step))
 
     def _declared_end(self) -> tuple[float | None, bool]:
-        """When the last frame ends, in seconds, and whether that is said of this very stream."""
+        """End of the last frame in seconds, and whether it is declared for this stream itself."""
         kind, stream = self._container.format.name, self._stream
         tick = float(positive_fraction(stream.time_base) or 0)
         if "avi" in kind:
-            # FFmpeg scales the duration down to the bytes that are there.
+            # FFmpeg scales the duration down to the bytes in the file.
             return (stream.frames * tick, True) if stream.frames else (None, True)
         tagged = clock_seconds(stream.metadata.get("DURATION", ""))
         whole = self._container.duration and self._container.duration / av.time_base
-        # A tag may be left over from what the file was cut from.
+        # The tag may be a leftover from a longer file that this one was cut from.
         if tagged and not (whole and tagged > whole + _ROUNDING_SECONDS):
             return tagged, True
         if "mov" in kind:
@@ -98,7 +98,7 @@ class Delivery:
 
 
 def clock_seconds(text: str) -> float | None:
-    """Seconds of an "HH:MM:SS.nnnnnnnnn", None for anything else."""
+    """Parses "HH:MM:SS.nnnnnnnnn" to seconds; None for anything else."""
     try:
         hours, minutes, seconds = text.split(":")
         total = int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -1,4 +1,4 @@
-"""Which files may be videos or images: by their suffix, or where it is unknown by their content."""
+"""Recognises videos and images by their suffix, or by their content if it is unknown."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ def _suffixes(names: str) -> frozenset[str]:
     return frozenset(f".{name}" for name in names.split())
 
 
-# What FFmpeg decodes by itself; all that its encoders can write were written and read back.
+# Formats that FFmpeg decodes; those that its encoders can write were tested by a round trip.
 VIDEO_SUFFIXES = _suffixes(
     "mp4 m4v mov qt ismv 3gp 3g2 f4v mj2 mkv mk3d webm avi divx mpg mpeg vob m1v m2v mp2v ts mts "
     "m2ts m2t wmv asf flv ogv ogm mxf gif y4m ivf obu av1 nut dv rm rmvb swf amv roq h261 h263 "
@@ -27,8 +27,8 @@ SOUND_SUFFIXES = _suffixes(
     "mp3 m4a m4b aac ogg oga opus flac wav wma mka ac3 eac3 dts aif aiff amr ape"
 )
 UNFINISHED_SUFFIXES = _suffixes("part partial crdownload download ytdl aria2 tmp temp !ut")
-PREVIEW_SUFFIXES = _suffixes("thm lrv lrf glv")  # small copies that cameras put beside recordings
-_ALSO_TEXT = _suffixes("ts mts dv rm ser")  # suffixes of kinds of text too
+PREVIEW_SUFFIXES = _suffixes("thm lrv lrf glv")  # small copies that cameras store with recordings
+_ALSO_TEXT = _suffixes("ts mts dv rm ser")  # suffixes of text files too
 
 _SNIFFED_BYTES = 1024
 _PACKET = 188  # bytes of MPEG-TS, four more with M2TS's clock
@@ -49,15 +49,16 @@ _VIDEO_STARTS = (
 _ANNEX_B = (b"\x00\x00\x00\x01\x67", b"\x00\x00\x00\x01\x40\x01", b"\x00\x00\x00\x01\x09")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"styp")
 _IMAGE_BOXES = (b"avif", b"avis")
-_UNREAD_BOXES = (b"heic", b"heix", b"mif1", b"crx ")  # photos whose tiles FFmpeg gives one by one
+_UNREAD_BOXES = (b"heic", b"heix", b"mif1", b"crx ")  # photos that FFmpeg decodes tile by tile
 _IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"BM")
 
 
 def file_kind(path: Path) -> FileKind | None:
-    """Whether a file is for a video's or an image's reader, None where neither would read it.
+    """Whether the video or the image reader can read a file; None if neither can.
 
-    A known suffix decides, but for those of text files too; other files are looked into, and images
-    need to have no suffix at all: documents and raw photos begin as images do. Raises OSError.
+    A known suffix decides, unless text files use it too. Other files are recognised by content,
+    images only if they have no suffix, because documents and raw photos start like images. Raises
+    OSError.
     """
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
@@ -69,7 +70,7 @@ def file_kind(path: Path) -> FileKind | None:
 
 
 def content_kind(start: bytes) -> FileKind | None:
-    """What a file is by its first KiB."""
+    """Kind of a file from its first KiB."""
     if start.startswith(_IMAGE_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
         return "image"
     if start[4:8] in _BOXES:
@@ -96,5 +97,5 @@ def _is_text(start: bytes) -> bool:
     try:
         start.decode()
     except UnicodeDecodeError as error:
-        return error.start > len(start) - 4  # a character that the KiB cuts in two
+        return error.start > len(start) - 4  # a character truncated at the end of the KiB
     return True

@@ -1,7 +1,7 @@
-"""Finds the clips of a folder: the one answer for every command, with what is passed over and why.
+"""Finds the clips of a folder, for every command, and reports skipped files with the reasons.
 
 A clip is a video file, an image file of several pages, or a folder of images. Links are followed;
-a file or a folder that is reached twice is taken once, by its own name before that of a link.
+a file or a folder that is reached twice is used once, preferably under its own name.
 """
 
 import os
@@ -30,7 +30,7 @@ _Identity = tuple[int, int]
 
 @dataclass
 class FoundClips:
-    """`clips` in the order of their paths; `failures` are folders that could not be looked into."""
+    """`clips` in the order of their paths; `failures` are folders that could not be listed."""
 
     clips: list[Path] = field(default_factory=list)
     passed_over: list[PassedOver] = field(default_factory=list)
@@ -38,10 +38,9 @@ class FoundClips:
 
 
 def find_clips(folder: Path, *, recursive: bool = True) -> FoundClips:
-    """The clips in a folder, and below it too with `recursive`.
+    """Find the clips in a folder, with `recursive` also in its subfolders.
 
-    Of `folder` itself nothing is asked but that it can be listed: where it cannot, raises
-    NoInputError, AccessError or DataError.
+    Raises NoInputError, AccessError or DataError if `folder` itself cannot be listed.
     """
     walk = _Walk(folder, recursive)
     walk.look_into(folder)
@@ -51,7 +50,7 @@ def find_clips(folder: Path, *, recursive: bool = True) -> FoundClips:
 
 
 def counted(passed_over: list[PassedOver]) -> str:
-    """One sentence that counts what was passed over, by reason; empty where nothing was."""
+    """One sentence with the number of skipped files by reason; empty if there are none."""
     if not passed_over:
         return ""
     reasons = Counter(one.reason for one in passed_over)
@@ -72,7 +71,7 @@ class _Walk:
         self._result = FoundClips()
 
     def look_into(self, folder: Path) -> None:
-        """Takes what lies in a folder and below it; links are left for later."""
+        """Collects the clips in a folder and its subfolders; defers links."""
         waiting = [folder]
         while waiting:
             here = waiting.pop()
@@ -101,11 +100,11 @@ class _Walk:
             self._take_once(link)
 
     def found(self) -> FoundClips:
-        """All clips, once every folder was looked into."""
+        """All clips, after every folder was visited."""
         videos = sorted(self._files)
         clips: list[Path] = []
         taken: dict[frozenset[_Identity], Path] = {}
-        # A folder of links to images is another one's twin, and not the other way round.
+        # A folder of links to images duplicates the folder of the images, not vice versa.
         for folder in sorted(
             self._image_folders, key=lambda f: self._image_folders[f][0].is_symlink()
         ):
@@ -122,7 +121,7 @@ class _Walk:
         return self._result
 
     def _are_posters(self, folder: Path, frames: list[Path], videos: list[Path]) -> bool:
-        """Whether images are of videos below their folder, or called as those beside it."""
+        """Whether images belong to videos in subfolders, or have the names of videos beside it."""
         below = any(folder in video.parents for video in videos)
         beside = {video.stem for video in videos if video.parent == folder.parent}
         return (below and not sequence(frames)) or {path.stem for path in frames} <= beside
@@ -147,7 +146,7 @@ class _Walk:
         try:
             return own_folder(folder, set(os.listdir(folder)))
         except OSError:
-            return None  # looking into it will say why
+            return None  # visiting it will report the reason
 
     def _take(self, path: Path) -> None:
         if path.is_symlink():
@@ -162,7 +161,7 @@ class _Walk:
             self._files.append(path)
 
     def _seen(self, path: Path) -> Path | None:
-        """What was taken already under another name; from now on `path` is."""
+        """The earlier path of the same file, None if it is new; registers `path`."""
         identity = _identity(path)
         if identity in self._taken:
             return self._taken[identity]
@@ -176,6 +175,6 @@ class _Walk:
 def _identity(path: Path) -> _Identity:
     try:
         state = path.stat()
-    except OSError:  # gone since, or not to be reached: whoever opens it will say
+    except OSError:  # deleted or unreachable: opening it will report that
         return hash(path), -1
     return state.st_dev, state.st_ino

@@ -1,4 +1,4 @@
-"""What lies directly in a folder: videos, the images that make one clip, and what is neither."""
+"""Direct contents of a folder: videos, the images of one clip, and skipped files."""
 
 import os
 import re
@@ -58,7 +58,7 @@ _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A file or folder that no clip is made of, and why; `detail` says more of this one."""
+    """A skipped file or folder, and the reason; `detail` is specific to this one."""
 
     path: Path
     reason: str
@@ -67,7 +67,7 @@ class PassedOver:
 
 @dataclass
 class FolderContents:
-    """`videos` are files that are clips, images of several pages among them; `frames` are one clip.
+    """`videos` are files that are clips, including images of several pages; `frames` are one clip.
 
     All are in the order of their names, frames in natural order (2 before 10).
     """
@@ -79,7 +79,7 @@ class FolderContents:
 
 
 def contents(folder: Path) -> FolderContents:
-    """What lies in a folder, links followed; nothing is decoded. Raises OSError."""
+    """List a folder, following links, without decoding anything. Raises OSError."""
     found = FolderContents()
     names = set(os.listdir(folder))
     own = own_folder(folder, names)
@@ -105,12 +105,12 @@ def contents(folder: Path) -> FolderContents:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is that of something hidden or of a system's own."""
+    """Whether a name is that of a hidden file or of a system's file."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def annotation_folders(folders: Iterable[Path]) -> dict[Path, str]:
-    """Of sibling folders those that hold the annotations of another one, with that one's name."""
+    """Sibling folders with annotations of another folder, each with that folder's name."""
     siblings = list(folders)
     pictures = next((f.name for f in siblings if _PICTURES.fullmatch(f.name.lower())), None)
     if pictures is None:
@@ -119,9 +119,9 @@ def annotation_folders(folders: Iterable[Path]) -> dict[Path, str]:
 
 
 def sequence(images: Iterable[Path], videos: Iterable[Path] = ()) -> list[Path]:
-    """The most images whose names differ by a number alone; of one image there is no sequence.
+    """The largest set of at least two images whose names differ only by a number.
 
-    Photos that a camera numbers together with `videos` (IMG_1.jpg, IMG_2.mov) are none either.
+    Photos that a camera numbers together with `videos` (IMG_1.jpg, IMG_2.mov) are no sequence.
     """
     counted = {match[1] for path in videos if (match := _NUMBERED.fullmatch(path.stem))}
     groups: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
@@ -145,7 +145,7 @@ def _why_not_looked_at(path: Path) -> str | None:
 
 
 def _kind(path: Path, found: FolderContents) -> str | None:
-    """video or image; folders and what is neither are put where they belong."""
+    """The kind of a file, video or image; adds folders and other files to `found` instead."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -164,7 +164,7 @@ def _kind(path: Path, found: FolderContents) -> str | None:
             found.passed_over.append(PassedOver(path, OWN, "an overlay, or masks"))
             return None
     except OSError:
-        return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None  # opening it will tell
+        return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None  # opened later
     known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
     if kind is None or (
         kind == "video" and path.suffix.lower() not in known and not _has_video(path)
@@ -181,7 +181,7 @@ def _has_video(path: Path) -> bool:
             return any(
                 not stream.disposition & Disposition.attached_pic for stream in opened.streams.video
             )
-    except Exception:  # whatever a library says of a file that nobody called a video
+    except Exception:  # libraries raise exceptions of any type for files that are no videos
         return False
 
 
@@ -212,7 +212,7 @@ def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> 
 
 
 def _is_thumbnail(image: Path, videos: list[Path]) -> bool:
-    """Whether an image is called as a video is: clip.jpg, clip.mp4.jpg or clip.0.jpg."""
+    """Whether an image has the name of a video: clip.jpg, clip.mp4.jpg or clip.0.jpg."""
     if _PADDED.search(image.stem):
         return False  # clip.0001.png is a frame
     return any(
@@ -222,7 +222,7 @@ def _is_thumbnail(image: Path, videos: list[Path]) -> bool:
 
 
 def _looked_into(path: Path, names: set[str]) -> str | None:
-    """_PAGES where an image is a clip by itself, a reason to pass it over, None for a frame."""
+    """_PAGES for an image that is a clip by itself, a reason to skip it, or None for a frame."""
     suffix = path.suffix.lower()
     if suffix in _JPEGS or (suffix and suffix not in PILLOW_SUFFIXES):
         return None
@@ -234,11 +234,11 @@ def _looked_into(path: Path, names: set[str]) -> str | None:
             if is_mask_image(image):
                 return MASKS
             return _PAGES if has_pages(image) else None
-    except Exception:  # it is a frame that cannot be read, which whoever reads it will say
+    except Exception:  # an unreadable frame, which its reader will report
         return None
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts numbers inside names by value: frame2 before frame10."""
+    """Sort key that orders numbers in names by value: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(int(p), p) if p[:1].isdecimal() and p.isascii() else (-1, p) for p in parts]

@@ -1,4 +1,4 @@
-"""Pixels of image files, whatever their depth, and the pages of those that have several."""
+"""Pixels of image files of any bit depth, and the pages of multi-page files."""
 
 import threading
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from slotcli.video.pixels import on_gray, to_rgb
 # Formats whose pages are the frames of a clip. An MPO's are other views of one photo.
 PAGED_FORMATS = frozenset(("TIFF", "WEBP", "AVIF", "PNG", "GIF"))
 FULL_DEPTH = 16
-# Bits of a camera's values, which scientific software often keeps in 16 bits as they are.
+# Bit depths of cameras, whose values scientific software often stores unscaled in 16 bits.
 _DEPTHS = (8, 10, 12, 14, FULL_DEPTH)
-# Catching what Pillow warns of is the whole process', and each clip has a thread.
+# Warning filters are global to the process, and each clip has a thread.
 PILLOW_WARNINGS = threading.Lock()
-_REDUCED = (254, 1)  # TIFF's tag and bit of a page that repeats another one smaller
+_REDUCED = (254, 1)  # TIFF's tag and bit of a page that is a smaller copy of another
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
 _VIEWS = "Some images hold several views of one photo: the first one was used."
@@ -33,14 +33,14 @@ TRANSPARENT = "Some images are transparent: mid-gray was laid behind them."
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """One image, upright: 8-bit `rgb`, or in its place `values` of 16 bits a channel."""
+    """One image, upright: 8-bit `rgb`, or instead `values` with 16 bits per channel."""
 
     rgb: UInt8[np.ndarray, "h w 3"] | None
     values: np.ndarray | None  # uint16, [h, w, channels]: 1 gray, 3 RGB, 4 RGBA
-    mode: str  # Pillow's name of its pixel format, or FFmpeg's
+    mode: str  # its pixel format, as named by Pillow or FFmpeg
     coded_size: Size
     remarks: tuple[str, ...] = ()
-    bits: int = FULL_DEPTH  # that the file declares its values to have
+    bits: int = FULL_DEPTH  # declared by the file
 
     @property
     def size(self) -> Size:
@@ -49,7 +49,7 @@ class LoadedImage:
         return (pixels.shape[0], pixels.shape[1])
 
     def at_depth(self, bits: int) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-        """8-bit RGB of values of so many bits, and whether brighter ones had to be cut off."""
+        """8-bit RGB from values of `bits` bits, and whether brighter ones were clipped."""
         if self.values is None:
             assert self.rgb is not None
             return self.rgb, False
@@ -63,14 +63,14 @@ class LoadedImage:
 
 
 def depth_of(brightest: int) -> int:
-    """The bits that 16-bit values up to `brightest` are taken to have: 8, 10, 12, 14 or 16."""
+    """Assumed bit depth of 16-bit values up to `brightest`: 8, 10, 12, 14 or 16."""
     if brightest == 0:
         return FULL_DEPTH
     return next(bits for bits in _DEPTHS if brightest >> bits == 0)
 
 
 def frame_pages(image: Image.Image) -> Iterator[int]:
-    """The pages of an opened image that are pictures of their own, each while it is sought."""
+    """Indices of an opened image's pages, without reduced copies; the image is at that page."""
     yield 0
     if image.format not in PAGED_FORMATS or not getattr(image, "is_animated", False):
         return
@@ -87,7 +87,7 @@ def frame_pages(image: Image.Image) -> Iterator[int]:
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether an opened image has more than one page of its own; the first is sought again."""
+    """Whether an opened image has several pages, without reduced copies; returns to the first."""
     several = len(list(islice(frame_pages(image), 2))) > 1
     if several:
         image.seek(0)
@@ -95,7 +95,7 @@ def has_pages(image: Image.Image) -> bool:
 
 
 def load_file(path: Path, max_pixels: int) -> LoadedImage:
-    """The first or only picture of a file. Raises ValueError, and what its decoder raises."""
+    """Load the first or only image of a file. Raises ValueError, and its decoder's errors."""
     if path.suffix.lower() in FFMPEG_IMAGE_SUFFIXES:
         with FileIO(path) as file:
             return _by_ffmpeg(file, max_pixels)
@@ -104,12 +104,12 @@ def load_file(path: Path, max_pixels: int) -> LoadedImage:
 
 
 def load_page(image: Image.Image, path: Path, max_pixels: int) -> LoadedImage:
-    """The page that an opened image stands at. Raises as `load_file`."""
+    """Load the current page of an opened image. Raises as `load_file`."""
     _check_pixels(image.size, max_pixels)
     coded_size = (image.height, image.width)
     remarks = (_VIEWS,) if image.format == "MPO" and getattr(image, "n_frames", 1) > 1 else ()
     bits = _bits(image, path)
-    # Pillow keeps the upper byte alone of 16-bit colours.
+    # Pillow keeps only the upper byte of 16-bit colours.
     wide = bits > 8 and image.mode in ("RGB", "RGBA")
     if wide and image.tell() == 0:
         turn = image.getexif().get(_ORIENTATION, 1)
@@ -138,7 +138,7 @@ def load_page(image: Image.Image, path: Path, max_pixels: int) -> LoadedImage:
 
 
 def _bits(image: Image.Image, path: Path) -> int:
-    """Bits a channel, as a PNG's or a TIFF's header declares; 8 of other formats."""
+    """Bits per channel, as declared in the header of a PNG or TIFF; 8 for other formats."""
     if image.format == "PNG":
         return starting_bytes(path)[24]
     declared = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
@@ -169,7 +169,7 @@ def _wide_by_ffmpeg(file: FileIO) -> np.ndarray:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels upright that EXIF says are stored in one of its eight orientations."""
+    """Turns pixels upright from one of EXIF's eight orientations."""
     flipped = pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
     quarters = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
     return np.ascontiguousarray(np.rot90(flipped, quarters))

@@ -29,11 +29,11 @@ from slotcli.video.pixels import resized
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo
 from slotcli.video.timing import Clock, Picture, chunked
 
-DEFAULT_IMAGE_RATE = Fraction(12)  # images a second
+DEFAULT_IMAGE_RATE = Fraction(12)  # images per second
 _TIMED_FORMATS = {"WEBP": Fraction(1, 1000), "AVIF": Fraction(1, 1000)}
-_MEASURED = 8  # images of 16 bits that tell how many of these are used
+_MEASURED = 8  # images sampled to find how many of their 16 bits are used
 
-# What Pillow raises on files that are not, or no longer, images.
+# Pillow's exceptions for files that are not images or are damaged.
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -46,13 +46,13 @@ UNREADABLE = (
 
 
 def is_paged_image(path: Path) -> bool:
-    """Whether a file is an image that FFmpeg would not read whole, or not at its true brightness.
+    """Whether FFmpeg would not read all of an image file, or not with the right brightness.
 
-    TIFF, WebP and AVIF may have several pages, of which FFmpeg gives the first or none; PNGs of 16
-    bits may use fewer. False for what cannot be read.
+    TIFF, WebP and AVIF may have several pages, of which FFmpeg decodes the first or none; PNGs of
+    16 bits may use fewer. False for unreadable files.
     """
     try:
-        start = starting_bytes(path) if path.is_file() else b""  # a pipe might never give any
+        start = starting_bytes(path) if path.is_file() else b""  # a pipe might block forever
     except OSError:
         return False
     if content_kind(start) != "image":
@@ -64,19 +64,20 @@ def is_paged_image(path: Path) -> bool:
             with PILLOW_WARNINGS, warnings.catch_warnings(), Image.open(path) as image:
                 warnings.simplefilter("ignore")
                 return image.format == "MPO"
-        except Exception:  # its reader will say what is wrong with it
+        except Exception:  # its reader will report the error
             return False
     return not start.startswith(b"BM")
 
 
 class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
-    """The images directly in a folder, in natural order (2 before 10), one a tick of 1/rate.
+    """Reads the images of a folder, in natural order (2 before 10), one per tick of 1/rate.
 
-    An image file stands for its pages, timed as it says if it does. All are resized to the first
-    readable one. Unreadable ones are skipped, counted in `damage`, and leave a gap in time; so are
-    those of more than `max_pixels` pixels. Where 16-bit values leave the upper bits unused, they
-    are taken for values of fewer bits, as `damage` says. Raises NoInputError (no folder, no
-    images), AccessError (the folder may not be read) or DataError (no image can be).
+    Subfolders are not read. For an image file it reads the pages, with the file's timing if it has
+    any. All images are resized to the first readable one. Unreadable ones, and those of more than
+    `max_pixels` pixels, are skipped, counted in `damage`, and leave a gap in time. If 16-bit values
+    leave the upper bits unused, they are treated as values of fewer bits, as noted in `damage`.
+    Raises NoInputError (no folder, no images), AccessError (the folder may not be read) or
+    DataError (no readable image).
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         self.close()
 
     def close(self) -> None:
-        """Closes a file of several pages; nothing else stays open between images."""
+        """Closes a multi-page file; otherwise no file is open between images."""
         self._resources.close()
 
     def chunks(self, length: int) -> Iterator[FrameChunk]:
@@ -107,7 +108,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         return chunked(self._pictures(), length, clock, self.damage)
 
     def _open(self, rate: Fraction) -> None:
-        # Pages are numbers of the one file's, files are paths.
+        # Pages of one file are indices, files are paths.
         self._items: list[Path] | list[int] = []
         with access_errors(self.path):
             if self.path.is_dir():
@@ -167,7 +168,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
             if error.errno is not None:
                 raise
             raise self._unreadable(error) from error
-        except Exception as error:  # of a library on a damaged file
+        except Exception as error:  # libraries raise any type for damaged files
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> DataError:
@@ -178,8 +179,8 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         )
 
     def _pictures(self) -> Iterator[Picture]:
-        # Those before the first readable one were counted when the folder was opened.
-        passed = 0  # milliseconds, of pages that have times
+        # Images before the first readable one were counted when the folder was opened.
+        passed = 0  # milliseconds, for pages with timing
         for index, item in enumerate(self._items[self._index :], self._index):
             image = self._load(item)
             timed = self.info.average_rate is None
@@ -213,16 +214,16 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         )
 
     def _measure_depth(self, first: LoadedImage) -> None:
-        """How many of 16 bits images use, by some of them from all over the clip."""
+        """Finds how many of 16 bits the images use, from a sample over the whole clip."""
         assert first.values is not None
         if first.bits < FULL_DEPTH:
             self._depth = first.bits
             return
         brightest = int(first.values[..., :3].max())
-        places = np.linspace(self._index, len(self._items) - 1, _MEASURED).astype(int)
-        counted, self.damage = self.damage, Damage()  # reading them in turn counts what is lost
-        for place in sorted({*places.tolist()} - {self._index}):
-            image = self._load(self._items[place])
+        indices = np.linspace(self._index, len(self._items) - 1, _MEASURED).astype(int)
+        counted, self.damage = self.damage, Damage()  # losses count when read in order
+        for index in sorted({*indices.tolist()} - {self._index}):
+            image = self._load(self._items[index])
             if image is not None and image.values is not None:
                 brightest = max(brightest, int(image.values[..., :3].max()))
         self.damage = counted
@@ -247,7 +248,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
                     image = load_page(self._paged, self.path, self._max_pixels)
         except MemoryError:
             raise
-        except Exception as error:  # whatever a decoder raises on a damaged file
+        except Exception as error:  # decoders raise any type for damaged files
             self.damage.packet_errors += 1
             reason = str(getattr(error, "strerror", None) or error).rstrip(".")
             self.damage.note(printable(f"{self._name(item)} could not be read: {reason}."))
@@ -258,10 +259,10 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
 
     @contextmanager
     def _remarks(self, item: Path | int) -> Iterator[None]:
-        """What Pillow only warns of, a damaged orientation for one, is damage too."""
+        """Counts Pillow's warnings, such as of a damaged orientation, as damage."""
         with PILLOW_WARNINGS, warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is our own
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `max_pixels` limits
             yield
         if remarks:
             first = " ".join(str(remarks[0].message).split()).rstrip(".")

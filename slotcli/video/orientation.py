@@ -1,4 +1,4 @@
-"""Turns coded pictures upright, as their container's display matrix asks."""
+"""Turns coded frames upright, according to their container's display matrix."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from slotcli.types import Size
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to lay a picture: flip it left to right, then rotate it."""
+    """One of the eight orientations of a frame: flip it left to right, then rotate it."""
 
     rotation: int = 0  # degrees counter-clockwise: 0, 90, 180 or 270
     flipped: bool = False
@@ -30,10 +30,10 @@ class Orientation:
         return Orientation(round(math.degrees(math.atan2(-b, a)) / 90) % 4 * 90, flipped)
 
     def size(self, coded: Size) -> Size:
-        """The (height, width) that a coded (height, width) has once upright."""
+        """Upright (height, width) of a coded (height, width)."""
         return coded if self.rotation % 180 == 0 else (coded[1], coded[0])
 
     def upright(self, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-        """The picture flipped and rotated; a view where nothing forces a copy."""
+        """The frame flipped and rotated; a view if no copy is necessary."""
         flipped = picture[:, ::-1] if self.flipped else picture
         return np.rot90(flipped, self.rotation // 90)

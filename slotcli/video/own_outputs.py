@@ -1,7 +1,7 @@
-"""Tells slotcli's own output from footage, also where it was moved or renamed.
+"""Distinguishes slotcli's own output from footage, even if it was moved or renamed.
 
-Overlays, strips and masks are videos and images too: taken for clips, they would be decomposed
-again, and learned from.
+Overlays, strips and masks are videos and images too: mistaken for clips, they would be decomposed
+again, and used for training.
 """
 
 import json
@@ -20,7 +20,7 @@ from slotcli.files.layout import OVERLAY, PAGE, RESULT, SLOT_FILE, STRIP, TRACKS
 
 DEFAULT_OUT = "slotcli-out"
 
-# Stands in every picture and video that is drawn for people or shows masks, and nowhere else.
+# Metadata of every image and video of masks or for viewing, and of no other file.
 MARK = "Made by slotcli: not footage"
 
 _RESULT_SCHEMA = "slotcli.result/"
@@ -31,17 +31,14 @@ _OF_AN_EXPORT = frozenset(("objects", "alpha"))
 _SHEET = re.compile(r"step-[0-9]{8}\.png")
 _FRAME = re.compile(r"[0-9]{5}\.png")
 _LABEL = re.compile(r"[1-9][0-9]{0,2}")
-_MARK_BYTES = 1 << 16  # at either end of a video, where its tags stand
-_MAX_LABELS = 64  # more different values than that in a gray frame are shades, not labels
-# The first colours of DAVIS's and PASCAL VOC's palette, which every tool of the field writes.
+_MARK_BYTES = 1 << 16  # at either end of a video, which contain its tags
+_MAX_LABELS = 64  # a gray frame with more distinct values has shades, not labels
+# First colours of the palette of DAVIS and PASCAL VOC, a standard of the field.
 _PALETTE = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080")
 
 
 def own_folder(folder: Path, names: set[str]) -> str | None:
-    """What a folder that holds `names` is to slotcli; None where it is none of its own.
-
-    Raises OSError.
-    """
+    """Description of a folder with `names` if slotcli wrote it, otherwise None. Raises OSError."""
     if folder.name == DEFAULT_OUT or is_result(folder, names):
         return "results of slotcli"
     if names >= _OF_A_RUN:
@@ -56,11 +53,11 @@ def own_folder(folder: Path, names: set[str]) -> str | None:
 
 
 def is_result(folder: Path, names: set[str]) -> bool:
-    """Whether a folder that holds `names` is a result, complete or with something taken out."""
+    """Whether a folder with `names` is a result, complete or with some files removed."""
     if {RESULT, SLOT_FILE} <= names or len(names & _OF_A_RESULT) > 2:
         return True
     if RESULT not in names:
-        return False  # anybody may have a file of one such name
+        return False  # other folders may have a file of one such name
     try:
         with (folder / RESULT).open("rb") as file:
             schema = json.loads(file.read(1 << 20)).get("schema")
@@ -70,14 +67,14 @@ def is_result(folder: Path, names: set[str]) -> bool:
 
 
 def is_own_image(path: Path, image: Image.Image, beside: set[str]) -> bool:
-    """Whether an opened image was drawn by slotcli; `beside` are the names in its folder."""
+    """Whether slotcli wrote an opened image; `beside` are the names in its folder."""
     if image.info.get("Comment") == MARK or _SHEET.fullmatch(path.name):
         return True
     return path.name == "curves.png" and bool(beside & _OF_A_RUN)
 
 
 def is_mask_image(image: Image.Image) -> bool:
-    """Whether an opened image holds labels: black and white, or in the palette of such masks."""
+    """Whether an opened image holds labels: black and white, or in the standard palette."""
     if image.mode == "1":
         return image.format == "PNG"
     if image.mode != "P" or image.palette is None:
@@ -87,10 +84,7 @@ def is_mask_image(image: Image.Image) -> bool:
 
 
 def is_own_video(path: Path) -> bool:
-    """Whether a video carries the mark, or is a gray one whose values are labels.
-
-    Raises OSError.
-    """
+    """Whether a video has the mark, or is a gray video of labels. Raises OSError."""
     with path.open("rb") as file:
         start = file.read(_MARK_BYTES)
         file.seek(max(0, file.seek(0, 2) - _MARK_BYTES))

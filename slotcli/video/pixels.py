@@ -25,19 +25,19 @@ UNSPECIFIED_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED: swscale takes BT.601
 
 
 def to_rgb(frame: av.VideoFrame) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
-    """Full range RGB of any frame, by its marked matrix and range, and remarks on what was assumed.
+    """Full range RGB of any frame, by its declared matrix and range, and remarks on assumptions.
 
-    Transparent pixels are laid on mid-gray. Raises FFmpegError for formats that swscale cannot
-    read.
+    Transparent pixels are composited on mid-gray. Raises FFmpegError for formats that swscale
+    cannot read.
     """
     remarks = []
-    # The components of pal8 do not admit to the alpha in its palette.
+    # pal8 declares no alpha component, but its palette may have alpha.
     transparent = frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
     converted = _rgba if transparent else _rgb
     try:
         picture = converted(frame)
     except FFmpegError:
-        # swscale refuses rare or damaged colour marks; the picture itself may well be sound.
+        # swscale rejects rare or damaged colour tags; the pixels may still be valid.
         frame.colorspace = UNSPECIFIED_MATRIX
         frame.color_range = ColorRange.UNSPECIFIED
         picture = converted(frame)
@@ -57,7 +57,7 @@ def _rgba(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 4"]:
 def _rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
     if frame.format.is_rgb:
         return frame.reformat(format="rgb24", interpolation=EXACT, threads=1).to_ndarray()
-    # Exact conversion has vector instructions for planes only: a third of the time of rgb24.
+    # Only the planar exact conversion is vectorised: it takes a third of the time of rgb24.
     planar = frame.reformat(format="gbrp", interpolation=EXACT, threads=1)
     planes = (
         np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width]
@@ -68,7 +68,7 @@ def _rgb(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def on_gray(rgba: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-    """RGB with straight alpha composited on mid-gray, and whether any pixel needed it."""
+    """Composites straight alpha on mid-gray; also returns whether any pixel was transparent."""
     colour, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(colour), False
@@ -78,7 +78,7 @@ def on_gray(rgba: UInt8[np.ndarray, "h w 4"]) -> tuple[UInt8[np.ndarray, "h w 3"
 
 
 def resized(picture: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture at (height, width): area average where no side grows, else bilinear."""
+    """The frame resized to (height, width): area average if no side grows, else bilinear."""
     height, width = picture.shape[:2]
     if (height, width) == size:
         return picture

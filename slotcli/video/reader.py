@@ -29,24 +29,24 @@ from slotcli.video.streams import (
 )
 from slotcli.video.timing import Clock, Guess, Picture, chunked, positive_fraction
 
-# What PyAV lets through when a hostile file leaves it without a codec, stream or valid tag.
+# PyAV's exceptions for hostile files without a codec, stream or valid tag.
 HOSTILE = (FFmpegError, AttributeError, IndexError, UnicodeDecodeError, ValueError)
-# A demuxer that fails this often in a row without giving a packet will not recover.
+# A demuxer that fails this often in a row without a packet will not recover.
 DEMUX_PATIENCE = 8
-# FFmpeg counts rows as wide as it pads them, by up to 64 pixels; no codec has more than 16384 rows.
+# FFmpeg's limit includes padding of rows, up to 64 pixels; no codec has more than 16384 rows.
 ALIGNMENT_PIXELS = 64 * 16384
-MAX_ASPECT = 64  # of a pixel; beyond it the mark is damage, not a format
+MAX_ASPECT = 64  # of a pixel; larger values are treated as damage
 
-# FFmpeg's names of formats that are a codec's own stream and nothing around it.
+# FFmpeg's names of raw codec streams without a container.
 RAW_STREAMS = frozenset(
     ("h261", "h263", "h264", "hevc", "vvc", "evc", "obu", "m4v", "mpegvideo", "vc1", "dirac")
 )
 
-NO_DECODERS = {"codec_whitelist": "none"}  # what a file says of itself, without decoding any of it
+NO_DECODERS = {"codec_whitelist": "none"}  # for the declared facts of a file, without decoding
 
-# A file may name others (playlists): none of them is opened.
+# A file may refer to others (playlists): these are never opened.
 CONTAINER_OPTIONS = {"protocol_whitelist": "none"}
-# PyAV 18 refuses tags that are not UTF-8 unless told otherwise; 19 always replaces them.
+# PyAV 18 rejects tags that are not UTF-8 by default; 19 always replaces invalid bytes.
 TAG_OPTIONS: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
@@ -56,24 +56,24 @@ ADVICE = "Check that it plays elsewhere; if it was copied or downloaded, do that
 
 
 def open_clip(path: Path, *, max_pixels: int = MAX_PIXELS) -> "ClipReader | ImageFolderReader":
-    """Opens a video, or a folder of images or an image's pages; errors as in the reader chosen."""
+    """Opens a video, a folder of images or a multi-page image; raises as the reader of its kind."""
     if path.is_dir() or is_paged_image(path):
         return ImageFolderReader(path, max_pixels=max_pixels)
     return ClipReader(path, max_pixels=max_pixels)
 
 
 def probe(path: Path, *, max_pixels: int = MAX_PIXELS) -> SourceInfo:
-    """What a file or folder of images declares, having decoded its first frame only."""
+    """Facts that a file or folder of images declares; decodes only the first frame."""
     with open_clip(path, max_pixels=max_pixels) as reader:
         return reader.info
 
 
 class ClipReader(AbstractContextManager["ClipReader"]):
-    """A video file, decoded once from start to end in constant memory.
+    """Decodes a video file once from start to end in constant memory.
 
-    `info` is known once open; `damage` is complete once `chunks` is exhausted. Raises NoInputError
-    (no such file), AccessError (may not be read) or DataError (nothing in it can be decoded, or
-    its frames have more than `max_pixels` pixels).
+    `info` is available after opening; `damage` is complete when `chunks` is exhausted. Raises
+    NoInputError (no such file), AccessError (may not be read) or DataError (no frame can be
+    decoded, or frames have more than `max_pixels` pixels).
     """
 
     def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -81,7 +81,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         self.damage = Damage()
         self._max_pixels = max_pixels
         self._guess = Guess()
-        self._listed: int | None = None  # frames to be shown that the container's index has
+        self._listed: int | None = None  # visible frames in the container's index
         self._resources = ExitStack()
         try:
             self._open()
@@ -110,23 +110,23 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         if size_in_bytes == 0:
             raise DataError(f"{shown} is empty.", ADVICE)
         try:
-            # A file object, not a name: FFmpeg reads meaning into colons and %d in names.
-            # Opening decodes frames already, to find out about streams: the limit is for that too.
+            # A file object instead of a name, because FFmpeg interprets colons and %d in names.
+            # Opening already decodes frames to probe the streams, so the limit applies here too.
             limit = {"max_pixels": str(self._max_pixels + ALIGNMENT_PIXELS)}
             self._container = self._resources.enter_context(_container(file, limit))
             self._stream = chosen_stream(self._container, self.path)
             coded = self._stream.codec_context
             self._check_pixels((coded.height, coded.width))
-            if not coded.width:  # unknown, or forgotten because it is beyond the limit
+            if not coded.width:  # unknown, or reset because it exceeds the limit
                 with FileIO(self.path) as again, _container(again, NO_DECODERS) as container:
                     declared_only = chosen_stream(container, self.path).codec_context
                     self._check_pixels((declared_only.height, declared_only.width))
             other, remark = alpha_decoder(self._stream)
             self._decoder = other or coded
-            # Frames may grow later in the stream.
+            # The frame size may grow later in the stream.
             self._decoder.options = {**self._decoder.options, **limit}
-            # Threads over frames would be faster, but after an error at the end PyAV cannot reach
-            # the frames still inside them, and concealed damage would differ from run to run.
+            # Frame threading would be faster, but after an error at the end PyAV could not flush
+            # its frames, and error concealment would differ between runs.
             self._decoder.thread_type = "SLICE"
             self._delivery = Delivery(self._container, self._stream)
             for said in (choice_remark(self._container, self._stream), remark):
@@ -176,40 +176,40 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         )
 
     def _average_rate(self) -> Fraction | None:
-        """Frames a second; a raw stream's are in its own headers, for it has no container."""
+        """Frames per second; a raw stream has no container and declares it in its own headers."""
         stream = self._stream
         rates = [stream.average_rate, stream.guessed_rate]
         if self._container.format.name in RAW_STREAMS:
-            # FFmpeg takes 25 frames a second for the average before it has read the headers.
+            # FFmpeg reports an average of 25 frames per second until it has read the headers.
             rates = [stream.codec_context.framerate, stream.guessed_rate, stream.average_rate]
         return next(filter(None, map(positive_fraction, rates)), None)
 
     def _declared_seconds(self, time_base: Fraction) -> float | None:
-        """From the first frame on: the least of the declared durations.
+        """The least of the declared durations, from the first frame on.
 
-        A container's counts longer audio; a stream's counts what an edit list cuts off.
+        The container's may include longer audio; a stream's includes what an edit list removes.
         """
         kind = self._container.format.name
         if kind == "avi" and self._stream.frames:
-            # FFmpeg scales its duration down to the bytes that are there.
+            # FFmpeg scales its duration down to the bytes in the file.
             return float(self._stream.frames * time_base)
-        # Matroska's are the times of the end; others begin where the first frame does.
+        # Matroska's durations are end times; others start at the first frame.
         begin = float((self._stream.start_time or 0) * time_base) if "matroska" in kind else 0.0
         durations = []
         if self._stream.duration:
             durations.append(float(self._stream.duration * time_base))
         if self._container.duration:
             durations.append(self._container.duration / av.time_base)
-        # Matroska keeps the duration of a stream in a tag.
+        # Matroska stores the duration of a stream in a tag.
         tagged = clock_seconds(self._stream.metadata.get("DURATION", ""))
         if tagged:
             durations.append(tagged)
         return min((d - begin for d in durations if d > max(0, begin)), default=None)
 
     def _indexed(self, size_in_bytes: int) -> int | None:
-        """How many frames to be shown are listed and lie within the file; None without a list."""
+        """Number of visible frames that the index lists within the file; None without an index."""
         stream = self._stream
-        # The lists of other containers, and of fragments, have some of the frames.
+        # The indices of other containers, and of fragments, are incomplete.
         if "mov" not in self._container.format.name or not stream.frames:
             return None
         listed = present = 0
@@ -227,7 +227,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             aspect = Fraction(1)
         self._square_size = _squared(coded_size, aspect)
         self._check_pixels(self._square_size)
-        # Containers hold one matrix a stream; libav hands it on with every frame.
+        # Containers have one matrix per stream; libav attaches it to every frame.
         matrix = display_matrix(first)
         if matrix is None:
             self._orientation = Orientation()
@@ -247,16 +247,16 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         )
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """All frames that can be had, stepping over what cannot."""
+        """Yields all decodable frames, and skips damaged packets."""
         failures = 0
         while failures < DEMUX_PATIENCE:
             try:
-                # All streams: how far the others reach tells whether the file is whole.
+                # All streams: the end of the others shows whether the file is complete.
                 for packet in self._container.demux():
                     failures = 0
                     self._delivery.add(packet)
-                    # PyAV ends with an empty packet; AVI has them in mid-stream for dropped
-                    # frames, where one would shut the decoder.
+                    # PyAV ends with an empty packet. AVI has empty packets in mid-stream for
+                    # dropped frames; one of these would flush the decoder.
                     if packet.size and packet.stream_index == self._stream.index:
                         yield from self._decode_packet(packet)
                 break
@@ -287,7 +287,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
                 f"No frame of {printable(self.path)} has pixels that can be read.", ADVICE
             )
         self.damage.missing = self._delivery.missing(self.info.average_rate)
-        # AVI counts those too that were dropped when it was recorded.
+        # AVI's count includes frames that were dropped during recording.
         declared = 0 if self._container.format.name == "avi" else self.info.declared_frames or 0
         if self.damage.decoded < declared:
             self.damage.note(f"{self.damage.decoded} of {declared} declared frames were decoded.")
@@ -315,7 +315,7 @@ def _container(file: FileIO, options: dict[str, str]) -> InputContainer:
 
 
 def _squared(coded: Size, aspect: Fraction) -> Size:
-    """The (height, width) with square pixels that loses none: only ever grows."""
+    """The (height, width) with square pixels; sides only grow, so that no pixel is lost."""
     height, width = coded
     if aspect >= 1:
         return height, max(1, round(width * aspect))

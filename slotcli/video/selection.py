@@ -1,4 +1,4 @@
-"""Which frames of a source are used: a stretch of time, every N-th, at most so many."""
+"""Selects frames of a source: a segment of time, every N-th frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from slotcli.types import FrameChunk
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames from `start` on and before `end`; every `stride`-th of them. All by default.
+    """Every `stride`-th frame with `start` <= time < `end`; all frames by default.
 
-    Seconds count from the source's first frame, whatever the times in its file begin with.
+    Times are in seconds from the source's first frame, whatever the first timestamp in its file.
     """
 
     start: float = 0.0
@@ -27,17 +27,17 @@ class Selection:
 
     @property
     def may_stop_early(self) -> bool:
-        """Whether a source need not be read to its end, so that nobody knows what is left of it."""
+        """Whether reading may stop before the end of the source, which stays unverified then."""
         return self.end is not None or self.max_frames is not None
 
 
 def selected(
     chunks: Iterator[FrameChunk], selection: Selection, time_base: Fraction, length: int
 ) -> Iterator[FrameChunk]:
-    """The selected frames, `length` at a time; with a stride each lasts until the next one.
+    """Yields the selected frames, `length` at a time; with a stride each lasts until the next one.
 
-    Times stay the source's. Every frame is decoded, for that is the only way to know its number;
-    reading stops behind the last one.
+    Timestamps stay those of the source. Every frame is decoded, because that is the only way to
+    know its index; reading stops after the last selected one.
     """
     if selection.is_everything:
         yield from chunks
@@ -70,7 +70,7 @@ def _frames(
                 if used == selection.max_frames:
                     return
                 used += 1
-                # A copy: the chunk's other frames need not stay for it.
+                # A copy, so that the chunk's other frames can be freed.
                 yield FrameChunk(
                     frames=chunk.frames[index : index + 1].copy(),
                     pts=chunk.pts[index : index + 1],
@@ -84,7 +84,7 @@ def _frames(
 
 
 def _joined(frames: list[FrameChunk], until: int | None) -> FrameChunk:
-    """Frames side by side, each lasting until the next one; the last until `until`, if given."""
+    """Joins frames, each lasting until the next one; the last until `until`, if given."""
     pts = np.concatenate([frame.pts for frame in frames])
     last = int(pts[-1] + frames[-1].duration[0]) if until is None else until
     return FrameChunk(

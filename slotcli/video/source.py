@@ -1,4 +1,4 @@
-"""What is known of a source of frames before and after it is decoded."""
+"""Facts about a source of frames, before and after it is decoded."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from slotcli.types import Size
 
-MAX_PIXELS = 8192 * 8192  # of one frame; a small hostile file can declare any size
+MAX_PIXELS = 8192 * 8192  # per frame, because a small hostile file can declare any size
 
 
 @dataclass(frozen=True)
 class SourceInfo:
     """A clip as its container and first frame describe it.
 
-    Turning the coded picture upright: flip it left to right if `flipped`, then rotate it
-    counter-clockwise by `rotation` degrees. `size` is what comes out, with square pixels.
+    A coded frame is turned upright by a flip left to right if `flipped`, then a counter-clockwise
+    rotation by `rotation` degrees. `size` is that of the upright frame with square pixels.
     """
 
     path: Path
@@ -27,41 +27,41 @@ class SourceInfo:
     rotation: int  # 0, 90, 180 or 270
     flipped: bool
     sample_aspect: Fraction  # width of a coded pixel over its height
-    time_base: Fraction  # seconds a tick
-    average_rate: Fraction | None  # frames a second
+    time_base: Fraction  # seconds per tick
+    average_rate: Fraction | None  # frames per second
     declared_seconds: float | None
     declared_frames: int | None
-    start_pts: int = 0  # of the first frame, in ticks: seconds count from it
-    indexed_frames: int | None = None  # that are in the file beyond doubt: it has a list of them
-    video_streams: tuple[str, ...] = ()  # all there are, in words
+    start_pts: int = 0  # of the first frame, in ticks: the origin of seconds
+    indexed_frames: int | None = None  # in the file for certain, because its index lists them
+    video_streams: tuple[str, ...] = ()  # descriptions of all of them
 
     def seconds(self, pts: int) -> float:
-        """The time of a frame, counted from the clip's first one, whatever its file counts from."""
+        """The time of a frame in seconds from the clip's first frame."""
         return float((pts - self.start_pts) * self.time_base)
 
 
 @dataclass
 class Damage:
-    """Running count of what a clip lost or had repaired; complete once it is exhausted."""
+    """Running counts of a clip's lost and repaired frames; complete at the end of the clip."""
 
     decoded: int = 0
-    packet_errors: int = 0  # pieces that gave an error instead of a frame
+    packet_errors: int = 0  # packets that raised an error instead of giving a frame
     corrupt_frames: int = 0
     timing_repaired: int = 0
-    format_changes: int = 0  # frames whose size or pixel format is not the first frame's
+    format_changes: int = 0  # frames whose size or pixel format differs from the first frame's
     notes: list[str] = field(default_factory=list)
     missing: int | None = None  # frames declared that are not in the file; None: none declared
 
     @property
     def coverage(self) -> float | None:
-        """The share of the declared frames that is in the file; None where none are declared."""
+        """Fraction of the declared frames that are in the file; None if none are declared."""
         if self.missing is None:
             return None
         return self.decoded / max(1, self.decoded + self.missing)
 
     @property
     def repaired(self) -> int:
-        """Frames that are there, but not as the file gave them."""
+        """Number of frames that were delivered with repairs."""
         return self.timing_repaired + self.format_changes
 
     def note(self, text: str) -> None:

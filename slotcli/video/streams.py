@@ -1,4 +1,4 @@
-"""Which of a file's video streams is read, and by which decoder."""
+"""Chooses the video stream of a file, and its decoder."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,22 +11,22 @@ from av.stream import Disposition
 
 from slotcli.errors import DataError, printable
 
-# Cover art of music files and previews pose as videos of a frame or a few.
+# Cover art of music files and previews appear as video streams of one or a few frames.
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
-# FFmpeg's own decoders of these leave out their alpha, which Matroska stores beside the picture.
+# FFmpeg's own decoders of these ignore alpha, which Matroska stores in side data.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def video_streams(container: InputContainer) -> list[av.VideoStream]:
-    """The streams that are videos, in the order of the file."""
+    """The file's video streams, in order."""
     return [s for s in container.streams.video if not s.disposition & _PICTURES]
 
 
 def chosen_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """The first video stream that is marked as default, else the first.
 
-    One that this build of FFmpeg has no decoder for is taken only where all are such. Raises
-    DataError where there is none.
+    Streams without a decoder in this build of FFmpeg are used only if no other exists. Raises
+    DataError if there is none.
     """
     videos = video_streams(container)
     if not videos:
@@ -39,12 +39,12 @@ def chosen_stream(container: InputContainer, path: Path) -> av.VideoStream:
 
 
 def described_streams(container: InputContainer) -> tuple[str, ...]:
-    """Every video stream in a few words: its number in the file, codec, size, marks."""
+    """Short description of every video stream: index in the file, codec, size, disposition."""
     return tuple(_described(stream) for stream in video_streams(container))
 
 
 def choice_remark(container: InputContainer, taken: av.VideoStream) -> str | None:
-    """Which stream was read, where there is a choice."""
+    """Remark on the chosen stream, if there are several."""
     count = len(video_streams(container))
     if count < 2:
         return None
@@ -52,9 +52,9 @@ def choice_remark(container: InputContainer, taken: av.VideoStream) -> str | Non
 
 
 def alpha_decoder(stream: av.VideoStream) -> tuple[av.VideoCodecContext | None, str | None]:
-    """A decoder for a stream whose own one leaves out its alpha, or a remark that there is none.
+    """A decoder for a stream whose default decoder ignores alpha, or a remark that there is none.
 
-    Both are None where the stream's own decoder gives everything there is.
+    Both are None if the default decoder is sufficient.
     """
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     name = _ALPHA_DECODERS.get(stream.codec_context.name)

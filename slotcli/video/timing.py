@@ -1,4 +1,4 @@
-"""Gives every frame a strictly increasing timestamp and a duration, and cuts clips into chunks."""
+"""Assigns every frame a strictly increasing timestamp and a duration; splits clips into chunks."""
 
 import math
 from collections.abc import Iterator
@@ -17,30 +17,30 @@ from slotcli.types import (
 )
 from slotcli.video.source import Damage
 
-RESET_SECONDS = 1  # a clock that runs back further than this has been started again
-DEFAULT_RATE = Fraction(25)  # what FFmpeg assumes of streams without any timing
-# No clock is that late or frame that long: beyond it the mark is damage, and no writer could
-# count its ticks in 64 bits. Clocks that count from 1970 are within it.
+RESET_SECONDS = 1  # a clock that runs back further than this was restarted
+DEFAULT_RATE = Fraction(25)  # the default of FFmpeg for streams without timing
+# Larger times and durations are damage, and their ticks would overflow a writer's 64 bits. Clocks
+# that count from 1970 are below it.
 LATEST_SECONDS = 2**31
 LONGEST_STEP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded, upright frame with the timing that the file gave it."""
+    """A decoded, upright frame with the timing from the file."""
 
     rgb: UInt8[np.ndarray, "h w 3"]
     pts: int | None  # ticks
-    duration: int  # ticks, 0 where unknown
+    duration: int  # ticks, 0 if unknown
     flags: int
 
 
 class Guess:
-    """The time of each frame of one stream as FFmpeg guesses it, told in the order they are shown.
+    """Guesses the timestamps of a stream's frames in presentation order, as FFmpeg does.
 
-    Some files give the decoding times as presentation times too, so that these run back wherever
-    frames were reordered. The kind that failed to increase less often is believed, presentation
-    times where both did equally (guess_correct_pts in FFmpeg's libavcodec/decode.c).
+    Some files store decoding times as presentation times too, so that these run back wherever
+    frames were reordered. The kind of timestamp that failed to increase less often is used,
+    presentation times in a tie (guess_correct_pts in FFmpeg's libavcodec/decode.c).
     """
 
     def __init__(self) -> None:
@@ -48,8 +48,8 @@ class Guess:
         self._pts_faults = self._dts_faults = 0
 
     def time(self, pts: int | None, dts: int | None) -> int | None:
-        """`pts`, or `dts` where it is missing or less believable; None where both are missing."""
-        # Each stands in for the other, so that what comes after a gap is compared as well.
+        """`pts`, or `dts` if it is missing or less reliable; None if both are missing."""
+        # Each replaces the other, so that times after a gap are compared too.
         if pts is None:
             self._last_pts = self._last_pts if dts is None else dts
         else:
@@ -65,11 +65,11 @@ class Guess:
 
 
 class Clock:
-    """Repairs timestamps as they come; a good timestamp is never changed.
+    """Repairs timestamps in order; valid timestamps are never changed.
 
-    A missing one continues at the average rate. One that does not increase is put half an average
-    frame after its predecessor, so that the true clock catches up. A clock that was started again
-    (concatenated recordings) continues where it stopped. One beyond `LATEST_SECONDS` is as good as
+    A missing one continues at the average rate. One that does not increase is placed half an
+    average frame after its predecessor, so that the true clock catches up. A restarted clock
+    (concatenated recordings) continues where it stopped. One beyond `LATEST_SECONDS` counts as
     missing.
     """
 
@@ -82,15 +82,15 @@ class Clock:
         self._last: int | None = None
 
     def place(self, pts: int | None) -> tuple[int, bool]:
-        """The timestamp to use in ticks, and whether it was made up."""
+        """The timestamp to use in ticks, and whether it was repaired."""
         placed, repaired = self._placed(None if pts is None or self._beyond(pts) else pts)
-        if self._beyond(placed):  # what restarts of the clock add up to
+        if self._beyond(placed):  # through accumulated restarts of the clock
             placed, repaired = self._placed(None)
         self._last = placed
         return placed, repaired
 
     def length(self, duration: int) -> int:
-        """The ticks that a frame lasts: `duration` where that can be, else an average frame."""
+        """Duration of a frame in ticks: `duration` if plausible, else an average frame's."""
         return self.step if duration <= 0 or self._beyond(duration) else duration
 
     def _beyond(self, ticks: int) -> bool:
@@ -121,9 +121,9 @@ def chunked(
     clock: Clock,
     damage: Damage,
 ) -> Iterator[FrameChunk]:
-    """Yields the pictures `length` at a time, placed by the clock and counted into `damage`.
+    """Yields chunks of `length` frames, with repaired timestamps; repairs count into `damage`.
 
-    A frame lasts until the next one; the last lasts as its packet says, or an average frame.
+    A frame lasts until the next one; the last has its packet's duration, or an average frame's.
     """
     held: list[Picture] = []
     times: list[int] = []

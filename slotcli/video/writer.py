@@ -1,4 +1,4 @@
-"""Writes video files whose frames read back at exactly the time they were given."""
+"""Writes video files whose frames have exactly the given timestamps when read."""
 
 import os
 from collections import deque
@@ -42,17 +42,17 @@ from slotcli.video.pixels import EXACT, resized
 
 MAX_TICKS = 2**31 - 2  # an MP4 sample's duration: FFmpeg reads one more as 1
 MICROSECONDS = Fraction(1, 10**6)
-LONGEST_EXACT_SECONDS = 60  # of a frame: a time base too fine for it gives way to microseconds
+LONGEST_EXACT_SECONDS = 60  # per frame; time bases too fine for that become microseconds
 MAX_SIDE = 16384  # pixels of a frame in x264
 MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
-# PyAV would declare 24 frames a second, and FFmpeg drops frames to keep to what Matroska declares.
-# Two frames a nanosecond, Matroska's unit, round to a duration of 0, which readers take for none.
+# PyAV would declare 24 frames per second, and FFmpeg drops frames to match a declared rate.
+# Two frames per nanosecond, Matroska's unit, round to a duration of 0, which readers ignore.
 UNDECLARED_RATE = 2 * 10**9
 
-# One thread: output must not depend on the number of processors, nor on how busy they are. And no
-# macroblock tree: with it, x264 codes the same frames differently now and then (4 of 154 runs).
-# "fast" takes 2.7 times as long as "superfast" for files that are 13 % smaller, 0.5 dB better;
-# "ultrafast" takes half as long, for files between 11 % smaller and 20 % larger, as good or better.
+# One thread: output must not depend on the number of processors or their load. No macroblock tree:
+# with it, x264 sometimes encodes the same frames differently (4 of 154 runs). "fast" takes 2.7
+# times as long as "superfast" for files that are 13 % smaller and 0.5 dB better; "ultrafast" takes
+# half as long, for files between 11 % smaller and 20 % larger, of equal or better quality.
 _X264 = {"crf": "18", "bf": "0", "threads": "1", "mbtree": "0"}
 ENCODER_OPTIONS = {
     "h264": {**_X264, "preset": "superfast"},
@@ -62,7 +62,7 @@ DISK_FAULTS = (ENOSPC, EDQUOT, EIO, EFBIG)
 
 
 def ffv1_options(size: Size) -> dict[str, str]:
-    """The encoder's options for gray frames of a (height, width), which bounds the slices it takes.
+    """Encoder options for gray frames of a (height, width), which bounds the number of slices.
 
     libavcodec/ffv1enc.c: beyond 352 x 288 at least 2 x 2 slices, none of them empty, each of less
     than 2**27 / 9 pixels.
@@ -70,7 +70,7 @@ def ffv1_options(size: Size) -> dict[str, str]:
     height, width = size
     one = height <= 288 and width <= 352
     if min(size) == 1 and not one:
-        return {"level": "1", "threads": "1"}  # which knows no slices, and no checksums of them
+        return {"level": "1", "threads": "1"}  # level 1 has no slices, and no checksums of them
     across = 1 if one else 2
     while across < min(size) and -(-height // across) * -(-width // across) * 9 > 2**27:
         across += 1
@@ -78,16 +78,16 @@ def ffv1_options(size: Size) -> dict[str, str]:
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
-    """An H.264 MP4 or a lossless gray FFV1 Matroska file, written a frame at a time.
+    """Writes an H.264 MP4 or a lossless gray FFV1 Matroska file, frame by frame.
 
     H.264 keeps every timestamp exactly: the file's time base is 1/denominator of `time_base`, and
-    its colours are BT.709, limited range, 4:2:0 (4:4:4 for odd sizes). MP4 has no time before 0,
-    so a clip that starts earlier is moved as a whole to start at 0. What H.264 or MP4 cannot hold
-    is adapted, as `remarks` says. Matroska rounds times to milliseconds, kept strictly increasing,
-    with the same move.
+    its colours are BT.709, limited range, 4:2:0 (4:4:4 for odd sizes). MP4 has no times before 0,
+    so a clip that starts earlier is shifted as a whole to start at 0. Frames and times that H.264
+    or MP4 cannot represent are adapted, with a note in `remarks`. Matroska rounds times to
+    milliseconds, kept strictly increasing, with the same shift.
 
     `mark` is written as the file's comment. Equal calls give equal bytes. Raises UnavailableError
-    (no such encoder, or it refuses), AccessError, CannotCreateError or OutputError (disk full);
+    (no such encoder, or it fails), AccessError, CannotCreateError or OutputError (disk full);
     leaving the context by any exception deletes the file.
     """
 
@@ -139,7 +139,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     @property
     def remarks(self) -> list[str]:
-        """How the video differs from what was written to it, in sentences."""
+        """Sentences on the differences between the video and the frames written to it."""
         said = []
         if self._coded_size != self.size:
             height, width = self._coded_size
@@ -157,10 +157,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         pts: int,
         duration: int,
     ) -> None:
-        """Adds a frame: of one channel for ffv1-gray, else of three.
+        """Adds a frame, with one channel for ffv1-gray, else with three.
 
-        `pts` (strictly increasing) and `duration` (at least 1) are ticks of the time base given.
-        Raises ValueError for another shape or order, else as the class says.
+        `pts` (strictly increasing) and `duration` (at least 1) are in ticks of `time_base`. Raises
+        ValueError for another shape or order, and the errors of the class.
         """
         expected = self.size if self._gray else (*self.size, 3)
         if frame.shape != expected:
@@ -187,14 +187,14 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         scale = str(self._ticks_out.denominator)
         options = {"fflags": "+bitexact"}
         if not self._gray:
-            # The edit list that delays the first frame counts in the movie's time scale.
+            # The edit list that delays the first frame is in the movie's time scale.
             options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": scale,
                 "movie_timescale": scale,
             }
         self._container = av.open(
-            # The prefix keeps colons in names from being read as protocols.
+            # With the prefix FFmpeg does not parse colons in names as protocols.
             "file:" + os.fspath(self.path),
             "w",
             format="matroska" if self._gray else "mp4",
@@ -237,7 +237,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         return start, length
 
     def _within_mp4(self, start: int, length: int) -> tuple[int, int]:
-        """The frame's start and length in output ticks, moved up where the last one is too long."""
+        """Start and length in output ticks; earlier if the last frame is too long for MP4."""
         second = round(1 / self._ticks_out)
         gap = 0 if self._last is None else start - self._last
         if gap > MAX_TICKS:
@@ -260,7 +260,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            # Without B-frames packets come in the order of their frames.
+            # Without B-frames packets are in the order of their frames.
             packet.duration = self._durations.popleft()
             self._container.mux(packet)
 
@@ -276,7 +276,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             raise self._failure(error) from error
 
     def _discard(self) -> None:
-        # The error that led here is the one to report.
+        # Errors here must not replace the original one.
         with suppress(FFmpegError, OSError):
             self._container.close()
         with suppress(OSError):
@@ -304,6 +304,6 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
 
 def _within(size: Size, limit: int) -> Size:
-    """The greatest (height, width) of the shape of `size` without a side beyond `limit`."""
+    """Largest (height, width) with the aspect ratio of `size` and no side beyond `limit`."""
     scale = min(1.0, limit / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

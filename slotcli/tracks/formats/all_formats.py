@@ -1,4 +1,4 @@
-"""The formats of masks by name, and where each has its place in a result."""
+"""The formats of masks by name, and their paths in a result."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -25,15 +25,15 @@ PLACES: dict[MaskFormat, str] = {
     "npz": "masks.npz",
     "alpha": "alpha",
 }
-OF_PICTURES: frozenset[MaskFormat] = frozenset({"alpha"})  # whose writers need the source's pixels
+OF_PICTURES: frozenset[MaskFormat] = frozenset({"alpha"})  # their writers need the source's pixels
 
 
 def open_mask_writers(
     formats: Iterable[MaskFormat], folder: Path, clip: MaskedClip, files: ExitStack
 ) -> list[MaskWriter]:
-    """A writer for each format, at its place in `folder`, which exists; `files` closes them.
+    """Open a writer per format, at its path in `folder`, which exists; `files` closes them.
 
-    Raises: OutputError and its kin, as the writers themselves.
+    Raises: OutputError and its kin, as the writers do.
     """
     return [
         files.enter_context(_writer(name, folder / PLACES[name], clip))

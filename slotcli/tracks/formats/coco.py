@@ -1,4 +1,4 @@
-"""COCO's instances, where every frame is an image."""
+"""COCO instances, with an image per frame."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ from slotcli.tracks.formats.run_lengths import CATEGORIES, CATEGORY, object_runs
 
 
 class CocoMaskWriter:
-    """One JSON file; annotations are written as they come, images after them.
+    """Writes one JSON file, with the annotations as a stream and the images after them.
 
     Ids of images and annotations count from 1. `track_id` is the label, the same in all frames;
-    `frame_id` and `pts` of an image are its number, from 0, and its time in ticks. There are no
-    scores: these are annotations, not detections. Source: cocodataset.org, Data format.
+    `frame_id` and `pts` of an image are its index, from 0, and its time in ticks. There are no
+    scores, because these are annotations, not detections. Source: cocodataset.org, Data format.
     """
 
     def __init__(self, path: Path, clip: MaskedClip) -> None:
@@ -63,7 +63,7 @@ class CocoMaskWriter:
                     "area": runs.area,
                     "bbox": runs.box,
                     "iscrowd": 0,
-                    "attributes": {"track_id": runs.label},  # where CVAT and Datumaro look for it
+                    "attributes": {"track_id": runs.label},  # read by CVAT and Datumaro
                 }
                 self._element(self._annotations, annotation)
                 self._annotations += 1

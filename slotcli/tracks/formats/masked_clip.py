@@ -1,4 +1,4 @@
-"""What formats say of a clip beside its masks."""
+"""Metadata of a clip for the formats of masks."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,9 +9,9 @@ from slotcli.types import Size
 
 @dataclass(frozen=True)
 class MaskedClip:
-    """`name` is the source's, `size` that of the labels; `time_base` is seconds a tick.
+    """`name` is the source's, `size` that of the labels; `time_base` is in seconds per tick.
 
-    Times are the source's in every format but video: that of an `excerpt` begins at 0.
+    Times are the source's in every format except video: an `excerpt` starts at 0 there.
     """
 
     name: str
@@ -20,16 +20,16 @@ class MaskedClip:
     excerpt: bool = False
 
     def info(self) -> dict[str, Any]:
-        """The head of a JSON file of annotations."""
+        """The `info` section of a JSON file of annotations."""
         return {
             "description": f"Objects that slotcli found in {self.name}",
             "time_base": [self.time_base.numerator, self.time_base.denominator],
         }
 
     def frame_file(self, index: int) -> str:
-        """Where a data set would have the frame as a picture, which nobody writes there.
+        """Path of a frame's image in a data set; the image itself is not written.
 
-        Whatever the name, it is one folder below the data set's.
+        For any name of the clip it is one folder below the data set's.
         """
         folder = self.name.replace("/", "_").replace("\\", "_")
         return f"{'clip' if folder in ('', '.', '..') else folder}/{index:05d}.jpg"

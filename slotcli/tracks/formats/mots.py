@@ -1,4 +1,4 @@
-"""MOTS: a line of text for every object and frame."""
+"""MOTS: a line of text per object and frame."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ IDS_A_CLASS = 1000
 
 
 class MotsMaskWriter:
-    """`frame id class height width runs`, frames from 0; the id is class * 1000 + label.
+    """Writes `frame id class height width runs`; frames from 0, the id is class * 1000 + label.
 
     A frame without objects has no line. Source: KITTI MOTS, the text format of its tools.
     """
@@ -37,7 +37,7 @@ class MotsMaskWriter:
         duration: int,
         picture: UInt8[np.ndarray, "h w 3"] | None = None,
     ) -> None:
-        """Add the lines of a frame; they know no time. Raises: OutputError and its kin."""
+        """Add the lines of a frame, which have no timing. Raises: OutputError and its kin."""
         height, width = labels.shape
         with output_errors(self._path):
             for runs in object_runs(labels):

@@ -15,16 +15,16 @@ from jaxtyping import Int64, UInt8
 from slotcli.files.writing import output_errors, whole_file
 from slotcli.types import Size
 
-FAST = 1  # of gzip's levels, for what is packed again at the end
+FAST = 1  # gzip level of the temporary file, which is compressed again at the end
 BLOCK_BYTES = 1 << 20
 
 
 class NpzMaskWriter:
     """`labels` uint8 [t, h, w]; `pts` and `duration` int64 [t], in ticks; `time_base` int64 [2].
 
-    `time_base` is a fraction of a second a tick. `numpy.load(path)` reads it without pickle. An
-    array starts with its shape, and a clip's length is known at its end: until then the labels
-    wait, packed, in a file without a name.
+    `time_base` is the numerator and denominator of seconds per tick. `numpy.load(path)` reads the
+    file without pickle. An array starts with its shape, but a clip's length is known only at its
+    end: until then the compressed labels are in a temporary file without a name.
     """
 
     def __init__(self, path: Path, size: Size, time_base: Fraction) -> None:
@@ -47,7 +47,7 @@ class NpzMaskWriter:
                     self._packed.close()
                     self._archive(file)
         finally:
-            with suppress(OSError):  # nobody wants what could not be written any more
+            with suppress(OSError):  # the temporary data are not needed any more
                 self._packed.close()
             with suppress(OSError):
                 self._waiting.close()
@@ -86,7 +86,7 @@ class NpzMaskWriter:
 
 
 def _member(name: str) -> ZipInfo:
-    # By its name alone it would get the time of day: equal masks are equal files.
+    # ZipInfo has a fixed date, so that equal masks give equal files.
     member = ZipInfo(f"{name}.npy")
     member.compress_type = ZIP_DEFLATED
     return member

@@ -1,4 +1,4 @@
-"""A folder of PNG files for every object."""
+"""A folder of PNG files per object."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from slotcli.video.own_outputs import png_mark
 
 
 class ObjectMaskWriter:
-    """Black and white pictures `folder`/LABEL/00000.png, ...: white is the object.
+    """Writes black and white images `folder`/LABEL/00000.png, ...: white is the object.
 
     A frame without the object has no file, and an object that never appears has no folder.
     """
@@ -39,7 +39,7 @@ class ObjectMaskWriter:
         duration: int,
         picture: UInt8[np.ndarray, "h w 3"] | None = None,
     ) -> None:
-        """Write a file for every object in the frame. Raises: OutputError and its kin."""
+        """Write a file per object in the frame. Raises: OutputError and its kin."""
         for label in objects_in(labels):
             path = self._folder / str(label) / f"{self._frame:05d}.png"
             with output_errors(path):
@@ -49,10 +49,10 @@ class ObjectMaskWriter:
 
 
 class AlphaMaskWriter:
-    """The object cut out: RGBA pictures `folder`/LABEL/00000.png, ..., straight alpha of 0 or 255.
+    """Writes cut-outs: RGBA images `folder`/LABEL/00000.png, ..., straight alpha of 0 or 255.
 
-    They are sequences for video editors, which stop at a gap: an object that appears at all has a
-    picture for every frame, clear where it is absent.
+    They are sequences for video editors, which stop at a gap: an object that appears in any frame
+    has an image for every frame, transparent if it is absent.
     """
 
     def __init__(self, folder: Path, size: Size) -> None:
@@ -76,7 +76,7 @@ class AlphaMaskWriter:
         duration: int,
         picture: UInt8[np.ndarray, "h w 3"] | None = None,
     ) -> None:
-        """Write a file for every object seen so far.
+        """Write a file for every object that has appeared so far.
 
         Raises: ValueError without a `picture`; OutputError and its kin.
         """

@@ -1,4 +1,4 @@
-"""The objects of a frame as lengths of runs down its columns, as COCO and its kin write masks."""
+"""Run-length encoding of a frame's objects in column order, as in COCO."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 
 from slotcli.tracks.masks import objects_in
 
-# Every object is one: what it is an object of, the model never said.
+# The one category of all objects, because the model has no classes.
 CATEGORY = 1
 CATEGORIES = [{"id": CATEGORY, "name": "object", "supercategory": "object"}]
 
@@ -19,8 +19,9 @@ CATEGORIES = [{"id": CATEGORY, "name": "object", "supercategory": "object"}]
 class ObjectRuns:
     """One object in one frame.
 
-    `counts` are pixels outside and inside in turn, from the upper left down column after column;
-    `letters` are the same in COCO's alphabet. `box` is x, y, width, height in pixels.
+    `counts` are lengths of runs, alternately outside and inside, in column order from the upper
+    left; `letters` are the same in COCO's compressed string. `box` is x, y, width, height in
+    pixels.
     """
 
     label: int
@@ -31,7 +32,7 @@ class ObjectRuns:
 
 
 def object_runs(labels: UInt8[np.ndarray, "h w"]) -> Iterator[ObjectRuns]:
-    """The objects in a frame by growing label; the background and what is outside are none."""
+    """The objects in a frame by ascending label, without the background and OUTSIDE."""
     columns = labels.ravel(order="F")
     start = np.flatnonzero(np.diff(columns, prepend=columns[0] ^ 1))
     end = np.append(start[1:], columns.size)

@@ -1,4 +1,4 @@
-"""YouTube-VIS: an annotation for every object, with a mask for every frame."""
+"""YouTube-VIS: an annotation per object, with a mask per frame."""
 
 import json
 from array import array
@@ -20,20 +20,20 @@ _LISTS = ("segmentations", "bboxes", "areas")
 
 
 class YtvisMaskWriter:
-    """One JSON file of one video.
+    """Writes one JSON file of one video.
 
     An object that appears has an annotation, whose id is its label and whose lists have null for
-    the frames without it. Masks are plain run lengths, as in the published data set, and `score` is
-    1, which evaluations want. Masks come frame by frame and stand object by object, so that they
-    wait in a file without a name: memory grows by 8 bytes an object and frame. Source: the
-    YouTube-VIS challenge, Data format.
+    the frames without it. Masks are uncompressed run lengths, as in the published data set, and
+    `score` is 1, because evaluation tools require it. Masks arrive by frame but are stored by
+    object, so they are buffered in a temporary file: memory grows by 8 bytes per object and frame.
+    Source: the YouTube-VIS challenge, Data format.
     """
 
     def __init__(self, path: Path, clip: MaskedClip) -> None:
         self._path = path
         self._clip = clip
         self._pts: list[int] = []
-        self._places: dict[int, array[int]] = {}  # in the waiting file, of every frame so far
+        self._places: dict[int, array[int]] = {}  # offsets in the temporary file, per frame
 
     def __enter__(self) -> "YtvisMaskWriter":
         with output_errors(self._path):
@@ -47,7 +47,7 @@ class YtvisMaskWriter:
                     for piece in self._pieces():
                         file.write(piece)
         finally:
-            with suppress(OSError):  # nobody wants what could not be written any more
+            with suppress(OSError):  # the temporary data are not needed any more
                 self._waiting.close()
 
     def write(
@@ -95,7 +95,7 @@ class YtvisMaskWriter:
         yield b"]}\n"
 
     def _list(self, places: "array[int]", line: int) -> Iterator[bytes]:
-        """The elements of one list of one object: the lines with this number at its places."""
+        """Elements of one list of one object: line `line` of the records at these offsets."""
         for frame in range(len(self._pts)):
             if frame:
                 yield b", "

@@ -1,4 +1,4 @@
-"""Slots that stay with their objects: each is to be found again among all slots one frame later."""
+"""Slot contrastive loss: an auxiliary loss for slots that keep their identity over time."""
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,14 @@ TEMPERATURE = 0.1
 
 
 def slot_contrast(slots: Float[Tensor, "b t n d"]) -> Float[Tensor, ""]:
-    """Cross-entropy of picking a slot's successor among the slots of all clips' next frames.
+    """Cross-entropy of classifying a slot's successor among the slots of all clips' next frames.
 
-    By cosine similarity over a temperature of 0.1; at least two frames. log(b n) where all slots
-    are alike. Manasyan et al. 2025, Temporally Consistent Object-Centric Learning by Contrasting
-    Slots.
+    Logits are cosine similarities over a temperature of 0.1; at least two frames. The loss is
+    log(b n) if all slots are equal. Manasyan et al. 2025, Temporally Consistent Object-Centric
+    Learning by Contrasting Slots.
     """
     b, t, n, _ = slots.shape
     directions = F.normalize(slots, dim=-1).transpose(0, 1).flatten(1, 2)  # t (b n) d
-    likeness = directions[:-1] @ directions[1:].transpose(1, 2) / TEMPERATURE
+    logits = directions[:-1] @ directions[1:].transpose(1, 2) / TEMPERATURE
     successors = torch.arange(b * n, device=slots.device).expand(t - 1, -1)
-    return F.cross_entropy(likeness.flatten(0, 1), successors.flatten())
+    return F.cross_entropy(logits.flatten(0, 1), successors.flatten())
