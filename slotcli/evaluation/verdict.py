@@ -83,7 +83,7 @@ def judge(
     *,
     clips: int,
 ) -> Verdict:
-    """Judge figures, of so many clips, by the names of CRITERIA; others are not known.
+    """Judge figures of `clips` clips by their names in CRITERIA; others are not known.
 
     `ahead` has, by score against true masks, the baselines that are no worse.
     """
