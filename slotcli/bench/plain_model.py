@@ -178,8 +178,7 @@ class PlainDiffusion(nn.Module):
 
     @property
     def networks(self) -> list[nn.Module]:
-        codec = self.codec
-        return [self.unet, codec.decoder] if isinstance(codec, Vqvae) else [self.unet]
+        return [self.unet, *self.codec.networks]
 
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:

@@ -3,12 +3,17 @@
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
 class Codec(Protocol):
     """An autoencoder whose latents are continuous and whose decoder takes continuous latents."""
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that `decode` runs, for their precision and compilation."""
+        ...
 
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Latents of frames in [-1, 1], before any quantisation."""

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 class Pixels(nn.Module):
     """Identity codec: frames in [-1, 1] are their own latents."""
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """None: nothing is computed."""
+        return []
+
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The frames."""
         return frames

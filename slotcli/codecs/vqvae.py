@@ -74,6 +74,11 @@ class Vqvae(nn.Module):
             ):
                 nn.init.zeros_(cast(Tensor, parameter))
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The decoder."""
+        return [self.decoder]
+
     def encode(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
         """Latents of frames in [-1, 1], before quantisation: the diffusion's training target."""
         latents = self.to_latents(self.encoder(frames))

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
-from slotcli.codecs.vqvae import Vqvae
 from slotcli.compute.cuda_graph import CudaGraphs
 from slotcli.compute.precision import rounded_for
 from slotcli.decoders.base import Drawing
@@ -82,9 +81,8 @@ class LatentDiffusion(nn.Module):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The U-Net, and the decoder of a VQ-VAE."""
-        codec = self.codec
-        return [self.unet, codec.decoder] if isinstance(codec, Vqvae) else [self.unet]
+        """The U-Net, and the codec's."""
+        return [self.unet, *self.codec.networks]
 
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
-from slotcli.codecs.vqvae import Vqvae
 from slotcli.compute.precision import rounded_for
 from slotcli.decoders.base import Drawing
 from slotcli.layers import PositionEmbedding
@@ -64,8 +63,8 @@ class SpatialBroadcast(nn.Module):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """The layers after the broadcast, and the decoder of a VQ-VAE."""
-        return [self.layers, self.codec.decoder] if isinstance(self.codec, Vqvae) else [self.layers]
+        """The layers after the broadcast, and the codec's."""
+        return [self.layers, *([] if self.codec is None else self.codec.networks)]
 
     @torch.no_grad()
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c i j"]:
