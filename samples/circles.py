@@ -1,6 +1,6 @@
 """SlotDiffusion in one file: slots of moving circles, and frames sampled from the slots.
 
-    python samples/circles.py --steps 600 --out circles.png      # half a second per step on one core
+    python samples/circles.py --steps 600 --out circles.png  # half a second per step on one core
 
 Top to bottom: clips of two circles; a model of slotcli's own parts (a CNN, slot attention over
 time, a U-Net that denoises pixels given the slots; no codec); the loss of the paper's Eq. 5, beside
@@ -98,7 +98,8 @@ def picture(model: SlotModel, frames: Tensor) -> np.ndarray:
     masks = torch.nn.functional.interpolate(masks, (SIDE, SIDE), mode="bilinear")
     labels = MASK_COLOURS[masks.argmax(1).numpy()]
     # Without noise: a decoder this young adds the noise of its start to what it has learned.
-    sampled = denormalise(model.decoder.render(track.slots[:, -1], Drawing(evaluations=4, noise_scale=0.0)))
+    drawing = Drawing(evaluations=4, noise_scale=0.0)
+    sampled = denormalise(model.decoder.render(track.slots[:, -1], drawing))
     columns = [
         np.concatenate([frame.permute(1, 2, 0), mask, image.permute(1, 2, 0)])
         for frame, mask, image in zip(frames[:, -1], labels, sampled, strict=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from slotcli.data.formats.movi.crc32c import crc32c, masked
+import google_crc32c
+
 from slotcli.errors import DataError, printable
 from slotcli.files.reading import access_errors
 
@@ -53,7 +54,7 @@ def find_records(path: Path) -> list[Record]:
             if len(head) < _HEAD.size:
                 raise _damaged(record, "the file ends within it")
             length, checksum = _HEAD.unpack(head)
-            if checksum != masked(crc32c(head[:8])):
+            if checksum != masked_checksum(head[:8]):
                 raise _damaged(record, "the checksum of its length is wrong")
             position = record.start + length + _CHECKSUM.size
             if position > total:
@@ -62,13 +63,19 @@ def find_records(path: Path) -> list[Record]:
     return found
 
 
+def masked_checksum(data: bytes) -> int:
+    """CRC-32C as TFRecord files hold it. Source: tensorflow/core/lib/hash/crc32c.h, Mask."""
+    checksum = google_crc32c.value(data)
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def check_record(record: Record) -> None:
     """Reads all of a record and checks its checksum. Raises DataError, and as `find_records`."""
     with access_errors(record.path), record.path.open("rb") as file:
         data = _read(file, record.start, record.length + _CHECKSUM.size)
     if len(data) < record.length + _CHECKSUM.size:
         raise _damaged(record, "the file ends within it")
-    if _CHECKSUM.unpack(data[record.length :])[0] != masked(crc32c(data[: record.length])):
+    if _CHECKSUM.unpack(data[record.length :])[0] != masked_checksum(data[: record.length]):
         raise _damaged(record, "its checksum is wrong")
 
 
