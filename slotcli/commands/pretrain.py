@@ -2,7 +2,8 @@
 
 from slotcli.commands.computing import CheckpointGradients, Compile, Computing, Precision
 from slotcli.commands.options import Device, Overrides, Threads
-from slotcli.commands.training import (
+from slotcli.commands.training import run_training
+from slotcli.commands.training_options import (
     Config,
     DataFolder,
     DryRun,
@@ -11,7 +12,6 @@ from slotcli.commands.training import (
     RunFolder,
     RunOptions,
     Tensorboard,
-    run_training,
 )
 
 

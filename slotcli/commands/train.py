@@ -2,7 +2,8 @@
 
 from slotcli.commands.computing import CheckpointGradients, Compile, Computing, Precision
 from slotcli.commands.options import Device, Overrides, Threads
-from slotcli.commands.training import (
+from slotcli.commands.training import run_training
+from slotcli.commands.training_options import (
     Config,
     DataFolder,
     DryRun,
@@ -13,7 +14,6 @@ from slotcli.commands.training import (
     Seeds,
     Tensorboard,
     Workers,
-    run_training,
 )
 
 

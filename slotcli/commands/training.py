@@ -1,19 +1,16 @@
-"""Options that `pretrain` and `train` share, and a run from definition to weights."""
+"""A run of `pretrain` or `train`, from definition to weights."""
 
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from slotcli.commands import console, setup
-from slotcli.commands.computing import Computing
-from slotcli.commands.options import INPUT, MODEL, OUTPUT, TRAINING
 from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.training_options import RunOptions
 from slotcli.errors import (
     ConfigError,
     NoInputError,
@@ -29,90 +26,8 @@ if TYPE_CHECKING:
     from slotcli.training.tasks.task import Task
     from slotcli.types import ClipBatch
 
-Config = Annotated[
-    str,
-    typer.Option(
-        help="A model.toml, or the name of a shipped definition.",
-        metavar="MODEL",
-        rich_help_panel=MODEL,
-    ),
-]
-RunFolder = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        "-o",
-        help="Folder of the run: log, weights, states.",
-        metavar="FOLDER",
-        rich_help_panel=OUTPUT,
-    ),
-]
-DataFolder = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of videos or of a published data set, instead of the definition's data.",
-        metavar="FOLDER",
-        rich_help_panel=INPUT,
-    ),
-]
-Init = Annotated[
-    str | None,
-    typer.Option(
-        help="Start from this model's weights instead of random ones.",
-        metavar="MODEL",
-        rich_help_panel=MODEL,
-    ),
-]
-Resume = Annotated[
-    Literal["auto", "never"],
-    typer.Option(
-        help="Resume from the last saved state at --out (auto), or refuse to.",
-        rich_help_panel=TRAINING,
-    ),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Print parameters, memory, steps and data; train nothing.",
-        rich_help_panel=TRAINING,
-    ),
-]
-Tensorboard = Annotated[
-    bool,
-    typer.Option(
-        "--tensorboard",
-        help="Log to TensorBoard too (pip install 'slotcli[log]').",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Workers = Annotated[
-    int,
-    typer.Option(
-        min=0, help="Processes that make batches; 0: a thread of this one. The same batches."
-    ),
-]
-Seeds = Annotated[
-    str | None,
-    typer.Option(
-        help="Train one run per seed, as 0,1,2, and choose the least degenerate without labels.",
-        metavar="SEEDS",
-        rich_help_panel=TRAINING,
-    ),
-]
 _MUCH_WAITING = 0.1  # share of the time
 _WAITING = 1.0  # seconds without a step, after which one waits for its clips
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of a run besides its definition and its folder."""
-
-    init: str | None
-    resume: str
-    tensorboard: bool
-    computing: Computing
-    workers: int = 0
 
 
 def run_training(
@@ -366,15 +281,16 @@ def _listed(seeds: str) -> list[int]:
 def data_table(folder: Path) -> str:
     """A folder's content as the table `train.data` of a definition."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
+    from slotcli.definition import toml_value
     from slotcli.scenes.folder import VIDEOS
 
     kind = recognise(folder)
     if kind in PUBLIC_KINDS:
         console.note(f"{folder}: training on the train split of {kind}.")
-        return f'{{kind="{kind}", path={_toml_string(str(folder))}, split="train"}}'
+        return f'{{kind="{kind}", path={toml_value(str(folder))}, split="train"}}'
     # Only the videos of rendered scenes: mask images would be taken for clips.
     videos = folder / VIDEOS if kind == "synth" else folder
-    return f'{{kind="folder", path={_toml_string(str(videos))}}}'
+    return f'{{kind="folder", path={toml_value(str(videos))}}}'
 
 
 def _clips(
@@ -414,7 +330,3 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
         warn(f"left out: {failed}: {error.what}")
     if left := len(dataset.unreadable):
         warn(f"{left} of {left + len(dataset)} clips cannot be read. Training uses the others.")
-
-
-def _toml_string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
