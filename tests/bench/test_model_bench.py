@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import MethodType
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from slotcli.spec import SlotModelSpec
 from slotcli.training.parallel.peers import Part
 from slotcli.training.state import RunState
 from slotcli.training.tasks.slot_batches import SlotBatches
+from slotcli.training.tasks.slots import SlotTask
 
 CPU = torch.device("cpu")
 ARMS = [Arm(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")]
@@ -153,8 +153,8 @@ def test_slow_data_are_waited_for(tiny_model: Path, monkeypatch: pytest.MonkeyPa
         time.sleep(0.02)
         return ()
 
-    def at_once(state: RunState, loss: MethodType, parts: list[Part], *_: object) -> None:
-        loss.__self__.batches.of(state.step, parts[0])
+    def at_once(state: RunState, task: SlotTask, parts: list[Part], *_: object) -> None:
+        task.batch(state.step, parts[0])
         state.step += 1
 
     monkeypatch.setattr(SlotBatches, "__call__", slow)
