@@ -50,7 +50,7 @@ def main() -> None:
             parts = peers.parts(spec.train.batch_size, spec.train.accumulate)
             losses, hashes = [], []
             for _ in range(spec.train.steps):
-                assert update(state, task.loss, parts, peers, spec.train.seed, 1.0)
+                assert update(state, task, parts, peers, spec.train.seed, 1.0)
                 losses.append(state.logged()["loss"])
                 total = hashlib.sha256()
                 for parameter in module.parameters():

@@ -121,7 +121,7 @@ def test_recomputed_blocks_draw_for_the_batch_that_they_are_a_part_of(
         adam = torch.optim.Adam(task.parameter_groups(), lr=1e-3)
         state = RunState(task.module, Average(task.module, 0.0), adam, task.memory)
         with task.batches:
-            assert update(state, task.loss, ALONE.parts(4, 2), ALONE, 0, 1.0)
+            assert update(state, task, ALONE.parts(4, 2), ALONE, 0, 1.0)
         weights.append(task.module.state_dict())
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
 
@@ -231,6 +231,10 @@ def taken():
 
 names = list(model.state_dict())
 loss, gradients = taken()
+if sys.argv[2] == "recomputed":
+    # Of these only the graphs differ: Inductor's code takes half a minute, and is tested once.
+    with_backend = torch.nn.Module.compile
+    torch.nn.Module.compile = lambda self: with_backend(self, backend="aot_eager")
 compile_networks(model)
 if sys.argv[2] == "recomputed":
     recompute_blocks(model)
