@@ -1,8 +1,8 @@
-"""CRC-32C (Castagnoli), the checksum in TFRecord files, in numpy: many stretches side by side.
+"""CRC-32C (Castagnoli), the checksum in TFRecord files, in numpy: many segments in parallel.
 
-The register of a CRC is linear in what passes through it. So stretches of equal length go through
-empty registers at the same time, and then pairs are folded into one: the left register as it is
-after as many zero bytes as the right one's stretch has, plus the right one.
+The register of a CRC is linear in its input. So segments of equal length are processed by empty
+registers in parallel, and pairs are then combined: the left register after as many zero bytes as
+the right segment has, plus the right register.
 """
 
 from functools import cache
@@ -18,9 +18,9 @@ _BITS = np.arange(32, dtype=np.uint32)
 def crc32c(data: bytes) -> int:
     """The checksum of any number of bytes, as in RFC 3720."""
     words = -(-len(data) // 4)
-    lane = 1 << words.bit_length() // 2  # words of a stretch: about the square root of all
-    # Zeros in front do nothing to an empty register; a register of ones in front of the data is an
-    # empty one in front of data whose first 32 bits are inverted.
+    lane = 1 << words.bit_length() // 2  # words per segment: about the square root of all
+    # Leading zeros do not change an empty register; a register of ones is equivalent to an empty
+    # one and data whose first 32 bits are inverted.
     padding = -len(data) % (4 * lane)
     padded = np.concatenate([np.zeros(padding, np.uint8), np.frombuffer(data, np.uint8)])
     padded[padding : padding + 4] ^= 0xFF
@@ -36,7 +36,7 @@ def masked(checksum: int) -> int:
 
 @cache
 def _byte_tables() -> tuple[UInt32[np.ndarray, "256"], ...]:
-    """What each register below 256 becomes when one, two, three or four zero bytes pass."""
+    """Registers below 256 after one, two, three or four zero bytes."""
     first = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         first = first >> 1 ^ (first & 1) * np.uint32(_POLYNOMIAL)
@@ -47,7 +47,7 @@ def _byte_tables() -> tuple[UInt32[np.ndarray, "256"], ...]:
 
 
 def _pass(words: UInt32[np.ndarray, "lane stretches"]) -> UInt32[np.ndarray, " stretches"]:
-    """Registers after their stretches, four bytes at a time."""
+    """Registers after their segments, four bytes at a time."""
     tables = _byte_tables()
     register = np.zeros(words.shape[1], np.uint32)
     for word in words:
@@ -62,9 +62,9 @@ def _pass(words: UInt32[np.ndarray, "lane stretches"]) -> UInt32[np.ndarray, " s
 
 
 def _fold(registers: UInt32[np.ndarray, " stretches"], length: int) -> int:
-    """The register after all stretches, of `length` bytes each, a power of two."""
+    """The register after all segments, of `length` bytes each, a power of two."""
     single = np.uint32(1) << _BITS
-    # Where each bit of a register goes as a zero byte passes.
+    # The contribution of each bit of a register after a zero byte.
     move = single >> 8 ^ _byte_tables()[0][single & 255]
     while length > 1:
         move, length = _moved(move, move), length // 2
@@ -79,6 +79,6 @@ def _fold(registers: UInt32[np.ndarray, " stretches"], length: int) -> int:
 def _moved(
     move: UInt32[np.ndarray, "32"], registers: UInt32[np.ndarray, " n"]
 ) -> UInt32[np.ndarray, " n"]:
-    """Registers after the zero bytes that `move` stands for."""
+    """Registers after the zero bytes of `move`."""
     taken = (registers[:, None] >> _BITS & 1) * move
     return np.bitwise_xor.reduce(taken, axis=1)
