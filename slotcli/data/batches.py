@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 Part = TypeVar("Part", bound=Hashable)
 Batch = TypeVar("Batch")
 
-_DEPTH = 4  # steps: some batches take longer than one, as scenes are rendered in groups
+_DEPTH = 4  # steps ahead; scenes are rendered in groups, so some batches take long
 
 
 class Batches(Generic[Part, Batch]):

@@ -14,7 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class ClipCache(Generic[Key]):
-    """A cache of clips by key, least recently used, in `bound` bytes; one clip is always kept."""
+    """An LRU cache of clips by key, limited to `bound` bytes; one clip is always kept."""
 
     def __init__(self, bound: int = CACHE_BYTES) -> None:
         self._bound = bound

@@ -33,7 +33,7 @@ _REQUEST = "adapt.json"
 class Adaptation:
     """An adaptation's input: a model, the definition to train, and training and held-out clips.
 
-    `truth` is the labelled data, if any; labels never select a model.
+    `truth` is the same data with its labels, if it has any; labels never select a model.
     """
 
     parent: LoadedModel

@@ -42,9 +42,8 @@ _AUDITED = (
     "carry_first",
     "carry_later",
 )
-# Fraction of the run over which the background term of the auxiliary grouping loss is warmed up: at
-# full weight from the start, while all slots are still alike, one slot may take every pixel for
-# good.
+# Fraction of the run over which the background term of the auxiliary grouping loss is warmed up. At
+# full weight from the start, with all slots still alike, one slot may take every pixel for good.
 _BACKGROUND_WARMUP = 0.25
 
 
