@@ -119,9 +119,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """A first signal raises, so that partial outputs are removed; a second one does not interrupt
-    this.
-    """
+    """A first signal raises, so that partial outputs are removed; a second one calls `_leave`."""
     for each in _SIGNALS:
         if signal.getsignal(each) is _stop:
             signal.signal(each, _leave)

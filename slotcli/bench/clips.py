@@ -38,9 +38,7 @@ class EndToEnd:
     stages: dict[str, tuple[float, ...]]
 
     def share(self, stage: str) -> float:
-        """The fraction of the wall-clock time in which a stage was busy; near 1 it is the
-        bottleneck.
-        """
+        """The fraction of wall-clock time in which a stage was busy; near 1, the bottleneck."""
         pairs = zip(self.stages[stage], self.whole.seconds, strict=True)
         return median(busy / seconds for busy, seconds in pairs)
 

@@ -162,9 +162,7 @@ class PlainUNet(nn.Module):
 
 
 class PlainDiffusion(nn.Module):
-    """Latent diffusion as the paper writes it, Eq. 3 to 5, with a full matrix of distances to
-    codes.
-    """
+    """Latent diffusion as in the paper, Eq. 3 to 5, with a full matrix of distances to codes."""
 
     null: Tensor
 

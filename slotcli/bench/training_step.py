@@ -57,7 +57,7 @@ def resident_bytes() -> int | None:
 
 
 def peak_bytes(device: torch.device, before: int | None) -> int | None:
-    """torch's peak of allocated memory on a GPU; on a CPU the growth of peak resident memory.
+    """torch's peak of allocated memory on a GPU; on a CPU the peak growth of resident memory.
 
     `before` is `resident_bytes` at the start of the measurement, which needs a process of its own:
     the peak is over the process's whole life.

@@ -45,9 +45,7 @@ _OF_ONE_CLIP = (SlotcliError.exit_code, DataError.exit_code, NoInputError.exit_c
 
 @dataclass(frozen=True)
 class Converted:
-    """The number of clips written by this run and by earlier ones, and those that could not be
-    read.
-    """
+    """The clips written by this run and by earlier ones, and those that could not be read."""
 
     written: int
     there: int

@@ -70,9 +70,7 @@ class SynthDataset(Dataset):
         return self._kept.has(self._scene(index))
 
     def _render_with(self, index: int) -> None:
-        """Renders a clip and the next few of its tier: their physics costs hardly more than one
-        clip's.
-        """
+        """Renders a clip and the next few of its tier: their physics costs little more than one."""
         tier = self.tier(index)
         together = [
             other

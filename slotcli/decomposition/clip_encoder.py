@@ -76,9 +76,7 @@ class ClipEncoder:
         self._device = device
 
     def encode(self, state: ClipState, chunk: FrameChunk) -> EncodedChunk:
-        """Encodes the next chunk of a clip; advances `state`. Raises BusyError where memory runs
-        out.
-        """
+        """Encodes a clip's next chunk; advances `state`. Raises BusyError where memory runs out."""
         return self.encode_together([state], [chunk])[0]
 
     def encode_together(
@@ -116,9 +114,7 @@ class ClipEncoder:
     def _with_resets(
         self, state: ClipState, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"], at: list[int]
     ) -> EncodedChunk:
-        """Encodes a chunk in pieces; after a reset, slots keep the numbers of the ones they
-        continue.
-        """
+        """Encodes a chunk in pieces; a slot has the number of the one that it continues."""
         flags = chunk.flags.copy()
         pieces: list[_Encoded] = []
         for start, end in pairwise([*sorted({0, *at}), len(frames)]):

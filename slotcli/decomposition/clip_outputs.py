@@ -155,8 +155,8 @@ class ClipOutputs:
         self.frames += len(chunk)
 
     def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
-        """Completes every file, with `facts` of the clip in tracks.json; returns a summary of each
-        slot.
+        """Completes every file; tracks.json gets `facts` of the clip. Returns summaries of the
+        slots.
         """
         if self._drawing is not None:
             self._drawing.finish()

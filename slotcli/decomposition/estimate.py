@@ -159,9 +159,7 @@ def bytes_per_frame(
 
 
 def require_space(place: Path, needed: int) -> None:
-    """Raises OutputError where the disk of `place` has less free space than 1.2 times `needed`
-    bytes.
-    """
+    """Raises OutputError where the disk of `place` has less free space than 1.2 times `needed`."""
     needed, free = round(_MARGIN * needed), free_disk(place.parent)
     if needed > free:
         raise OutputError(

@@ -177,8 +177,8 @@ class Journal:
         self._file.flush()
 
     def _continue(self, key: str) -> bool:
-        """Finds the records of a journal of the same key, and truncates the file after the last
-        whole one.
+        """Finds the records of a journal of the same key, and truncates it after the last whole
+        one.
         """
         if self._file.readline(BLOCK_BYTES) != _first_line(key):
             return False
@@ -190,9 +190,7 @@ class Journal:
         return True
 
     def _next_record(self, start: int) -> tuple[int, int, int] | None:
-        """Offset of the rows, number of frames and end of the whole record at `start`; None if
-        none.
-        """
+        """Offset of the rows, number of frames and end of the whole record at `start`, or None."""
         self._file.seek(start)
         head = self._file.read(_HEAD.size + _SHAPES.size)
         if len(head) < _HEAD.size + _SHAPES.size:

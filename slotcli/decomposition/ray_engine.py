@@ -80,8 +80,6 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
 
 
 def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function, with Ray's messages about its workers kept off stdout, which has the
-    results.
-    """
+    """Calls a function, with Ray's messages about its workers kept off stdout."""
     with redirect_stdout(sys.stderr):
         return call(*arguments)

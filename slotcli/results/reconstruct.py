@@ -87,9 +87,7 @@ def recorded_background(slot_file: SlotFile) -> tuple[int, ...]:
 
 
 def recordable_background(slots: tuple[int, ...]) -> int | list[int] | None:
-    """The value that `recorded_background` reads: an int for one slot, as before there were
-    several.
-    """
+    """The form that `recorded_background` reads: an int for one slot, as in older versions."""
     return list(slots) if len(slots) > 1 else next(iter(slots), None)
 
 

@@ -69,9 +69,7 @@ class KeptClips:
         return self._kept[key]
 
     def _encoded(self, frames: Float[Tensor, "t 3 h w"]) -> SlotTrack:
-        """Encoded in evaluation mode: a cached dropout mask of the predictor would be the same for
-        ever.
-        """
+        """Encodes in evaluation mode: a cached dropout mask of the predictor would never change."""
         encoder = self._model.encoder
         training = encoder.training
         encoder.eval()

@@ -32,9 +32,7 @@ class Part:
     count: int = 1
 
     def of(self, batch: Sequence[Row]) -> Sequence[Row]:
-        """The rows of a batch that belong to this part; the batch's length is a multiple of
-        `count`.
-        """
+        """The rows of a batch that belong to this part; `count` must divide the batch's length."""
         size = len(batch) // self.count
         return batch[self.index * size : (self.index + 1) * size]
 
@@ -56,9 +54,7 @@ class Peers:
         return self.rank == 0
 
     def parts(self, batch_size: int, accumulate: int) -> list[Part]:
-        """This process's parts of a batch. Raises UsageError where the batch cannot be divided
-        evenly.
-        """
+        """This process's parts of a batch. Raises UsageError where it cannot be divided evenly."""
         count = self.size * accumulate
         if batch_size % count:
             raise UsageError(
