@@ -1,3 +1,3 @@
-"""Objects, mask tracks and slot vectors from videos nobody annotated."""
+"""Objects, mask tracks and slot vectors from unannotated videos."""
 
 __version__ = "0.1.0"

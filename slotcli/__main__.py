@@ -1,4 +1,4 @@
-"""The slotcli program: its commands, and the one place where a failure becomes an exit code."""
+"""The slotcli program: its commands, and the conversion of failures to exit codes."""
 
 import errno
 import os
@@ -119,7 +119,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """A first signal has what is half done tidied away; tidying is not to be cut in two."""
+    """A first signal raises, so that partial outputs are removed; a second one calls `_leave`."""
     for each in _SIGNALS:
         if signal.getsignal(each) is _stop:
             signal.signal(each, _leave)
@@ -127,7 +127,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """A second one ends the process where it stands, with threads still at work."""
+    """A second signal ends the process immediately, with threads still running."""
     console.leave_terminal()
     os._exit(128 + number)
 
@@ -139,9 +139,9 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Runs the command line; the exit code, with what went wrong said."""
+    """Runs the command line, reports its failure, and returns the exit code."""
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's way to run in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores it in background jobs
             signal.signal(number, _stop)
     console.restart()
     try:
@@ -157,7 +157,7 @@ def _exit_code() -> int:
         console.error(error.what, error.advice)
         code = error.exit_code
     except typer.TyperException as error:
-        # Whoever names no command is shown the help, which comes as this exception's message.
+        # Without a command the help is shown, which comes as this exception's message.
         if type(error).__name__ == "NoArgsIsHelpError":
             console.page(error.format_message())
         elif message := error.format_message():
@@ -170,7 +170,7 @@ def _exit_code() -> int:
         console.interrupted()
         code = 143
     except SystemExit as error:
-        # rich and typer make this of a pipe that nobody reads any more (head has seen enough).
+        # rich and typer raise this for a closed pipe (as head leaves it).
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         code = 0

@@ -1,7 +1,7 @@
 """One safetensors file is a whole model: its spec, its weights, its step.
 
-The metadata is a single key of sorted JSON, since safetensors writes several keys in no fixed
-order and the file would not be reproducible.
+The metadata is a single key of sorted JSON, since safetensors writes several keys in no fixed order
+and the file would not be reproducible.
 """
 
 import errno
@@ -45,9 +45,9 @@ SCHEMA = "slotcli.model/1"
 WEIGHTS = "weights.safetensors"
 DEFINITION = "model.toml"
 DIGEST = "sha256"
-_ASSIGNED = re.compile(r"([^/'\"]*=)(/[^'\"]*)")  # key=/path, as options and --set take it
+_ASSIGNED = re.compile(r"([^/'\"]*=)(/[^'\"]*)")  # key=/path, as in options and --set
 _QUOTED = re.compile(r"(['\"])(/[^'\"]*)\1")  # within a table: {path = "/path"}
-MOST_SHOWN = 200  # characters of what a damaged file is quoted with
+MOST_SHOWN = 200  # characters quoted from a damaged file
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ class LoadedModel:
     sha256: str
     path: Path
     same_tensors_as: frozenset[str] = frozenset()
-    """Hashes of earlier files with the very same tensors, whose slots are this model's too."""
+    """Hashes of earlier files with exactly the same tensors, whose slots are this model's too."""
 
     def slot_model(self) -> tuple[SlotModelSpec, SlotModel]:
-        """Spec and module of a slot model. Raises UsageError where this is a codec."""
+        """Spec and module of a slot model. Raises UsageError for a codec."""
         if isinstance(self.spec, SlotModelSpec) and isinstance(self.module, SlotModel):
             return self.spec, self.module
         raise UsageError(f"{self.path}: is a codec, not a slot model.", "Choose a slot model.")
 
 
 def model_folders() -> list[Path]:
-    """Folders of all models that came with this installation, sorted by name."""
+    """Folders of all models of this installation, sorted by name."""
     package = Path(__file__).resolve().parent
     for root in (package.parent / "models", package / "models"):
         if root.is_dir() and any(root.glob(f"*/{DEFINITION}")):
@@ -77,7 +77,7 @@ def model_folders() -> list[Path]:
 
 
 def find_model(reference: str) -> Path:
-    """The folder or file that `reference` names: a path, or the name of a model that came along.
+    """The folder or file of `reference`: a path, or the name of a model of this installation.
 
     Raises NoInputError where there is neither.
     """
@@ -103,7 +103,7 @@ def find_definition(reference: str) -> Path:
 
 
 def find_weights(reference: str) -> Path:
-    """The weights file of a model, raising UnavailableError where it has only a definition."""
+    """The weights file of a model. Raises UnavailableError where it has only a definition."""
     path = find_model(reference)
     if path.is_dir():
         path = path / WEIGHTS
@@ -127,7 +127,7 @@ def model_size(reference: str) -> Size:
         return int(size[0]), int(size[1])
     except (SafetensorError, ValueError, LookupError, TypeError, OSError, RecursionError):
         pass
-    load_model(reference)  # says what is wrong with it
+    load_model(reference)  # raises its precise error
     raise DataError(f"{path}: its definition has no size.", "Fetch or train it again.")
 
 
@@ -148,10 +148,10 @@ def load_model(reference: str) -> LoadedModel:
         raise DataError(f"{path}: its definition or step is damaged.", "Fetch or train it again.")
     try:
         spec = parse_spec(values, f"{path}: its definition")
-        # Without memory at first: a definition may ask for far more than the file has.
+        # On the meta device first: a definition may require far more memory than the file has.
         require_fit(build_shapes(spec).state_dict(), tensors, str(path))
         module = build(spec)
-    except ConfigError as error:  # not the user's configuration: nobody wrote this one by hand
+    except ConfigError as error:  # not a user's configuration: it is from the weights file
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
     load_strictly(module, tensors, str(path))
     provenance = metadata.get("provenance")
@@ -162,12 +162,12 @@ def load_model(reference: str) -> LoadedModel:
 
 
 def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
-    """Puts the trained codec that the spec names into the model's decoder; returns its hash.
+    """Loads the trained codec of the spec into the model's decoder; returns its hash.
 
-    None, and nothing done, for a decoder that works without one.
+    Returns None, and does nothing, for a decoder that works without one.
 
-    Raises UnavailableError where its weights are missing and DataError where it is another codec:
-    a decoder on an untrained codec would train, and never draw anything.
+    Raises UnavailableError where its weights are missing and DataError where it is another codec: a
+    decoder on an untrained codec would train, and never decode an image.
     """
     if spec.train.codec is None:
         return None
@@ -182,9 +182,9 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
 
 
 def start_from(model: SlotModel, loaded: LoadedModel) -> bool:
-    """Loads weights to train on from; of a model without a decoder its encoder's alone.
+    """Loads initial weights for training; into a model without a decoder only the encoder's.
 
-    Returns whether the decoder was left as it was. Raises DataError where they do not fit.
+    Returns whether the decoder was left unchanged. Raises DataError where they do not fit.
     """
     other, origin = loaded.module, str(loaded.path)
     if (
@@ -199,14 +199,14 @@ def start_from(model: SlotModel, loaded: LoadedModel) -> bool:
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Loads tensors into a module; DataError lists what is missing, extra or misshapen."""
+    """Loads tensors into a module; DataError lists the missing, extra and misshapen ones."""
     own = module.state_dict()
     require_fit(own, tensors, origin)
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
 def require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
-    """Raises DataError that lists what of `own` is missing, misshapen or too much in `tensors`."""
+    """Raises DataError that lists the tensors of `own` missing or misshapen, and the extra ones."""
     missing = sorted(own.keys() - tensors.keys())
     extra = sorted(tensors.keys() - own.keys())
     shapes = [
@@ -240,7 +240,7 @@ def save_model(
 
 
 def portable(value: Any) -> Any:
-    """JSON values with a name in place of each absolute path: files go to other machines."""
+    """JSON values with each absolute path replaced by a name: files go to other machines."""
     match value:
         case dict():
             return {key: portable(inner) for key, inner in value.items()}
@@ -256,9 +256,9 @@ def portable(value: Any) -> Any:
 
 
 def codec_facts(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str | None] | None:
-    """Name and weights' hash of the codec that a model is trained on, None where it has none.
+    """Name and weights' hash of the codec that a model is trained on; None where it has none.
 
-    The hash is None where there are no such weights any more.
+    The hash is None where those weights no longer exist.
     """
     if not isinstance(spec, SlotModelSpec) or spec.train.codec is None:
         return None
@@ -270,7 +270,7 @@ def codec_facts(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str | None] |
 
 
 def _name_of(path: str) -> str:
-    """What a model or a folder is called: weights have their folder's name."""
+    """The name of a model or a folder: weights have their folder's name."""
     place = Path(path)
     return (place.parent.name if place.name == WEIGHTS else place.name) or "root"
 
@@ -294,8 +294,7 @@ def file_sha256(path: Path) -> str:
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of one of our safetensors files, or DataError.
 
-    Where the metadata has a digest, as all have that are written now, everything is checked
-    against it.
+    Where the metadata has a digest, as in every file written now, everything is checked against it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -329,11 +328,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, An
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        # safetensors' own writer hides which error it was, and the file from all but its owner.
+        # safetensors' own writer hides the error, and makes files that only their owner can read.
         partial.write_bytes(save(contiguous, metadata={"slotcli": text}))
         os.replace(partial, path)
     except OSError as error:
-        with suppress(OSError):  # what went wrong first is what is told
+        with suppress(OSError):  # the first error is the one to report
             partial.unlink()
         raise _write_error(path, error) from None
 

@@ -1,4 +1,4 @@
-"""Model definitions: TOML to a checked spec, and back with a comment at each key."""
+"""Model definitions: TOML to a checked spec, and back with a comment on each key."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _WIDTH = 100
 
 
 def definition_text(spec: CodecModelSpec | SlotModelSpec, *, commented: bool = False) -> str:
-    """The spec as TOML that `load_definition` reads back, with a comment on each key if wanted.
+    """The spec as TOML that `load_definition` reads back, with comments on the keys if `commented`.
 
     Every default is filled in; a key that is null is left out, which in TOML means the same.
     """
@@ -36,10 +36,10 @@ def definition_text(spec: CodecModelSpec | SlotModelSpec, *, commented: bool = F
 def write_new_definition(
     path: Path, spec: CodecModelSpec | SlotModelSpec, *, overwrite: bool = False
 ) -> None:
-    """Write a definition to edit, each key with a comment, named after the file.
+    """Writes a definition to edit, each key with a comment, named after the file.
 
-    Raises CannotCreateError where something exists at `path` unless a file may be overwritten, and
-    as `output_errors`.
+    Raises CannotCreateError where something exists at `path`, unless it is a file and `overwrite`
+    is on, and as `output_errors`.
     """
     own = spec.model_copy(update={"name": printable(path.stem)})
     with output_errors(path):
@@ -66,7 +66,7 @@ def _comment(record: Record, key: str, commented: bool) -> list[str]:
 
 
 def toml_value(value: object) -> str:
-    """A JSON value as TOML; tables in an array get a line each."""
+    """A JSON value as TOML; tables in an array are on a line each."""
     if isinstance(value, dict):
         parts = [f"{key} = {toml_value(item)}" for key, item in value.items() if item is not None]
         return "{ " + ", ".join(parts) + " }"
@@ -74,7 +74,7 @@ def toml_value(value: object) -> str:
         return "[\n" + "".join(f"  {toml_value(item)},\n" for item in value) + "]"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml_value, value)) + "]"
-    # TOML knows no surrogate pairs, which JSON in ASCII has, and wants DEL escaped, unlike JSON.
+    # TOML has no surrogate pairs, unlike JSON in ASCII, and requires DEL to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -84,14 +84,15 @@ _adapter: TypeAdapter[CodecModelSpec | SlotModelSpec] = TypeAdapter(ModelSpec)
 def parse_spec(
     values: dict[str, Any], origin: str, overrides: tuple[str, ...] = ()
 ) -> CodecModelSpec | SlotModelSpec:
-    """A checked spec from plain values, over which `overrides` were applied already.
+    """A checked spec from plain values, to which `overrides` have already been applied.
 
-    Raises ConfigError naming the wrong key and where it is from: `origin` or an override.
+    Raises ConfigError naming the wrong key and its source: `origin` or an override.
     """
     try:
         return _adapter.validate_python(values)
     except ValidationError as error:
-        # An unknown key first: where it is a typing error, another key is missing for it.
+        # An unknown key is reported first: if it is a typing error, another key is missing because
+        # of it.
         found = sorted(
             error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden"
         )
@@ -124,7 +125,7 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
 def with_overrides(
     spec: CodecModelSpec | SlotModelSpec, overrides: tuple[str, ...], origin: str
 ) -> CodecModelSpec | SlotModelSpec:
-    """The spec with `key.path=value` over it, as in `load_definition`. Raises ConfigError."""
+    """The spec with `key.path=value` applied, as in `load_definition`. Raises ConfigError."""
     values = spec_json(spec)
     for override in overrides:
         _apply(values, override)
@@ -137,10 +138,10 @@ def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
 
 
 def _written_path(values: dict[str, Any], location: tuple[int | str, ...]) -> str:
-    """The path of a wrong knob without the tags of unions, which nobody wrote there."""
+    """The path of a wrong key without the tags of unions, which are not in the file."""
     node = values
     parts: list[str] = []
-    # The model's own tag comes first, and may be the name of a table too.
+    # The model's own tag comes first, and may also be the name of a table.
     for part in location[1:]:
         if part not in node and node.get("kind") == part:
             continue

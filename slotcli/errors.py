@@ -30,7 +30,7 @@ class SlotcliError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM, on its way up like Ctrl-C: what is half done is tidied away. Exit code 143."""
+    """SIGTERM, raised like KeyboardInterrupt: partial outputs are removed. Exit code 143."""
 
 
 class UsageError(SlotcliError):
@@ -78,7 +78,7 @@ class ConfigError(SlotcliError):
 
 
 def error_of(exit_code: int, what: str, advice: str) -> SlotcliError:
-    """An error of another process, told by its exit code and its two lines."""
+    """An error of another process, from its exit code and its two lines."""
     kinds = {kind.exit_code: kind for kind in SlotcliError.__subclasses__()}
     return kinds.get(exit_code, SlotcliError)(what, advice)
 
@@ -90,10 +90,10 @@ _OS_ERRORS: dict[int, type[SlotcliError]] = {
 
 
 def clip_error(error: Exception, clip: Path | None = None) -> SlotcliError:
-    """What ended the work on one clip as the failure of that clip alone, whatever it was.
+    """An exception during the work on one clip, as the failure of that clip.
 
-    A SlotcliError is itself; exceptions of the system and of libraries get words, the name of the
-    clip if it is given, and an exit code: 1, that of a bug, where nobody foresaw them.
+    A SlotcliError is returned itself; exceptions of the system and of libraries get a message, the
+    name of the clip if it is given, and an exit code: 1, that of a bug, for unforeseen ones.
     """
     if isinstance(error, SlotcliError):
         return error
@@ -119,5 +119,5 @@ def clip_error(error: Exception, clip: Path | None = None) -> SlotcliError:
 
 
 def printable(text: Path | str) -> str:
-    """What came from outside, fit for a message on any terminal: odd bytes and controls escaped."""
+    """External text, fit for a message on any terminal: odd bytes and controls escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -1,7 +1,7 @@
-"""Faults on demand, so that tests see what a full disk or a killed process leaves behind.
+"""Fault injection for tests of full disks and killed processes.
 
-SLOTCLI_FAULT is a list such as "kill@chunk:2,enospc@write:3": a fault, the place in the program,
-and at which pass through it the fault comes, counted from 1. Without it nothing happens.
+SLOTCLI_FAULT is a list such as "kill@chunk:2,enospc@write:3": a fault, the point in the program,
+and the pass through it at which the fault occurs, counted from 1. Without it nothing happens.
 """
 
 import errno
@@ -14,10 +14,10 @@ _passes: Counter[str] = Counter()
 
 
 def may_fail(place: str) -> str | None:
-    """Counts a pass through `place`, and brings the fault that was asked for there, if any.
+    """Counts a pass through the point `place`, and triggers the fault requested there, if any.
 
     `enospc` raises OSError, `kill`, `term` and `int` send this process SIGKILL, SIGTERM or SIGINT;
-    the name of any other fault is returned, for the place itself to bring about.
+    the name of any other fault is returned, for the caller to cause.
     """
     wanted = os.environ.get(_VARIABLE)
     if not wanted:

@@ -1,4 +1,4 @@
-"""What the machine allows this process: cores, threads, memory; what to say of too little."""
+"""The limits on this process: cores, threads, memory; and the errors when they are reached."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from types import FrameType
 
 from slotcli.errors import BusyError, OutputError, SlotcliError, UsageError
 
-_MOST_THREADS = 64  # or as many as cores, where there are more
+_MOST_THREADS = 64  # or the number of cores, if larger
 # Frames up to this many pixels (64 x 64) make layers so small that threads wait for each other.
 _SMALL_FRAME = 64 * 64
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -23,9 +23,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def wait_without_spinning() -> None:
     """Makes OpenMP's threads sleep while they wait; to be called before torch is imported.
 
-    By default they spin for milliseconds at each of thousands of small operations, and take the
-    core from the thread that they wait for wherever another program is running. Nothing is changed
-    where the environment says how to wait.
+    By default they spin for milliseconds at each of thousands of small operations, which takes the
+    core from the thread that they wait for wherever another program is running. Settings of the
+    environment are kept.
     """
     if not any(name in os.environ for name in _WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -39,11 +39,11 @@ def usable_cores(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int:
 
 
 def threads_for(asked: int | None, frame_pixels: int | None = None) -> int:
-    """CPU threads to compute with: as asked for, else by the frames' size and the usable cores.
+    """CPU threads to compute with: `asked`, else by the frames' size and the usable cores.
 
-    Without a `frame_pixels` the work is large: training, whose batches are. OMP_NUM_THREADS is a
-    bound, as everywhere. Raises UsageError for more than are of any use, BusyError where the system
-    does not start so many.
+    Without a `frame_pixels` the work is taken to be large, as training batches are. OMP_NUM_THREADS
+    is an upper bound, as everywhere. Raises UsageError for more than are of any use, BusyError
+    where the system does not start that many.
     """
     most = max(_MOST_THREADS, os.cpu_count() or 1)
     if asked is not None and asked > most:
@@ -59,9 +59,9 @@ def threads_for(asked: int | None, frame_pixels: int | None = None) -> int:
 
 
 def exhaustion(error: BaseException) -> SlotcliError | None:
-    """What an exception says where memory, threads, files or a file's size have run out, or None.
+    """The error for an exception at a limit of memory, threads, files or a file's size, or None.
 
-    BusyError (75) but for a file's size, which is an OutputError (74).
+    BusyError (75), or for a file's size OutputError (74).
     """
     text, number = str(error), getattr(error, "errno", None)
     if type(error).__name__ == "OutOfMemoryError":
@@ -85,7 +85,7 @@ def exhaustion(error: BaseException) -> SlotcliError | None:
 
 
 def out_of_memory() -> BusyError:
-    """The error of memory that has run out, with the limit on it where there is one."""
+    """The error for exhausted memory, with the memory limit if there is one."""
     limit = _memory_limit()
     if limit is None:
         return BusyError("Out of memory.", "Close other programs, or choose smaller batches.")
@@ -99,8 +99,8 @@ def guarded(run: Callable[[], int], report: Callable[[SlotcliError], None]) -> i
     """The exit code of `run`; where memory is limited, `run` is in a process of its own.
 
     Libraries end a process that gets no memory (abort, oneMKL's FATAL): nothing in that process
-    could say so, or give the exit code of `BusyError`. A process that has loaded PyTorch already is
-    another program's, and stays one.
+    could report it, or give the exit code of `BusyError`. A process that has already loaded PyTorch
+    is another program's, and is not forked.
     """
     if _memory_limit() is None or threading.active_count() > 1 or "torch" in sys.modules:
         return run()
@@ -115,7 +115,7 @@ def guarded(run: Callable[[], int], report: Callable[[SlotcliError], None]) -> i
     os.close(told)
 
     def passed_on(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGINT:  # which a terminal sends to both
+        if number != signal.SIGINT:  # a terminal sends it to both
             os.kill(child, number)
 
     for number in _SIGNALS:
@@ -152,7 +152,7 @@ def _no_threads() -> BusyError:
 
 
 def _require_threads(count: int) -> None:
-    """OpenMP ends the process where it gets a thread too few, so they are tried first."""
+    """Tries to start the threads, because OpenMP ends the process where it gets one too few."""
     stop = threading.Event()
     started: list[threading.Thread] = []
     try:
@@ -175,7 +175,7 @@ def _environment_bound(most: int) -> int:
 
 
 def _cpu_groups(groups: Path, own: Path) -> list[Path]:
-    """Folders of the control groups that bound this process: its own, and those above it."""
+    """Folders of the control groups that limit this process: its own, and those above it."""
     try:
         lines = own.read_text().splitlines()
     except OSError:

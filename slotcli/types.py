@@ -1,8 +1,8 @@
-"""What travels between the rooms of the house.
+"""The data types that all packages share.
 
 Axis letters, everywhere: b batch, t time, n slots, p positions, d width, c channels, h w height and
-width. A `size` is always (height, width). `attention` lives on the encoder's grid of positions,
-`masks` and `labels` live on pixels.
+width. A `size` is always (height, width). `attention` is on the encoder's grid of positions,
+`masks` and `labels` are on pixels.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from torch import Tensor
 Size = tuple[int, int]
 
 # Bits of a frame's flags.
-FLAG_CORRUPT = 1  # the decoder said that the frame is damaged
-FLAG_TIMING_REPAIRED = 2  # its timestamp was missing or not increasing and had to be made up
+FLAG_CORRUPT = 1  # the decoder reported that the frame is damaged
+FLAG_TIMING_REPAIRED = 2  # its timestamp was missing or not increasing, and is an estimate
 FLAG_FORMAT_CHANGED = 4  # its size or pixel format differs from the first frame's
-FLAG_RESET = 8  # slots were found anew here, and given the numbers of those before
+FLAG_RESET = 8  # slots were initialised again here, and matched to the previous ones
 
-OUTSIDE = 255  # label of a pixel that no slot was asked about (outside the crop)
+OUTSIDE = 255  # label of a pixel that no slot covers (outside the crop)
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Clip:
     """Frames for a model to learn from, with ground truth labels where a data set has them."""
 
     frames: UInt8[Tensor, "t 3 h w"]
-    # 0 is background, 1.. are instances, 255 is not counted
+    # 0 is background, 1.. are instances, 255 is ignored
     labels: UInt8[Tensor, "t h w"] | None = None
 
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips of one length and size, side by side."""
+    """A batch of clips of one length and size."""
 
     frames: UInt8[Tensor, "b t 3 h w"]
     labels: UInt8[Tensor, "b t h w"] | None = None
@@ -57,7 +57,7 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class SlotTrack:
-    """What the encoder made of a clip: one vector per slot and frame, and where each one looked.
+    """The encoder's output for clips: one vector per slot and frame, and its attention.
 
     `attention` is the softmax over slots of the last iteration, before it is renormalised over
     positions: at each position it sums to 1 over n.
@@ -66,11 +66,11 @@ class SlotTrack:
     slots: Float[Tensor, "b t n d"]
     attention: Float[Tensor, "b t n h w"]
     appearance: Float[Tensor, "b t n c"] | None = None
-    """What each slot's place looks like, where the model's decoder reads it."""
+    """Mean features and colours under each slot's attention, if the model's decoder reads them."""
 
     @staticmethod
     def joined(chunks: Sequence["SlotTrack"]) -> "SlotTrack":
-        """Clips from the chunks that they went through the encoder in."""
+        """Clips concatenated in time from the chunks in which they were encoded."""
         appearance = [own.appearance for own in chunks if own.appearance is not None]
         return SlotTrack(
             torch.cat([own.slots for own in chunks], dim=1),
@@ -88,7 +88,7 @@ class SlotTrack:
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "SlotTrack":
-        """The same on a device, in numbers of another width."""
+        """The same on a device, at another dtype."""
         appearance = self.appearance
         return SlotTrack(
             self.slots.to(device, dtype),
@@ -105,7 +105,7 @@ class SlotTrack:
 
     @property
     def layout(self) -> "Layout":
-        """The same of every frame on its own, as decoders take them."""
+        """Attention and appearance of every frame separately, as decoders take them."""
         appearance = self.appearance
         return Layout(
             self.attention.flatten(0, 1), None if appearance is None else appearance.flatten(0, 1)
@@ -114,10 +114,10 @@ class SlotTrack:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a decoder may read of frames beside slots: where each one is, and how it looks there.
+    """The inputs that a decoder may read of frames besides slots: attention and appearance.
 
-    `appearance` are means over a slot's place: of the backbone's features, and last of the three
-    colours in [-1, 1].
+    `appearance` are means under a slot's attention: of the backbone's features, and last of the
+    three colours in [-1, 1].
     """
 
     attention: Float[Tensor, "b n h w"]

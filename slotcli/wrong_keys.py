@@ -1,4 +1,4 @@
-"""A wrong key or value of a definition in words: who gave it, and which key was probably meant."""
+"""Error messages for a wrong key or value of a definition: its source, and the likely key."""
 
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from slotcli.errors import ConfigError
 
 _LEAST_ALIKE = 0.6
-_BEGINS = 0.9  # of a key of several words, whose first one was given: more than a rhyme
+_BEGINS = 0.9  # for a key whose first word was given: more than for a merely similar one
 _ALL_KEYS = "`slotcli config show MODEL` shows every key."
 
 
@@ -22,7 +22,7 @@ def wrong_key(
 ) -> ConfigError:
     """The error for pydantic's `reason`, about the key at `path`.
 
-    It names the `key.path=value` that gave the key, if one of `overrides` did, else `origin`, which
+    It names the `key.path=value` that set the key, if one of `overrides` did, else `origin`, which
     is the definition's. `known` are the paths of all keys.
     """
     path = path.removesuffix(".[key]")
@@ -31,7 +31,7 @@ def wrong_key(
     where, wanted = origin, path
     for override in overrides:
         key = override.partition("=")[0]
-        # Another kind of a table has other keys.
+        # A table of another kind has other keys.
         table = key.removesuffix("kind") if key.endswith(".kind") else f"{key}."
         above = bool(path) and f"{key}.".startswith(f"{path}.")
         if f"{path}.".startswith((f"{key}.", table)) or above:

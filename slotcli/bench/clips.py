@@ -1,4 +1,4 @@
-"""A clip from its file to its result folder: what takes the time, beside the codec alone."""
+"""Times a clip from its file to its result folder, by stage, and the codec alone."""
 
 import tempfile
 from collections.abc import Callable
@@ -26,9 +26,9 @@ STAGES = ("decode", "model", "write", "overlay")
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """Runs over a whole clip. Stages work side by side: the seconds that each worked, a run each.
+    """Timed runs over a whole clip. Stages run in parallel: the seconds that each worked, per run.
 
-    `codec` is decoding by itself, into the planes that the file has, nothing else at work.
+    `codec` is decoding alone, into the planes of the file, with nothing else running.
     """
 
     clip: str
@@ -38,7 +38,7 @@ class EndToEnd:
     stages: dict[str, tuple[float, ...]]
 
     def share(self, stage: str) -> float:
-        """The part of the clock's time in which a stage was at work: near 1 all waits for it."""
+        """The fraction of wall-clock time in which a stage was busy; near 1, the bottleneck."""
         pairs = zip(self.stages[stage], self.whole.seconds, strict=True)
         return median(busy / seconds for busy, seconds in pairs)
 
@@ -70,9 +70,9 @@ def bench_clip(
     rounds: int,
     tell: Callable[[str], None],
 ) -> EndToEnd:
-    """Decomposes a clip into a folder that is thrown away; once to warm up, then `rounds` times.
+    """Decomposes a clip into a temporary folder; once to warm up, then `rounds` times.
 
-    Raises whatever decompose raises for a clip, DataError for one that is damaged or no video.
+    Raises the errors of decompose for a clip, DataError for one that is damaged or no video.
     """
     results: list[ClipResult] = []
 
@@ -121,7 +121,7 @@ def _decode(path: Path) -> None:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.thread_type = "SLICE"  # as the reader has it
+            stream.thread_type = "SLICE"  # as in the reader
             for _ in container.decode(stream):
                 pass
     except (FFmpegError, IndexError) as error:

@@ -1,4 +1,4 @@
-"""What a system costs on the present device: the paper's Table 4, and what stands behind it."""
+"""The cost of a system on the present device: the paper's Table 4, and its components."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +19,15 @@ from slotcli.kernels.flops import FLOPS
 from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 
-VIDEOS, FRAMES_EACH = 100, 24  # that Table 4 reconstructs
+VIDEOS, FRAMES_EACH = 100, 24  # as Table 4 reconstructs
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is run. Each is timed `repeats` times, after `warm_up` runs that are not.
+    """The work to run. Each part is timed `repeats` times, after `warm_up` untimed runs.
 
     A training step takes `batch` clips of `clip_length` frames. `uncached` also times a token
-    transformer that computes the whole prefix again for every token.
+    transformer that recomputes the whole prefix for every token.
     """
 
     device: str
@@ -43,7 +43,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Counts:
-    """Parameters, and floating point operations a frame: a multiplication and an addition are two.
+    """Parameters, and floating point operations per frame; a multiply-add counts as two.
 
     Operations are those of convolutions and matrix products. A training step's are forward and
     backward, with the frozen codec's target.
@@ -57,11 +57,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class StepCost:
-    """A training step: its time, and its memory in bytes, None where the system does not tell.
+    """A training step: its time, and its memory in bytes, None where the system does not report it.
 
-    On a GPU the memory is what torch has allocated at its peak, on a CPU the growth of the
-    process's resident memory from before the model is made to the peak. Both hold the weights,
-    their gradients and Adam's two moments.
+    On a GPU the memory is torch's peak of allocated memory, on a CPU the growth of the process's
+    resident memory from before the model is made to the peak. Both include the weights, their
+    gradients and Adam's two moments.
     """
 
     time: Timing
@@ -70,7 +70,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class DrawingCost:
-    """From frames to slots, and from slots to frames, as `reconstruct` draws by default."""
+    """Cost from frames to slots, and from slots to frames as `reconstruct` renders by default."""
 
     encode: Timing
     render: Timing
@@ -79,7 +79,7 @@ class DrawingCost:
 
 @dataclass(frozen=True)
 class Complexity:
-    """One system's costs; what could not be measured is None and has its reason."""
+    """One system's costs; an unmeasured one is None, with its reason."""
 
     counts: Counts
     step: StepCost | None
@@ -88,14 +88,14 @@ class Complexity:
 
     @property
     def reconstruction_seconds(self) -> float | None:
-        """VIDEOS videos of FRAMES_EACH frames encoded and drawn, extrapolated from fewer frames."""
+        """Seconds for VIDEOS videos of FRAMES_EACH frames, extrapolated from fewer frames."""
         if self.drawing is None:
             return None
         per_frame = self.drawing.encode.per_frame + self.drawing.render.per_frame
         return VIDEOS * FRAMES_EACH * per_frame
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values; None with a reason under the same name in `reasons`."""
+        """Everything as plain values; a None has its reason under the same name in `reasons`."""
         drawing = self.drawing
         uncached = drawing.render_uncached if drawing else None
         return {
@@ -122,10 +122,10 @@ class Complexity:
 
 
 def complexity(spec: SlotModelSpec, work: Workload) -> Complexity:
-    """Count and measure a system with random weights on random frames.
+    """Counts and measures a system with random weights on random frames.
 
-    Training and drawing are measured one after the other, each in a process of its own, so that
-    neither finds the other's memory. Raises ConfigError for a spec that cannot be built.
+    Training and rendering are measured one after the other, each in a process of its own, so that
+    neither includes the other's memory. Raises ConfigError for a spec that cannot be built.
     """
     counts, reasons = count(spec, work.clip_length), dict[str, str]()
     step = drawing = None
@@ -146,10 +146,10 @@ def complexity(spec: SlotModelSpec, work: Workload) -> Complexity:
 
 
 def count(spec: SlotModelSpec, clip_length: int) -> Counts:
-    """Parameters and operations, of shapes alone: nothing is computed and no weights are made."""
+    """Parameters and operations, from shapes alone: nothing is computed and no weights are made."""
     with torch.device("meta"):
         model = build_model(spec).train()
-    model.to("meta")  # what was made elsewhere on purpose too
+    model.to("meta")  # tensors made on another device too
     frames = torch.empty((1, clip_length, 3, *spec.size), dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as encoding:
         model.encoder(normalise(frames))
@@ -165,7 +165,7 @@ def count(spec: SlotModelSpec, clip_length: int) -> Counts:
 
 
 def step_cost(task: tuple[SlotModelSpec, Workload]) -> StepCost:
-    """A step as in training.loop, on frames that are there already, with the codec's target."""
+    """A step as in training.loop, on frames in memory, with the codec's target."""
     spec, work = task
     device = _prepare(work)
     before = resident_bytes()
@@ -178,11 +178,11 @@ def step_cost(task: tuple[SlotModelSpec, Workload]) -> StepCost:
 
 @torch.inference_mode()
 def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
-    """Encoding a clip and drawing its frames from their slots, as the commands do."""
+    """Encodes a clip and renders its frames from their slots, as the commands do."""
     spec, work = task
     device = _prepare(work)
     model = build_model(spec).to(device).eval()
-    # A system without a predictor has no time: its frames are clips of one.
+    # A system without a predictor is not recurrent: its frames are clips of one.
     single = spec.encoder.predictor is None
     count, length = (work.encoded_frames, 1) if single else (1, work.encoded_frames)
     frames = _random_frames(spec, count, length).to(device)

@@ -1,4 +1,4 @@
-"""The forms that are timed against each other, each at a precision: ours, plain, plain compiled."""
+"""The variants that are timed against each other: form (ours, plain, compiled) and precision."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,7 @@ BASELINE = Arm("plain", "fp32")
 
 
 def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, str]]:
-    """The arms that can run on a device, and by the names of all others why not."""
+    """The variants that can run on a device, and by the names of the others the reasons."""
     whys: dict[Form, str | None] = {
         "ours": None,
         "plain": None,

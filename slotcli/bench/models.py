@@ -1,4 +1,4 @@
-"""Encoding, drawing and training with our form of a model, and with the plain form beside it."""
+"""Times encoding, rendering and training in our form of a model and in the plain form."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -29,16 +29,16 @@ from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.types import Layout
 
-CHUNK = 16  # frames at once, as decompose and reconstruct take them
+CHUNK = 16  # frames per call, as in decompose and reconstruct
 
 Result = TypeVar("Result")
 Models = dict[Arm, SlotModel]
-Tell = Callable[[str], None]  # hears what has been done, each time
+Tell = Callable[[str], None]  # called with each finished piece of work
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to be measured; without `sha256` its weights are random."""
+    """A model to measure; without `sha256` its weights are random."""
 
     spec: SlotModelSpec
     model: SlotModel
@@ -47,7 +47,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The arms at one piece of work, and how far their results are from the plain fp32 ones."""
+    """The variants at one piece of work, and the differences of their results from plain fp32."""
 
     name: str
     frames: int
@@ -56,13 +56,13 @@ class Comparison:
     reasons: dict[str, str]
 
     def ratio(self, arm: Arm, against: Arm) -> float | None:
-        """What an arm costs as a multiple of what another does; None where one did not run."""
+        """The cost of a variant relative to another's; None where one did not run."""
         if arm not in self.timings or against not in self.timings:
             return None
         return self.timings[arm].cost / self.timings[against].cost
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values; arms that did not run are in `reasons`."""
+        """Everything as plain values; variants that did not run are in `reasons`."""
         arms = {
             arm.name: {
                 **timing.as_dict(),
@@ -77,10 +77,10 @@ class Comparison:
 
 
 def open_subject(reference: str) -> Subject:
-    """A slot model with its weights where it has any, with random ones elsewhere.
+    """A slot model with its weights, or with random ones if it has none.
 
-    Random weights include those of layers that start at zero and would hide whatever stands before
-    them. Raises what `load_model` and `load_definition` raise, UsageError for a codec.
+    Random weights include those of layers initialised to zero, which would hide all layers before
+    them. Raises as `load_model` and `load_definition`, UsageError for a codec.
     """
     path = find_model(reference)
     if (path / WEIGHTS).is_file() or (path.is_file() and path.suffix != ".toml"):
@@ -99,7 +99,7 @@ def open_subject(reference: str) -> Subject:
 
 
 def form_of(model: SlotModel, form: Form, device: Device) -> SlotModel:
-    """A model of its own in a form, placed on a device as the commands do it."""
+    """A copy of a model in a form, on a device, as the commands prepare it."""
     own = deepcopy(model) if form == "ours" else plain(model)
     return own.to(device).to(memory_format=torch.channels_last)
 
@@ -110,7 +110,7 @@ def forms_of(
     device: Device,
     networks: Callable[[SlotModel], list[nn.Module]],
 ) -> Models:
-    """A model of its own for every arm; at bf16 its `networks` are halved, or they are compiled."""
+    """A copy of the model per variant; at bf16 its `networks` are cast, or they are compiled."""
     models: Models = {}
     for arm in arms:
         own = models[arm] = form_of(model, arm.form, device)
@@ -126,7 +126,7 @@ def forms_of(
 def bench_encode(
     subject: Subject, arms: list[Arm], device: Device, *, frames: int, rounds: int, tell: Tell
 ) -> Comparison:
-    """A clip of random frames to slots and shares of places, in chunks as decompose does it."""
+    """Encodes a clip of random frames to slots and soft masks, in chunks as decompose does."""
     models = forms_of(subject.model, arms, device, lambda model: [model.encoder.backbone])
     clip = random_frames(subject.spec, 1, frames).to(device)
 
@@ -152,7 +152,7 @@ def bench_encode(
 def bench_draw(
     subject: Subject, arms: list[Arm], device: Device, *, frames: int, rounds: int, tell: Tell
 ) -> list[Comparison]:
-    """An evaluation of the U-Net on 8 frames; one frame, and a clip of them, from its slots."""
+    """One function evaluation of the U-Net on 8 frames; then one frame and a clip from slots."""
     models = forms_of(subject.model, arms, device, lambda model: model.decoder.networks)
     count = max(frames, 8)
     track = models[BASELINE].encoder(normalise(random_frames(subject.spec, 1, count).to(device)))
@@ -202,7 +202,7 @@ def random_frames(
 def _evaluation(
     decoder: nn.Module, slots: Float[Tensor, "b n d"], seen: Layout
 ) -> Callable[[], Tensor]:
-    """The U-Net on noise, with what its form makes of the slots before the first evaluation."""
+    """The U-Net on noise, with the form's preparation of the slots done once before."""
     assert isinstance(decoder, LatentDiffusion | PlainDiffusion)
     rng = torch.Generator().manual_seed(0)
     noisy = torch.randn(len(slots), *decoder.latent_shape, generator=rng).to(slots)
@@ -223,7 +223,7 @@ def _compare(
     rounds: int,
     tell: Tell,
 ) -> Comparison:
-    """Does the work once with each arm, which warms it up, then in rounds that are timed."""
+    """Runs the work once per variant, which warms it up, then in timed rounds."""
     found: dict[Arm, Result] = {}
     reasons = {}
     for arm, subject in subjects.items():

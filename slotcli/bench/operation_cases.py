@@ -1,7 +1,7 @@
-"""The operations at the sizes of the paper's MOVi models, in our form and in the plain one.
+"""The operations at the sizes of the paper's MOVi models, fused and as eager baseline.
 
-A form takes a case's tensors, prepares what a model prepares once for many calls, and returns the
-call: a function without arguments.
+A form takes a case's tensors, does the preparation that a model does once for many calls, and
+returns the call: a function without arguments.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ _EPS = 1e-5
 
 @dataclass(frozen=True)
 class Case:
-    """`differentiated` adds the gradients of all tensors, of the first result.
+    """A benchmark case; `differentiated` adds the gradients of the first result for all tensors.
 
-    Of the tensors every call has to read the first `streamed`, or all of them; of the others it
-    only needs what has been prepared.
+    Every call has to read the first `streamed` tensors, or all of them; of the others it needs only
+    what has been prepared.
     """
 
     operation: str
@@ -45,7 +45,7 @@ class Case:
 
 
 def cases(device: Device) -> list[Case]:
-    """All cases, over as many frames at once as a device of its kind is given."""
+    """All cases; the number of frames depends on the kind of device."""
     on_gpu = device.type == "cuda"
     many = 96 if on_gpu else 8
     found = [one_read(32, 1024), one_read(96, 4096)] if on_gpu else []
@@ -64,9 +64,10 @@ def cases(device: Device) -> list[Case]:
 
 
 def one_read(frames: int, positions: int) -> Case:
-    """Any iteration but a frame's last, for its share of the roof.
+    """Any iteration but a frame's last, for its fraction of the roofline.
 
-    What a frame's iterations share is at hand: statistics for ours, keys and values for the other.
+    What the iterations of a frame share is prepared: statistics for ours, keys and values for the
+    plain form.
     """
 
     def ours(features: Tensor, queries: Tensor, *weights: Tensor) -> Call:
@@ -83,7 +84,7 @@ def one_read(frames: int, positions: int) -> Case:
 
 
 def frame_reads(frames: int, positions: int, *, differentiated: bool = False) -> Case:
-    """Both reads of a frame's step, and what they share."""
+    """Both reads of a frame's step, and the work that they share."""
 
     def ours(features: Tensor, queries: Tensor, *weights: Tensor) -> Call:
         def call() -> Tensors:
@@ -133,7 +134,7 @@ def _read(
     *,
     with_attention: bool,
 ) -> tuple[Tensor, Tensor]:
-    """As SlotAttention does it: projections moved to the slots' side."""
+    """As in SlotAttention: projections absorbed into the queries and the result."""
     absorbed = queries * WIDTH**-0.5 @ to_keys
     means, attention = kernels.slot_read(
         features, *statistics, absorbed * gamma, absorbed @ beta, with_attention=with_attention
@@ -149,7 +150,7 @@ def _keys_values(
 
 
 def cross_attention(frames: int, positions: int, channels: int) -> Case:
-    """One evaluation of a sampler: ours has made of the context what serves for all of them."""
+    """One function evaluation of a sampler; ours has prepared the context once for all of them."""
 
     def tensors(rng: Generator) -> Tensors:
         shapes = [parameter.shape for layer in layers() for parameter in layer.parameters()]
@@ -182,7 +183,7 @@ def cross_attention(frames: int, positions: int, channels: int) -> Case:
 
 
 def shifted_silu(frames: int, channels: int, side: int, differentiated: bool) -> Case:
-    """As in the U-Net's residual blocks, where the time is added."""
+    """As in the U-Net's residual blocks, where the time embedding is added."""
 
     def tensors(rng: Generator) -> Tensors:
         return *_map(rng, frames, channels, side), torch.randn(frames, channels, generator=rng)
@@ -232,7 +233,7 @@ def _group_norm(
 
 
 def _map(rng: Generator, frames: int, channels: int, side: int) -> Tensors:
-    """A map, channels last, and the weights and biases of its norm."""
+    """A feature map, channels last, and the weights and biases of its norm."""
     x = torch.randn(frames, side, side, channels, generator=rng).permute(0, 3, 1, 2)
     return x, *(torch.randn(channels, generator=rng) for _ in range(2))
 

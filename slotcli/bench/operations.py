@@ -1,4 +1,4 @@
-"""Operations against their plain form and against what the machine could do at best."""
+"""Times operations against the eager baseline and against the machine's roofline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from slotcli.compute.precision import Precision
 from slotcli.kernels.flops import FLOPS
 from slotcli.kernels.self_test import DIFFERENT, LIMITS
 
-# A call of microseconds is repeated until this long a run has been timed.
+# A call of microseconds is repeated until a run takes this long.
 _LEAST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One case at one precision: each form's time, or why there is none, and its error.
+    """One case at one precision: each form's time, or the reason why there is none, and its error.
 
-    An error is relative to the plain form in float64 on the same, rounded, tensors; of indices it
-    is the share that differs. `floor_seconds` is the least it could cost: that of a copy of as many
-    bytes as it has to read and write, or of its matrix products, whichever is longer.
+    An error is relative to the plain form in float64 on the same, rounded, tensors; for indices it
+    is the fraction that differs. `floor_seconds` is the lower bound of the cost: that of a copy of
+    as many bytes as have to be read and written, or of the matrix products, whichever is longer.
     """
 
     case: Case
@@ -43,7 +43,7 @@ class KernelRow:
 
     @property
     def ratio(self) -> float:
-        """What ours costs as a multiple of what the plain form costs."""
+        """Our cost relative to that of the plain form."""
         return self.timings["ours"].cost / self.timings["plain"].cost
 
     @property
@@ -52,7 +52,7 @@ class KernelRow:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether our error is beyond what rounding explains, and not the plain form's as well."""
+        """Whether our error exceeds the limit of rounding, and twice the plain form's."""
         return not self.errors["ours"] <= max(self.limit, 2 * self.errors["plain"])
 
     @property
@@ -95,7 +95,7 @@ def bench_kernel(
     rounds: int,
     quick: bool,
 ) -> KernelRow:
-    """The forms of a case in the same rounds, and a copy of as many bytes beside them."""
+    """Times the forms of a case in the same rounds as a copy of as many bytes."""
     made = case.tensors(Generator().manual_seed(0))
     tensors = tuple(tensor.to(device, DTYPES[precision]) for tensor in made)
     copies = copies_needed(sum(tensor.nbytes for tensor in tensors), device)
@@ -106,8 +106,8 @@ def bench_kernel(
     found: dict[Form, Tensors] = {}
     reasons: dict[Form, str] = {}
     for form in forms:
-        own = case.ours if form == "ours" else case.plain
-        calls = [_prepared(case, own, each, compiled=form == "compiled") for each in every]
+        function = case.ours if form == "ours" else case.plain
+        calls = [_prepared(case, function, each, compiled=form == "compiled") for each in every]
         try:
             found[form] = calls[0]()
         except compile_errors() as error:
@@ -122,7 +122,7 @@ def bench_kernel(
         warm_up=1,
         least_seconds=0.0 if quick else _LEAST_SECONDS,
     )
-    torch.compiler.reset()  # of each case its own code, not one for sizes that vary
+    torch.compiler.reset()  # compile each case for its own sizes, not once for variable ones
     call = _prepared(case, case.ours, tensors)
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         call()
@@ -143,7 +143,7 @@ def bench_kernel(
 def _prepared(
     case: Case, form: Callable[..., Call], tensors: Tensors, *, compiled: bool = False
 ) -> Call:
-    """A form's call on tensors; where the case is differentiated, with all gradients behind it."""
+    """A form's call on tensors; where the case is differentiated, with all gradients after it."""
     if not case.differentiated:
         with torch.no_grad():
             call = form(*tensors)
@@ -166,7 +166,7 @@ def _prepared(
 def _traffic(case: Case, tensors: Tensors, results: Tensors) -> int:
     """Bytes that any form has to read and write; a backward reads the tensors and a gradient too.
 
-    Whatever is put down in between, keys and values or full-size maps, is not necessary.
+    Intermediate results, such as keys and values or full-size maps, are not counted.
     """
     read = sum(tensor.nbytes for tensor in tensors[: case.streamed])
     written = sum(result.nbytes for result in results)

@@ -1,4 +1,4 @@
-"""Work in a process of its own: its memory is its own, and its end is not ours."""
+"""Runs work in a process of its own, whose memory and crashes are separate from ours."""
 
 import multiprocessing
 import signal
@@ -15,10 +15,10 @@ _ADVICE = "Use a smaller batch, or another device."
 
 
 def in_own_process(task: Callable[[Argument], Result], argument: Argument) -> Result:
-    """What `task(argument)` returns in a new process; `task` is a function of a module.
+    """The result of `task(argument)` in a new process; `task` is a module-level function.
 
     Raises BusyError where memory ran out or the process was killed, RuntimeError where it failed
-    otherwise; then its traceback is on standard error.
+    otherwise; its traceback is then on standard error.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -35,7 +35,7 @@ def in_own_process(task: Callable[[Argument], Result], argument: Argument) -> Re
             ) from None
         raise RuntimeError(f"a process of slotcli ended with {process.exitcode}") from None
     finally:
-        # An interrupt of ours may find it in the middle of its work.
+        # An interrupt of ours may come while it works.
         process.kill()
         process.join()
         receiver.close()
@@ -45,7 +45,7 @@ def in_own_process(task: Callable[[Argument], Result], argument: Argument) -> Re
 
 
 def _answer(task: Callable[[Argument], Result], argument: Argument, sender: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and ends this one
     try:
         found = task(argument)
     except (MemoryError, RuntimeError) as error:
@@ -57,7 +57,7 @@ def _answer(task: Callable[[Argument], Result], argument: Argument, sender: Conn
 
 
 def _is_exhaustion(error: Exception) -> bool:
-    """torch's allocator for the CPU has no error of its own."""
+    """torch's CPU allocator has no exception of its own."""
     from torch import OutOfMemoryError
 
     known = isinstance(error, MemoryError | OutOfMemoryError)

@@ -1,7 +1,7 @@
-"""The model as anyone would write it: what speed-ups are measured against, and an oracle of ours.
+"""The model without optimisation: the eager baseline of all speed-ups, and a test oracle.
 
-Its layers and their weights are those of our model, copied; what is done with them is written anew
-and takes none of slotcli.kernels. Convolutions and self-attention are torch's own in both.
+Its layers and their weights are copies of our model's; their use is written independently, without
+slotcli.kernels. Convolutions and self-attention are torch's own in both.
 """
 
 from copy import deepcopy
@@ -27,10 +27,10 @@ from slotcli.types import Layout, SlotTrack
 
 
 def plain(model: SlotModel) -> SlotModel:
-    """A copy of a model in its plain form, to be used where `model` would be.
+    """A copy of a model in its plain form, to be used in place of `model`.
 
     Layers, weights and results are the same; nothing is shared. Only the decoder of latent
-    diffusion has a plain form of its own, of the others just their norms.
+    diffusion has a plain form of its own; in the others only the norms are replaced.
     """
     copy = deepcopy(model)
     for name, part in list(copy.named_modules()):
@@ -45,7 +45,7 @@ def plain(model: SlotModel) -> SlotModel:
 
 
 class PlainNorm(nn.Module):
-    """GroupNormAct, an operation after the other."""
+    """GroupNormAct, as separate operations."""
 
     def __init__(self, norm: GroupNormAct) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class PlainSlotAttention(nn.Module):
     def forward(
         self, slots: Float[Tensor, "b n d"], features: Float[Tensor, "b p d"], iterations: int
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
-        """Slots after so many iterations, and the last one's attention."""
+        """Slots after `iterations` iterations, and the last one's attention."""
         inputs = self.norm_inputs(features)
         keys, values = self.keys(inputs), self.values(inputs)
         attention = keys.new_empty(0)
@@ -146,7 +146,7 @@ class PlainEncoder(nn.Module):
 
 
 class PlainUNet(nn.Module):
-    """The U-Net on vectors, which every cross-attention projects in every evaluation."""
+    """The U-Net on conditioning vectors, projected by every cross-attention in every evaluation."""
 
     def __init__(self, unet: UNet) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class PlainUNet(nn.Module):
 
 
 class PlainDiffusion(nn.Module):
-    """Latent diffusion as the paper writes it, Eq. 3 to 5, with a matrix of distances to codes."""
+    """Latent diffusion as in the paper, Eq. 3 to 5, with a full matrix of distances to codes."""
 
     null: Tensor
 
@@ -232,7 +232,7 @@ class PlainDiffusion(nn.Module):
     def vectors(
         self, slots: Float[Tensor, "b n d"], seen: Layout | None = None
     ) -> tuple[Float[Tensor, "b m d"], list[Float[Tensor, "b e k l"]]]:
-        """What the U-Net reads: slots and null tokens, in its own type, and the slots' layout."""
+        """The U-Net's context: slots and null tokens, in its own dtype, and the slots' layout."""
         slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
         return rounded_for(self.unet, tokens), maps
@@ -244,7 +244,7 @@ class PlainDiffusion(nn.Module):
         vectors: Float[Tensor, "b m d"],
         maps: list[Float[Tensor, "b e k l"]],
     ) -> Float[Tensor, "b c i j"]:
-        """The U-Net's prediction for noisy latents, given what `vectors` made of slots."""
+        """The U-Net's prediction for noisy latents, given the result of `vectors`."""
         x = torch.cat([F.pixel_unshuffle(noisy, self.patch), *maps], dim=1)
         prediction = self.unet(rounded_for(self.unet, x), step, vectors).to(noisy.dtype)
         return F.pixel_shuffle(prediction, self.patch)

@@ -1,6 +1,6 @@
-"""Each operation of kernels as anyone would write it: what speed-ups are measured against.
+"""Each operation of kernels without optimisation: the eager baseline of all speed-ups.
 
-Nothing is absorbed, kept or fused: every product of the formula is a product here.
+Nothing is absorbed, cached or fused: every product of the formula is a product here.
 """
 
 import torch
@@ -35,7 +35,7 @@ def cross_attention(
     norm: nn.LayerNorm,
     attention: Attention,
 ) -> Float[Tensor, "b p c"]:
-    """x plus what it reads of the context, whose keys and values are made for this call alone."""
+    """x plus its cross-attention to the context, with keys and values computed at every call."""
     return x + attention(norm(x), attention.project(context))
 
 
@@ -50,7 +50,7 @@ def group_norm_act(
     shift: Float[Tensor, "b c"] | None = None,
     residual: Float[Tensor, "b c h w"] | None = None,
 ) -> Float[Tensor, "b c h w"]:
-    """An operation each for shift, normalisation, residual and activation."""
+    """Shift, normalisation, residual and activation, one operation each."""
     if shift is not None:
         x = x + shift[:, :, None, None]
     y = F.group_norm(x, groups, weight, bias, eps)
@@ -64,7 +64,7 @@ def group_norm_act(
 def nearest_code(
     latents: Float[Tensor, "rows c"], codes: Float[Tensor, "k c"]
 ) -> Int64[Tensor, " rows"]:
-    """The whole matrix of squared distances, at least in float32, and its argmin."""
+    """The full matrix of squared distances, at least in float32, and its argmin."""
     wide = torch.promote_types(latents.dtype, torch.float32)
     latents, codes = latents.to(wide), codes.to(wide)
     norms = latents.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
@@ -72,5 +72,5 @@ def nearest_code(
 
 
 def mask_argmax(attention: Float[Tensor, "t n h w"], size: Size) -> Int64[Tensor, "t H W"]:
-    """A full-size map for each slot, and the argmax over them."""
+    """A full-size map per slot, and the argmax over them."""
     return F.interpolate(attention, size=size, mode="bilinear", align_corners=False).argmax(dim=1)

@@ -1,4 +1,4 @@
-"""What this machine could do at best, measured beside what is held against it."""
+"""The roofline of this machine, measured in the same session as the operations."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,27 @@ from torch import device as Device
 from slotcli.bench.forms import DTYPES
 from slotcli.bench.timing import Action, interleaved
 
-_COPY_BYTES = 1 << 28  # read and written: far beyond any cache
+_COPY_BYTES = 1 << 28  # bytes read and written: far beyond any cache
 _MATMUL = {"cpu": 1024, "cuda": 8192}  # rows, columns and depth
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Bytes a second of a large copy, read and written; operations a second of a matrix product.
+    """Bytes per second of a large copy, read and written; operations per second of matrix products.
 
-    A second of a CPU is one of all threads together, as in `Timing.cost`.
+    On a CPU, seconds are the sum over all threads, as in `Timing.cost`.
     """
 
     copy_bytes_per_second: float
-    flops_per_second: dict[str, float]  # by type: fp32, bf16
+    flops_per_second: dict[str, float]  # by dtype: fp32, bf16
 
     def compute_seconds(self, flops: int, precision: str) -> float:
-        """The least cost of so many operations of matrix products."""
+        """The lower bound of the cost of `flops` operations in matrix products."""
         return flops / self.flops_per_second[precision]
 
 
 def roofline(device: Device, rounds: int) -> Roofline:
-    """Medians of a large copy and of matrix products in each type."""
+    """Medians of a large copy and of matrix products in each dtype."""
     side = _MATMUL[device.type]
     arms: dict[str, Action] = {"copy": copy_of(_COPY_BYTES, device)}
     for name, dtype in DTYPES.items():
@@ -42,7 +42,7 @@ def roofline(device: Device, rounds: int) -> Roofline:
 
 
 def copy_of(nbytes: int, device: Device) -> Action:
-    """A copy that reads and writes so many bytes together, half of them each."""
+    """A copy that reads and writes `nbytes` bytes in total, half of them each."""
     source = torch.ones(max(1, nbytes // 2), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)

@@ -1,4 +1,4 @@
-"""How long things take: by the clock, and of all CPU threads together; one beside the other."""
+"""Timing by the wall clock and by the CPU time of all threads, interleaved between variants."""
 
 import math
 import time
@@ -15,9 +15,9 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each run over so many frames, by the clock and of all CPU threads together.
+    """Seconds of each run over `frames` frames, by the wall clock and of all CPU threads together.
 
-    On a busy machine the clock also counts what others do.
+    On a busy machine the wall clock also counts the work of other processes.
     """
 
     frames: int
@@ -31,7 +31,7 @@ class Timing:
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """What runs are compared by: a GPU's clock; of a CPU the seconds of all threads."""
+        """The seconds to compare runs by: a GPU's clock; on a CPU the sum over all threads."""
         return self.seconds if self.on_gpu else self.cpu_seconds
 
     @property
@@ -56,7 +56,7 @@ class Timing:
 
 
 def timed(action: Action, frames: int, repeats: int, warm_up: int) -> Timing:
-    """One action by itself: `repeats` times, after `warm_up` runs that are not counted."""
+    """Times one action alone: `repeats` times, after `warm_up` runs that are not counted."""
     return interleaved({"": action}, frames=frames, rounds=repeats, warm_up=warm_up)[""]
 
 
@@ -68,10 +68,10 @@ def interleaved(
     warm_up: int,
     least_seconds: float = 0.0,
 ) -> dict[str, Timing]:
-    """Every arm once a round, in an order that moves on by one from round to round.
+    """Runs every variant once per round, in an order that is rotated by one from round to round.
 
-    So a machine that grows slower, or what an arm leaves in the caches, falls on all of them alike.
-    An arm that takes less than `least_seconds` is called as often as fills them, and a run is the
+    So a machine that slows down, or a variant's effect on the caches, affects all of them alike. A
+    variant that takes less than `least_seconds` is called repeatedly to fill them, and a run is the
     mean of these calls: clocks and waiting for a GPU cost microseconds themselves.
     """
     calls = {name: _calls(action, warm_up, least_seconds) for name, action in arms.items()}
@@ -86,15 +86,15 @@ def interleaved(
 
 
 def in_turn(calls: Sequence[Action]) -> Action:
-    """One call after the other, round and round."""
+    """Calls the given functions cyclically, one per call."""
     turns = cycle(calls)
     return lambda: next(turns)()
 
 
 def copies_needed(nbytes: int, device: torch.device) -> int:
-    """How many inputs of that size a GPU's cache cannot hold together; 1 on a CPU.
+    """The number of inputs of that size that exceeds a GPU's cache; 1 on a CPU.
 
-    A CPU's caches are part of what is measured: in a network a layer finds its input there.
+    A CPU's caches are part of the measurement: in a network a layer finds its input there.
     """
     if device.type != "cuda":
         return 1
@@ -103,7 +103,7 @@ def copies_needed(nbytes: int, device: torch.device) -> int:
 
 
 def _calls(action: Action, warm_up: int, least_seconds: float) -> int:
-    """Warms an action up; how many calls of it fill the least seconds."""
+    """Warms an action up; returns the number of its calls that fills `least_seconds`."""
     for _ in range(warm_up):
         action()
     if not least_seconds:
@@ -118,7 +118,7 @@ def _rotated(names: list[str], by: int) -> list[str]:
 
 
 def _run(action: Action, calls: int) -> tuple[float, float]:
-    """Seconds of a call by the clock and of all threads, a mean over so many calls.
+    """Seconds per call by the wall clock and of all threads, a mean over `calls` calls.
 
     On a GPU the clock is its own: events in its queue, so that waiting for it is not counted.
     """

@@ -1,4 +1,4 @@
-"""Training steps of our form of a model and of the plain one, and the memory of each."""
+"""Times training steps of our form of a model and of the plain one, and measures their memory."""
 
 import time
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from slotcli.training.tasks.slots import SlotTask
 from slotcli.training.update import update
 from slotcli.types import ClipBatch
 
-_LOADED_STEPS = 8  # after a first one, at which no batch is made ahead yet
+_LOADED_STEPS = 8  # after a first one, before which no batch is prefetched
 
 
 @dataclass(frozen=True)
 class TrainWork:
-    """`batch` clips of `clip_length` frames in a step, on what `reference` names."""
+    """A step on `batch` clips of `clip_length` frames with the model of `reference`."""
 
     reference: str
     device: str
@@ -44,11 +44,11 @@ class TrainWork:
 
 @dataclass(frozen=True)
 class StepComparison:
-    """The arms at a whole step; `peak_bytes` is that of a process with one arm alone.
+    """The variants at a whole step; `peak_bytes` is that of a process with one variant alone.
 
     `losses` are those of the first step, without dropout, and the same noise for all.
-    `product_flops` are operations a second of cost of a matrix product, by precision; `data_wait`
-    is the share of the time that training waits for the definition's own data.
+    `product_flops` are operations per second of cost of a matrix product, by precision; `data_wait`
+    is the fraction of the time for which training waits for the definition's own data.
     """
 
     timings: dict[Arm, Timing]
@@ -59,7 +59,7 @@ class StepComparison:
     reasons: dict[str, str]
 
     def as_dict(self, batch: int, step_flops: int) -> dict[str, Any]:
-        """Everything as plain values, with rates of steps of so many clips and operations."""
+        """Everything as plain values, with rates from `batch` clips and `step_flops` per step."""
         return {
             "arms": {
                 arm.name: {
@@ -82,10 +82,10 @@ class StepComparison:
 
 
 def bench_train(work: TrainWork) -> StepComparison:
-    """Times the arms' steps in the same rounds, in a process of its own; then each one's memory,
-    and how long steps with real data wait for it.
+    """Times the variants' steps in the same rounds, their memory, and their waiting for data.
 
-    What memory was too small for is missing, with its reason.
+    Each is measured in a process of its own. A variant that ran out of memory is missing, with its
+    reason.
     """
     try:
         timings, losses, product_flops, reasons = in_own_process(time_steps, work)
@@ -110,7 +110,7 @@ def bench_train(work: TrainWork) -> StepComparison:
 def time_steps(
     work: TrainWork,
 ) -> tuple[dict[Arm, Timing], dict[Arm, float], dict[str, float], dict[str, str]]:
-    """Timings, first losses, rates of matrix products, and failures, of all in this process."""
+    """Timings, first losses, rates of matrix products, and failures, all from this process."""
     device, subject = _prepare(work)
     frames = random_frames(subject.spec, work.batch, work.clip_length).to(device)
     steps: dict[str, Action] = {}
@@ -133,7 +133,7 @@ def time_steps(
 
 
 def step_memory(task: tuple[TrainWork, Arm]) -> int | None:
-    """Memory of two steps, for Adam's moments are made at the end of the first."""
+    """Memory of two steps, because Adam's moments are made at the end of the first."""
     work, arm = task
     device, subject = _prepare(work)
     frames = random_frames(subject.spec, work.batch, work.clip_length)
@@ -146,9 +146,9 @@ def step_memory(task: tuple[TrainWork, Arm]) -> int | None:
 
 
 def time_waiting(work: TrainWork) -> tuple[float | None, str]:
-    """The share of the time of some steps that waits for data; without it, why there is none.
+    """The fraction of some steps' time that is spent waiting for data; or None and the reason.
 
-    The data are the definition's own, in batches made ahead as `train` makes them.
+    The data are the definition's own, in batches prefetched as `train` does.
     """
     device, subject = _prepare(work)
     options = subject.spec.train.model_copy(
@@ -156,7 +156,7 @@ def time_waiting(work: TrainWork) -> tuple[float | None, str]:
             "batch_size": work.batch,
             "clip_length": work.clip_length,
             "steps": 1 + _LOADED_STEPS,
-            "next_frame": 0.0,  # which needs more than one frame, as does the other
+            "next_frame": 0.0,  # needs more than one frame, as does the other
             "contrast_weight": 0.0,
         }
     )
@@ -198,5 +198,5 @@ def _network(model: SlotModel, arm: Arm, device: Device) -> SlotModel:
 
 
 def _autocast(arm: Arm) -> Precision:
-    """What the whole step is autocast to: the plain form's; ours has its networks' own."""
+    """The autocast dtype of a whole step of the plain form; in ours the networks have their own."""
     return "fp32" if arm.form == "ours" else arm.precision

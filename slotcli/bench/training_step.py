@@ -1,4 +1,4 @@
-"""A training step by itself, as training.loop takes it, and the memory that it needs."""
+"""A training step alone, as training.loop takes it, and its memory."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ STATUS = Path("/proc/self/status")
 def loss(
     model: SlotModel, frames: UInt8[Tensor, "b t 3 h w"], precision: Precision = "fp32"
 ) -> Float[Tensor, ""]:
-    """The loss of clips, with the frozen codec's target computed anew; at bf16 under autocast."""
+    """The loss of clips, with the frozen codec's target computed at each call; autocast at bf16."""
     narrow = torch.autocast(frames.device.type, torch.bfloat16) if precision == "bf16" else None
     with narrow or nullcontext():
         normal = normalise(frames)
@@ -33,7 +33,7 @@ def training_step(
     frames: UInt8[Tensor, "b t 3 h w"],
     precision: Precision = "fp32",
 ) -> Callable[[], None]:
-    """A function that trains `model` on frames that are there already: each call is one step.
+    """A function that trains `model` on frames in memory: each call is one step.
 
     Puts the model into training mode. Weights and Adam's moments are float32 at any precision.
     """
@@ -52,15 +52,15 @@ def training_step(
 
 
 def resident_bytes() -> int | None:
-    """Memory of this process that is resident now; None where the kernel is not Linux."""
+    """Resident memory of this process in bytes; None where the kernel is not Linux."""
     return _status("VmRSS")
 
 
 def peak_bytes(device: torch.device, before: int | None) -> int | None:
-    """What torch allocated on a GPU at its peak; on a CPU how far resident memory grew at most.
+    """torch's peak of allocated memory on a GPU; on a CPU the peak growth of resident memory.
 
-    `before` is `resident_bytes` of the moment from which on it counts, in a process of its own:
-    the peak is that of the process's whole life.
+    `before` is `resident_bytes` at the start of the measurement, which needs a process of its own:
+    the peak is over the process's whole life.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -155,7 +155,7 @@ def _asked(
     overrides: list[str],
     overwrite: bool,
 ) -> "Adaptation":
-    """The adaptation to run, with everything checked that can be before training."""
+    """The adaptation to run, after all checks that are possible before training."""
     from slotcli.checkpoint import find_weights, load_model
     from slotcli.data.datasets import open_dataset
     from slotcli.data.division import divided

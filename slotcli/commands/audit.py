@@ -127,7 +127,7 @@ def _audit_model(
     found_kind = None if data.startswith(RENDERED) else kind or recognise(Path(data))
     if split is not None and found_kind in ("synth", "folder"):
         raise UsageError(f"--split {split}: {data} has no splits.", "Leave out --split.")
-    # Seeds of training are chosen by this audit, so test clips stay out of it unless asked for.
+    # Seeds of training are chosen by this audit, so test clips are excluded unless given.
     part = split or "validation"
     console.phase("opening the clips")
     source = open_source(
@@ -227,7 +227,7 @@ def load_slot_model(
 
 
 def show_audit(title: str, scores: "AuditScores", verdict: "Verdict") -> None:
-    """The figures that decide and those that describe, then the verdict's sentence."""
+    """Prints the deciding and the descriptive figures, then the verdict's sentence."""
     if console.wants_json():
         return
     from slotcli.evaluation.figures import FIGURES
@@ -249,7 +249,7 @@ def show_audit(title: str, scores: "AuditScores", verdict: "Verdict") -> None:
 
 
 def audit_record(scores: "AuditScores", verdict: "Verdict") -> dict[str, Any]:
-    """The scores, and the verdict with the limits that they were held against."""
+    """The scores, and the verdict with its limits."""
     return {**scores.as_dict(), **verdict.as_dict()}
 
 

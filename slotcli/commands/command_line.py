@@ -1,4 +1,4 @@
-"""How a command line is read and explained: help pages, unusable words, typer's refusals."""
+"""Parses and explains command lines: help pages, unusable words, typer's error messages."""
 
 import inspect
 import os
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from typer import Context
 
 _EXAMPLES = re.compile(r"^Examples:$", re.MULTILINE)
-_WIDEST_NAME = 30  # columns; an option's help begins below a longer one
+_WIDEST_NAME = 30  # columns; the help of an option with a longer name begins on the next line
 _OTHER = "Other"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|www\.\w[\w.-]*/")
-# typer's words, of its versions with and without pydantic, and ours.
+# typer's messages, of its versions with and without pydantic, and ours.
 _REFUSALS = [
     (r"(?:Value error, )?'(.*)' is not one of (.*?)\.?$", "choose one of {1}"),
     (r"Input should be greater than or equal to (\S+)", "has to be {0} or more"),
@@ -127,7 +127,7 @@ def refuse_unusable(args: Sequence[str]) -> None:
 
 
 def _refusal(name: str, value: object, message: str) -> UsageError:
-    """typer's message in our words, where it is one of those we know."""
+    """typer's message in our words, if it is a known one."""
     for pattern, ours in _REFUSALS:
         if found := re.match(pattern, message):
             shown = found.group(1) if ours.startswith("choose") else value
@@ -140,7 +140,7 @@ def _refusal(name: str, value: object, message: str) -> UsageError:
 
 
 def _named(param: Any) -> str:
-    """The name that a person gives a parameter: --out, or INPUT."""
+    """The displayed name of a parameter: --out, or INPUT."""
     if param.param_type_name == "argument":
         return str(param.metavar or param.name).upper()
     return max(param.opts, key=len)
@@ -172,7 +172,7 @@ def _write_options(command: Any, ctx: "Context", formatter: Any) -> None:
 
 
 def _without_noise(text: str) -> str:
-    """An option's help without the ranges of numbers that typer puts behind it."""
+    """An option's help without the ranges of numbers that typer appends."""
     shown, bracket, facts = text.rpartition("  [")
     if not bracket:
         return text

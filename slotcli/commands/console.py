@@ -31,12 +31,12 @@ class _Settings:
 _settings = _Settings()
 _WIDEST = 1_000_000  # columns; file names alone may have 4096 characters
 _meter: Meter | None = None
-_counting = False  # whether results come while the meter is shown, and are not its end
-_kept: str | None = None  # what an interruption leaves behind
+_counting = False  # whether results are printed while the meter is shown, and do not end it
+_kept: str | None = None  # the line of `interrupted` about finished work
 
 
 def restart() -> None:
-    """Forgets an earlier command of the same process."""
+    """Resets the state of an earlier command of the same process."""
     global _settings, _kept
     end_progress()
     _settings, _kept = _Settings(), None
@@ -47,26 +47,26 @@ def restart() -> None:
 def configure(
     *, verbose: bool | None = None, quiet: bool | None = None, json: bool | None = None
 ) -> None:
-    """Changes how much is said, and how; None leaves it as it is."""
+    """Sets verbosity and format of the output; None keeps a setting."""
     _settings.verbose = _settings.verbose if verbose is None else verbose
     _settings.quiet = _settings.quiet if quiet is None else quiet
     _settings.json = _settings.json if json is None else json
 
 
 def result(text: str) -> None:
-    """A line of output proper."""
+    """Prints a line of the command's results."""
     with _on_stdout() as stdout:
         stdout.print(Text(printable(text)), soft_wrap=True)
 
 
 def page(text: str) -> None:
-    """Text of several lines, as it is."""
+    """Prints text of several lines, unchanged."""
     with _on_stdout() as stdout:
         stdout.print(Text(text), soft_wrap=True)
 
 
 def record(values: dict[str, Any]) -> None:
-    """One JSON object on a line of stdout, where --json asks for it."""
+    """Prints one JSON object on a line of stdout, if --json is given."""
     if _settings.json:
         with _on_stdout():
             print(json_module.dumps(values, sort_keys=True), flush=True)
@@ -77,7 +77,7 @@ def wants_json() -> bool:
 
 
 def note(text: str) -> None:
-    """Something a person may like to know."""
+    """Prints a remark for people."""
     if not _settings.quiet:
         _stderr().print(Text(printable(text)))
 
@@ -87,13 +87,13 @@ def warn(text: str) -> None:
 
 
 def error(what: str, advice: str) -> None:
-    """The two lines of a failure: what happened, and what to do."""
+    """Prints the two lines of a failure: its cause, and the remedy."""
     _stderr().print(Text(f"error: {printable(what)}", style="red"))
     _stderr().print(Text(f"  {printable(advice)}"))
 
 
 def keeps_finished(*, anew_with: str = "") -> None:
-    """From here on an interruption leaves what was finished.
+    """From now on an interruption reports that finished work is kept.
 
     The same command resumes, unless it has the option `anew_with`.
     """
@@ -103,7 +103,7 @@ def keeps_finished(*, anew_with: str = "") -> None:
 
 
 def interrupted() -> None:
-    """The two lines of a run that was stopped by a signal."""
+    """Prints the two lines of a run that was stopped by a signal."""
     error("Interrupted.", _kept or "Nothing was written.")
 
 
@@ -121,7 +121,7 @@ def wants_details() -> bool:
 
 
 def cause(error: BaseException) -> None:
-    """The traceback of what an error was made of, where --verbose asks for it."""
+    """Prints the traceback behind an error, if --verbose is given."""
     if _settings.verbose and error.__cause__ is not None:
         _stderr().print(Text("".join(traceback.format_exception(error.__cause__))))
 
@@ -136,7 +136,7 @@ def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout: as wide as it has to be, except on a terminal."""
+    """Prints a table on stdout: as wide as needed, except on a terminal."""
     grid = Table(box=None, header_style="bold")
     for number, column in enumerate(columns):
         grid.add_column(column, justify="left" if number == 0 else "right")
@@ -152,7 +152,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def phase(text: str, unit: str = "") -> Meter:
-    """Shows what the command is at, until the next phase, the first result, or the end."""
+    """Shows the current phase, until the next phase, the first result, or the end."""
     global _meter
     if _meter is None:
         _meter = _new_meter()
@@ -162,7 +162,7 @@ def phase(text: str, unit: str = "") -> Meter:
 
 @contextmanager
 def progress(text: str, unit: str = "") -> Iterator[Meter]:
-    """A phase whose count is shown; results may be printed within it, and are not drawn over."""
+    """A phase with a count; results printed within it do not overwrite its line."""
     global _counting
     meter = phase(text, unit)
     _counting = True
@@ -173,7 +173,7 @@ def progress(text: str, unit: str = "") -> Iterator[Meter]:
 
 
 def end_progress() -> None:
-    """Takes whatever shows a phase off the screen."""
+    """Removes the line of the phase from the screen."""
     global _meter, _counting
     ended, _meter, _counting = _meter, None, False
     if ended is not None:
@@ -181,7 +181,7 @@ def end_progress() -> None:
 
 
 def leave_terminal() -> None:
-    """Gives a terminal its cursor back where the process ends without any more of this."""
+    """Restores a terminal's cursor where the process ends without cleaning up."""
     if isinstance(_meter, LineMeter):
         with suppress(OSError):
             os.write(sys.stderr.fileno(), _SHOW_CURSOR)
@@ -191,7 +191,7 @@ def _new_meter() -> Meter:
     if _settings.quiet:
         return SilentMeter()
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-    # FORCE_COLOR makes rich take a pipe for a terminal: colours are wanted there, a cursor is not.
+    # FORCE_COLOR makes rich treat a pipe as a terminal: colours are wanted there, a cursor is not.
     if not (stderr.is_interactive and sys.stderr.isatty()):
         return PlainMeter(note)
     return LineMeter(stderr)
@@ -199,7 +199,7 @@ def _new_meter() -> Meter:
 
 @contextmanager
 def _on_stdout() -> Iterator[Console]:
-    """For results: no meter is in their way, and no colours are where they are redirected."""
+    """The console for results: without a meter in between, and without colours if redirected."""
     terminal = sys.stdout.isatty()
     console = Console(
         highlight=False, force_terminal=terminal, color_system="auto" if terminal else None
@@ -215,7 +215,7 @@ def _on_stdout() -> Iterator[Console]:
 
 
 def _stderr() -> Console:
-    """Where a meter is shown, its console, which prints above it."""
+    """The meter's console if one is shown, which prints above it."""
     if isinstance(_meter, LineMeter):
         return _meter.console
     return Console(stderr=True, highlight=False, soft_wrap=True)

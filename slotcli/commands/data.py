@@ -213,7 +213,7 @@ def _write(
     title: str,
     use: str | None,
 ) -> None:
-    """Makes what is missing and says what was made; `use` is what the clips are held out for."""
+    """Renders missing clips and reports them; `use` is the purpose of held-out clips."""
     from slotcli.scenes.folder import VIDEOS
     from slotcli.scenes.make import write_clips
 

@@ -305,7 +305,7 @@ def decompose(
             if known and not single:
                 done = {outcome.clip for outcome in known}
                 left = [Outcome(clip, "unfinished") for clip in clips if clip not in done]
-                with suppress(SlotcliError):  # what ended the run is what has to be said
+                with suppress(SlotcliError):  # the first exception is the one to report
                     _summarise([*known, *left], out, shard)
             raise
         _finish(known, out, shard, single=single)
@@ -318,7 +318,7 @@ def _run(
     failed: "list[Outcome]",
     known: "list[Outcome]",
 ) -> None:
-    """Adds each outcome to `known`, those that `failed` already first."""
+    """Adds each outcome to `known`, those of `failed` first."""
     count = len(clips) + len(failed)
     if engine == "ray":
         from slotcli.decomposition.ray_engine import run_on_ray
@@ -339,7 +339,7 @@ def _run(
 
 @dataclass
 class _Count:
-    """Frames of a single clip, or clips of a batch with the frames of the one at work."""
+    """Counts the frames of a single clip, or the clips of a batch with the current one's frames."""
 
     meter: Meter
     clips: int
@@ -355,7 +355,7 @@ class _Count:
             self.meter.phase("drawing the report")
 
     def end_one(self, clip: "PlannedClip") -> None:
-        """One more clip has its outcome."""
+        """Counts a clip whose outcome is known."""
         self.ended += 1
         if self.clips > 1:
             self.meter.update(self.ended, self.clips, clip.source.name)
@@ -388,7 +388,7 @@ def _tell(outcomes: "Iterator[Outcome]", count: _Count, known: "list[Outcome]") 
 
 
 def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool) -> None:
-    """The summary of a batch, and the exit code."""
+    """Prints the summary of a batch, and sets the exit code."""
     if single and outcomes[0].error is not None:
         raise outcomes[0].error
     if not single:

@@ -49,7 +49,7 @@ def doctor(
     versions = machine.versions()
     with dispatch.using(kernels):
         backend, why = _backend(chosen, kernels, versions["triton"])
-    with dispatch.using(backend):  # not "auto": what cannot run as Triton is to be seen
+    with dispatch.using(backend):  # not "auto": a failure of Triton is to be shown
         tests = self_test(chosen)
     facts = {
         "schema": SCHEMA,
@@ -77,7 +77,7 @@ def doctor(
 def _backend(
     device: "torch.device", kernels: Literal["auto", "reference", "triton"], triton: str | None
 ) -> tuple[Literal["reference", "triton"], str]:
-    """Which form of the operations runs, and why. Raises UnavailableError as they would."""
+    """The active form of the operations, and the reason. Raises UnavailableError as they would."""
     from slotcli.kernels import dispatch
 
     if dispatch.takes_triton("doctor", device):

@@ -315,7 +315,7 @@ def evaluate(
 def _open_lpips(
     trunk: Literal["vgg", "alex", "squeeze", "off"], weights: Path | None, device: "torch.device"
 ) -> "tuple[Lpips | None, str]":
-    """LPIPS, or why there is none."""
+    """LPIPS, or the reason why there is none."""
     from slotcli.evaluation.perceptual import open_lpips
 
     if trunk == "off":

@@ -51,7 +51,7 @@ def accepted_everywhere(app: typer.Typer) -> Any:
 
 
 def _global_options() -> list[Any]:
-    """The options as click knows them: typer makes them of a signature, and only so."""
+    """The options as click objects, which typer makes only from a function's signature."""
     template = typer.Typer(add_completion=False)
 
     @template.command()

@@ -105,7 +105,7 @@ def _shown(key: str, value: Any) -> str:
     if key == "start_seconds":
         return f"{value:.2f}, in the file's own time; --start and --end count from there"
     if key.rpartition(".")[2] in ("size", "coded_size") and isinstance(value, tuple | list):
-        return " x ".join(map(str, reversed(value)))  # as people say it: width x height
+        return " x ".join(map(str, reversed(value)))  # as people write it: width x height
     if isinstance(value, tuple):
         return ("; " if key == "video_streams" else " x ").join(map(str, value))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -134,7 +134,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What the header says, unchecked: enough to know which reader to ask."""
+    """The unchecked metadata of the header, which determine the reader."""
     import json
 
     from safetensors import SafetensorError, safe_open

@@ -1,4 +1,4 @@
-"""What the words of decompose's --background and --size mean."""
+"""Parses the values of decompose's --background and --size."""
 
 from typing import Literal
 

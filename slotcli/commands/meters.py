@@ -1,4 +1,4 @@
-"""How far a command has come: one line that changes on a terminal, plain lines elsewhere."""
+"""Progress display of a command: one updated line on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,34 +11,34 @@ from rich.console import Console
 from slotcli.commands.progress_line import ProgressLine
 from slotcli.errors import printable
 
-_STEP = 0.05  # share of a phase between two plain lines
+_STEP = 0.05  # fraction of a phase between two plain lines
 _SECONDS = 1.0  # between two plain lines, at least
 
 
 @runtime_checkable
 class Meter(Protocol):
-    """Shows one phase at a time; each may be called as often as one likes, from any thread."""
+    """Shows one phase at a time; methods may be called at any rate, from any thread."""
 
     def phase(self, text: str, unit: str = "") -> None:
-        """Turns to a phase, new or not; its count is of `unit`, e.g. frames."""
+        """Switches to a phase, new or not; its count is of `unit`, e.g. frames."""
         ...
 
     def update(self, done: int, total: int | None, facts: str = "") -> None:
-        """The count of the phase; `total` is None where it is not known."""
+        """Sets the phase's count; `total` is None where it is unknown."""
         ...
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Within it nothing of the meter is on the screen."""
+        """Keeps the meter off the screen within this context."""
         ...
 
     def close(self) -> None:
-        """Ends the display, and takes it off the screen."""
+        """Ends the display, and removes it from the screen."""
         ...
 
 
 class SilentMeter:
-    """For --quiet."""
+    """A meter that shows nothing, for --quiet."""
 
     def phase(self, text: str, unit: str = "") -> None: ...
 
@@ -87,7 +87,7 @@ class _Count:
 
 
 class PlainMeter:
-    """A line now and then, for logs: only of phases whose total is known."""
+    """Prints a line at intervals, for logs; only for phases whose total is known."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -122,7 +122,7 @@ def import_model(
             )
     tensors, report = import_published(file, spec)
     provenance = {"source": file.name, "sha256": file_sha256(file)}
-    # The definition goes first: without weights it is still a model, the reverse is not.
+    # The definition is written first: without weights it is still a model, the reverse is not.
     with output_errors(own_definition):
         out.mkdir(parents=True, exist_ok=True)
         own_definition.write_bytes(text)
@@ -179,7 +179,7 @@ def pack_model(
         raise CannotCreateError(f"{weights}: exists already.", "Give --overwrite to replace it.")
     defined = load_definition(out / DEFINITION)
     loaded = load_model(str(run))
-    # How it is trained, called and sampled are not in the weights.
+    # The weights contain neither the training, nor the name, nor the sampling.
     apart = {"train": True, "name": True, "decoder": {"noise_scale", "evaluations"}}
     if loaded.spec.model_dump(exclude=apart) != defined.model_dump(exclude=apart):
         raise DataError(

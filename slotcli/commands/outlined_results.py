@@ -1,4 +1,4 @@
-"""The part of `slotcli evaluate` that scores results against outlines drawn by hand."""
+"""Scores results against hand-drawn outlines, for `slotcli evaluate`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slotcli.evaluation.result_audit import StoredResult
 
 SCHEMA = "slotcli.outlines/1"
-LARGE = 0.1  # of the frame: smaller things are scored, and left out of a mean of their own
+LARGE = 0.1  # of the frame; objects at least this large have a mean of their own too
 _MODEL = "model"
 
 
@@ -72,7 +72,7 @@ def _score(
     frames: "dict[int, Things]",
     scores: "dict[str, list[tuple[str, ThingScore]]]",
 ) -> tuple[str, str]:
-    """Adds the scores of a clip's things by who found them; returns the model that made it."""
+    """Adds the scores of a clip's objects by who found them; returns the model of the result."""
     from slotcli.evaluation.outlines import baseline_labels, labels_of_frames, thing_scores
     from slotcli.tracks.slot_file import read_slot_file
 
@@ -104,7 +104,7 @@ def _masks(folder: Path) -> Path:
 
 
 def _means(things: "Sequence[ThingScore]") -> dict[str, Any]:
-    """Means over all things, and over those of a tenth of the frame or more; None of none."""
+    """Means over all objects, and over those of a tenth of the frame or more; None over none."""
     large = [own for own in things if own.area >= LARGE]
     return {
         "things": len(things),

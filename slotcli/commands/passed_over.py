@@ -1,4 +1,4 @@
-"""Says which files no clip is made of, in one line, or one by one where --verbose asks for it."""
+"""Reports the files that are not clips, in one line, or one per line with --verbose."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def tell_passed_over(passed_over: "Iterable[PassedOver]", *, recorded: bool = True) -> None:
-    """Says nothing where nothing was passed over; with `recorded` a JSON record says it too."""
+    """Reports skipped files, if there are any; with `recorded` also as a JSON record."""
     from slotcli.video.finding import counted
 
     listed = list(passed_over)

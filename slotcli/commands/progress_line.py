@@ -1,4 +1,4 @@
-"""A progress display of one line, which shows what the width of the terminal has room for."""
+"""A progress display of one line, whose content depends on the width of the terminal."""
 
 from collections.abc import Iterable
 
@@ -18,15 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 _REDRAWN = 8  # times per second
-_BAR = (8, 40)  # cells: the narrowest bar that is drawn, and the widest
-_SPINNER = 2  # cells, with the space behind it
-_SHORTEST = 4  # cells of the phase, for which its count gives way
+_BAR = (8, 40)  # cells: the narrowest and the widest bar
+_SPINNER = 2  # cells, with the space after it
+_SHORTEST = 4  # cells of the phase; with less room its count is left out
 
 
 class ProgressLine(Progress):
-    """The phase at work, its count, its times, its rate and a bar, most important first.
+    """The current phase, its count, its times, its rate and a bar, most important first.
 
-    It is off the screen once it is stopped. Every phase keeps its own count and clock.
+    It leaves the screen when it is stopped. Every phase keeps its own count and clock.
     """
 
     def __init__(self, console: Console) -> None:
@@ -44,19 +44,19 @@ class ProgressLine(Progress):
         self._phases: dict[str, TaskID] = {}
 
     def turn_to(self, phase: str, unit: str) -> None:
-        """Shows a phase, with the count it had if it was shown before."""
+        """Shows a phase, with its previous count if it was shown before."""
         if phase not in self._phases:
             self._phases[phase] = self.add_task(phase, total=None, unit=unit, facts="")
         with self._lock:
             before, after = self._current, self._tasks[self._phases[phase]]
-        # Never with the lock held: the thread that redraws takes its own lock first, then this one.
+        # Never with the lock held: the redrawing thread takes its own lock first, then this one.
         if before is not after:
-            self.refresh()  # with the last count of the phase before
+            self.refresh()  # with the last count of the previous phase
             self._current = after
             self.refresh()
 
     def count(self, done: int, total: int | None, facts: str) -> None:
-        """Updates the phase that is shown; a total that was exceeded is not known."""
+        """Updates the current phase; a total that was exceeded is treated as unknown."""
         with self._lock:
             if self._current is None:
                 return
@@ -65,14 +65,14 @@ class ProgressLine(Progress):
             self.update(self._current.id, completed=done, total=total, facts=facts)
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-        """The one line, of the phase that is shown."""
+        """The one line of the current phase."""
         table = Table.grid(padding=(0, 1, 0, 0))
         if self._current is not None:
             table.add_row(*self._cells(self._current, self.console.width - 1))
         return table
 
     def _cells(self, task: Task, width: int) -> list[RenderableType]:
-        """What fits into `width`: the end of the phase gives way to its count, all else to both."""
+        """The parts that fit into `width`; the count is kept longest, then the phase."""
         counted = task.total is not None or task.completed > 0
         count = self._count.render(task) if counted else Text()
         rate, left = _rate(task), Text()
@@ -109,7 +109,7 @@ class ProgressLine(Progress):
 
 
 def _taken(text: Text) -> int:
-    """Cells with the space in front of it."""
+    """Cells of a text, with the space before it."""
     return text.cell_len + 1 if text else 0
 
 

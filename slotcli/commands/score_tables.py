@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def show_scores(
     rows: "dict[str, dict[str, MeanInterval]]", columns: dict[str, str], scale: int
 ) -> None:
-    """A row for each of a model and its baselines, values times `scale`."""
+    """Prints a row for each of a model and its baselines, values times `scale`."""
     console.table(
         "",
         ["", *columns.values()],
@@ -32,7 +32,7 @@ def _cell(value: "MeanInterval", scale: int) -> str:
 
 
 def tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
-    """How many objects keep their label, of the first row beside the best other one."""
+    """Prints the fraction of objects that keep their label, of the first row and the best other."""
     (_, own), *others = ((row, scores["identity"]) for row, scores in rows.items())
     known = [(value.mean, row, value) for row, value in others if value.mean is not None]
     if own.mean is not None:
@@ -44,7 +44,7 @@ def tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
 
 
 def plain_scores(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
-    """The same for a JSON file."""
+    """The same scores for a JSON file."""
     return {
         row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
     }

@@ -1,4 +1,4 @@
-"""What several commands do before their work: choosing a device, threads and precision."""
+"""Setup that several commands share: device, threads and precision."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> "torch.device":
-    """`auto`, `cpu` or `cuda[:i]`; `auto` falls to the CPU with a notice, `cuda` does not."""
+    """`auto`, `cpu` or `cuda[:i]`; `auto` falls back to the CPU with a notice, `cuda` does not."""
     import torch
 
     if name == "auto":
@@ -34,7 +34,7 @@ def choose_device(name: str) -> "torch.device":
 
 
 def _numbered(device: "torch.device") -> "torch.device":
-    """A device with its index: parts of torch.cuda refuse one without."""
+    """A device with its index, which parts of torch.cuda require."""
     import torch
 
     if device.type == "cuda" and device.index is None:
@@ -43,24 +43,24 @@ def _numbered(device: "torch.device") -> "torch.device":
 
 
 def place(network: "SlotModel", device: "torch.device") -> None:
-    """Puts a model on its device, in the layout in which convolutions are fastest."""
+    """Moves a model to its device, in the memory format in which convolutions are fastest."""
     import torch
 
     network.to(device).to(memory_format=torch.channels_last)
 
 
 def set_kernels(backend: "Backend") -> None:
-    """The form that operations take in this run."""
+    """Selects the form of the operations in this run."""
     from slotcli.kernels.dispatch import set_backend
 
     set_backend(backend)
 
 
 def set_threads(threads: int | None, model: str | None = None) -> int:
-    """CPU threads for torch, by default as many as `threads_for` takes for the model's frames.
+    """Sets torch's CPU threads, by default as many as `threads_for` takes for the model's frames.
 
-    Without a `model` the work is large, as training is. Raises as `threads_for` and, where threads
-    are not asked for, as `model_size`.
+    Without a `model` the work is taken to be large, as training is. Raises as `threads_for` and,
+    without `threads`, as `model_size`.
     """
     if threads is None and model is not None:
         from slotcli.checkpoint import model_size

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from slotcli.training.tasks.task import Task
     from slotcli.types import ClipBatch
 
-_MUCH_WAITING = 0.1  # share of the time
-_WAITING = 1.0  # seconds without a step, after which one waits for its clips
+_MUCH_WAITING = 0.1  # fraction of the time
+_WAITING = 1.0  # seconds without a step, after which one counts as waiting for its clips
 
 
 def run_training(
@@ -110,7 +110,7 @@ def _train(
                 meter.update(step, steps, facts)
 
         def rendered(done: int, total: int) -> None:
-            """In the thread that makes batches: told while a step waits for it."""
+            """Called in the thread that makes batches; shown while a step waits for it."""
             if time.monotonic() > ticked + _WAITING:
                 meter.phase("rendering training clips", "clips")
                 meter.update(done, total)
@@ -156,7 +156,7 @@ def _train_seeds(
     options: RunOptions,
     peers: "Peers",
 ) -> None:
-    """Trains one run after another; a seed whose loss is not finite ends without the others."""
+    """Trains one run after another; a seed whose loss is not finite ends, the others continue."""
     from slotcli.evaluation.figures import FIGURES
     from slotcli.training.seeds import SeedRun, finished, seed_folder, write_choice
 
@@ -194,7 +194,7 @@ def _train_seeds(
 
 
 def _tell_of_changes(folder: Path, spec: "CodecModelSpec | SlotModelSpec") -> None:
-    """Warns where a finished run was trained with other settings than are given now."""
+    """Warns where a finished run was trained with other settings than the current ones."""
     from slotcli.training.changed_settings import changed_settings, require_same_model
 
     changes = changed_settings(folder, spec)
@@ -207,7 +207,7 @@ def _tell_of_changes(folder: Path, spec: "CodecModelSpec | SlotModelSpec") -> No
 
 
 def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers") -> None:
-    """Prints what the run would take, and trains nothing."""
+    """Prints the forecast of the run, and trains nothing."""
     from slotcli.training.forecast import forecast
 
     task, data, held_out = _task(spec, options, peers)
@@ -225,7 +225,7 @@ def _forecast(spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers
 def _task(
     spec: "CodecModelSpec | SlotModelSpec", options: RunOptions, peers: "Peers"
 ) -> "tuple[Task, Dataset, int]":
-    """The untrained task, the clips to learn from, and the number of held-out clips."""
+    """The untrained task, the training clips, and the number of held-out clips."""
     import torch
 
     from slotcli.build import build_codec, build_model
@@ -241,7 +241,7 @@ def _task(
     init = options.init
     warn = console.warn if peers.first else ignored
     console.phase("building the model")
-    # The untrained weights are the seed's alone, whatever was drawn before.
+    # The initial weights depend on the seed alone, not on earlier random numbers.
     torch.manual_seed(spec.train.seed)
     if isinstance(spec, CodecModelSpec):
         codec = build_codec(spec)
@@ -324,7 +324,7 @@ def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
     """Warns of clips that cannot be read, before training on the others."""
     for remark in dataset.remarks:
         warn(remark)
-    if warn is console.warn:  # one process of several speaks for all
+    if warn is console.warn:  # of several processes only rank 0 reports
         tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
     for failed, error in dataset.unreadable.items():
         warn(f"left out: {failed}: {error.what}")

@@ -1,4 +1,4 @@
-"""Batches of steps to come, made in a thread or in processes while the one at hand is used."""
+"""Prefetches batches of the next steps, in a thread or in processes."""
 
 import signal
 import time
@@ -11,15 +11,16 @@ from typing import Any, Generic, TypeVar
 Part = TypeVar("Part", bound=Hashable)
 Batch = TypeVar("Batch")
 
-_DEPTH = 4  # steps ahead: some batches take longer than a step, for scenes are rendered in groups
+_DEPTH = 4  # steps ahead; scenes are rendered in groups, so some batches take long
 
 
 class Batches(Generic[Part, Batch]):
-    """What `make` makes of a step and a part of its batch, for a run of `steps` steps.
+    """The batches of `make`, by step and part, for a run of `steps` steps.
 
     `make` has to be a function of its arguments alone; it is called in one thread, for one batch
-    after the other, and what it raises comes out of `of`. Used as a context manager, which ends the
-    thread; the next `of` starts it anew. `waited` is how many seconds `of` waited for batches.
+    after the other, and `of` raises its exceptions. Used as a context manager, which ends the
+    thread; the next `of` starts another. `waited` is the number of seconds for which `of` waited
+    for batches.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Batches(Generic[Part, Batch]):
     def of_processes(
         cls, opening: Callable[[], Callable[[int, Part], Batch]], steps: int, workers: int
     ) -> "Batches[Part, Batch]":
-        """Batches made by `workers` processes, in each of which `opening` gives what makes them.
+        """Batches made by `workers` processes, in each of which `opening` returns `make`.
 
-        `opening` is pickled. The batches are those of a thread, for they are functions of a step.
+        `opening` is pickled. The batches equal those of a thread, because they are functions of the
+        step.
         """
         return cls(_made, steps, partial(_processes, opening, workers), 2 * workers)
 
@@ -62,7 +64,7 @@ class Batches(Generic[Part, Batch]):
         self._ahead.clear()
 
     def of(self, step: int, part: Part) -> Batch:
-        """A part of a step's batch; the same part of the next few steps is begun."""
+        """A part of a step's batch; prefetches the same part of the next few steps."""
         self._begin(step, part)
         started = time.monotonic()
         batch = self._ahead.pop((step, part)).result()
@@ -84,13 +86,13 @@ _make_here: Callable[[int, Any], Any] | None = None  # of a worker process
 def _processes(opening: Callable[[], Callable[[int, Any], Any]], workers: int) -> Executor:
     from torch import multiprocessing
 
-    # Not forked: the process has threads, and perhaps a GPU, that a copy of it would hang on.
+    # Not forked: the process has threads, and perhaps a GPU, with which its copy would hang.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, _open_here, (opening,))
 
 
 def _open_here(opening: Callable[[], Callable[[int, Any], Any]]) -> None:
-    """Makes this process one that makes batches: on one thread, deaf to Ctrl-C."""
+    """Initialises a worker process: one thread, Ctrl-C ignored."""
     import torch
 
     global _make_here

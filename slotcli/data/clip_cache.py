@@ -1,4 +1,4 @@
-"""Decoded frames, the latest of them kept in memory."""
+"""A cache of decoded frames: the latest are kept in memory."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -14,7 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class ClipCache(Generic[Key]):
-    """Clips by key, the latest used within a bound of bytes; one clip is always kept."""
+    """An LRU cache of clips by key, limited to `bound` bytes; one clip is always kept."""
 
     def __init__(self, bound: int = CACHE_BYTES) -> None:
         self._bound = bound
@@ -22,13 +22,13 @@ class ClipCache(Generic[Key]):
         self._clips: OrderedDict[Key, Clip] = OrderedDict()
 
     def get(self, key: Key) -> Clip | None:
-        """The clip of a key, None where it is not, or no longer, kept."""
+        """The clip of a key; None if it is not, or no longer, in the cache."""
         if key in self._clips:
             self._clips.move_to_end(key)
         return self._clips.get(key)
 
     def put(self, key: Key, clip: Clip) -> None:
-        """Keeps a clip under a key that has none."""
+        """Adds a clip under a new key."""
         self._clips[key] = clip
         self._bytes += _bytes(clip)
         while self._bytes > self._bound and len(self._clips) > 1:
@@ -36,7 +36,7 @@ class ClipCache(Generic[Key]):
 
 
 def joined(clips: Sequence[Clip]) -> Clip:
-    """Clips one after the other; with labels where all have them."""
+    """Concatenates clips in time; with labels where all have them."""
     labels = [clip.labels for clip in clips if clip.labels is not None]
     frames = torch.cat([clip.frames for clip in clips])
     return Clip(frames, torch.cat(labels) if len(labels) == len(clips) else None)

@@ -1,4 +1,4 @@
-"""What `data convert` notes beside the frames folders it writes: where each of them is from.
+"""The record that `data convert` writes beside its frames folders, with the source of each.
 
     SPLIT/conversion.json              this record
     SPLIT/00000000/000000.png          a frame
@@ -21,18 +21,18 @@ SCHEMA = "slotcli.conversion/1"
 
 
 class ConvertedClip(BaseModel):
-    """One clip: its name in the source, the number of frames once it is there."""
+    """One clip: its name in the source, and its number of frames once it is converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    video_name: str | None = None  # what the record itself calls it
+    video_name: str | None = None  # the source record's own name for it
     frames: int | None = None
-    broken: str | None = None  # why it could not be converted
+    broken: str | None = None  # the reason why it could not be converted
 
 
 class Conversion(BaseModel):
-    """The clips of a split in the order of their folders, 00000000 and on."""
+    """The clips of a split in the order of their folders, from 00000000."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -50,7 +50,7 @@ def clip_folder(number: int) -> str:
 
 
 def read_conversion(folder: Path) -> Conversion | None:
-    """The record in a split's folder, None where there is none. Raises DataError, AccessError."""
+    """The record in a split's folder; None where there is none. Raises DataError, AccessError."""
     path = folder / MANIFEST
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Any data set into lossless folders of frames: a clip's folder is there whole or not at all."""
+"""Converts any data set into lossless folders of frames, each clip's folder whole or not at all."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -37,15 +37,15 @@ from slotcli.tracks.masks import PNG_COMPRESSION
 from slotcli.tracks.palette import davis_palette
 from slotcli.types import Clip
 
-_NOTED_EVERY = 64  # clips; of those done since, a run that was killed has the folders only
+_NOTED_EVERY = 64  # clips; a run that is killed leaves later ones as folders without a record
 _LOCK = ".slotcli.lock"
-# Of failures that are one clip's own: others, a full disk for one, would meet every clip.
+# Exit codes of failures of a single clip; others, such as a full disk, would recur for every clip.
 _OF_ONE_CLIP = (SlotcliError.exit_code, DataError.exit_code, NoInputError.exit_code)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """How many clips were written now and were there before, and which could not be read."""
+    """The clips written by this run and by earlier ones, and those that could not be read."""
 
     written: int
     there: int
@@ -62,11 +62,12 @@ def convert_split(
     keep_going: bool,
     progress: Callable[[int, int], None],
 ) -> Converted:
-    """Writes to `out`/`split` what is not there yet, in the layout of data.conversion.
+    """Writes the missing clips to `out`/`split`, in the layout of data.conversion.
 
     Frames and labels keep their values and their size. Unless `keep_going`, the first clip that
     cannot be read ends it: raises DataError or NoInputError. Raises CannotCreateError where the
-    folder holds anything else, BusyError where another run is at it, OutputError and its kin.
+    folder holds anything else, BusyError where another run is writing to it, OutputError and its
+    kin.
     """
     place = out / split
     broken = unreadable_clips(dataset)
@@ -102,7 +103,7 @@ def convert_split(
 
 
 def _converted(dataset: Dataset, number: int, place: Path, planned: ConvertedClip) -> ConvertedClip:
-    """A clip's record, once its folder is there."""
+    """Converts a clip unless its folder exists; returns its record."""
     folder = place / clip_folder(number)
     if folder.is_dir():
         frames = planned.frames or dataset.frames(number)
@@ -120,7 +121,7 @@ def _converted(dataset: Dataset, number: int, place: Path, planned: ConvertedCli
 def _planned(
     place: Path, dataset: Dataset, kind: DataKind, split: SplitName
 ) -> list[ConvertedClip]:
-    """The clips as the folder's record has them, or as they are to be."""
+    """The clips in the folder's record; without one, those to convert."""
     names = [dataset.name(index) for index in range(len(dataset))]
     record = read_conversion(place)
     if record is None:
@@ -140,7 +141,7 @@ def _planned(
 
 @contextmanager
 def _sole_run(place: Path) -> Iterator[None]:
-    """Keeps other conversions out of a folder, and removes what one that was killed left half."""
+    """Locks a folder against other conversions, and removes partial folders of a killed one."""
     with output_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place / _LOCK, timeout=0)
@@ -161,7 +162,7 @@ def _sole_run(place: Path) -> Iterator[None]:
 
 
 def _note(place: Path, record: Conversion, clips: list[ConvertedClip]) -> None:
-    """Writes the record, with the clips as they are by now."""
+    """Writes the record, with the current state of the clips."""
     text = record.model_copy(update={"clips": clips}).model_dump_json(by_alias=True, indent=1)
     with whole_file(place / MANIFEST) as file:
         file.write(text.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What every data set offers, whatever its files are."""
+"""The interface of every data set, whatever its files are."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ class Dataset(ABC):
 
     A published data set is a class (`Movi`, `Clevrtex`, `Celeba`, `Davis`, `YoutubeVis`) made by
     `(folder: Path, split: SplitName, size: Size | None)`; without a size nothing is resized. It
-    raises NoInputError where the folder has no such split, and never replaces a sample: what is
-    missing or broken is a NoInputError or DataError that names the file.
+    raises NoInputError where the folder has no such split, and never replaces a sample: a missing
+    or broken one is a NoInputError or DataError that names the file.
     """
 
     labelled: bool  # whether clips come with labels
-    layout: str = "files"  # how the files are kept, where a data set has several ways
-    remarks: Sequence[str] = ()  # what whoever opened it should be told
-    passed_over: Sequence[PassedOver] = ()  # files that are no clips
+    layout: str = "files"  # the storage layout, where a data set has several
+    remarks: Sequence[str] = ()  # for the user who opened it
+    passed_over: Sequence[PassedOver] = ()  # files that are not clips
     unreadable: Mapping[Path, SlotcliError] = MappingProxyType({})  # clips that were left out
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What a clip is called: stable, fit for people, unique within the data set."""
+        """A clip's name for display: stable, and unique within the data set."""
 
     @abstractmethod
     def frames(self, index: int) -> int:
@@ -46,7 +46,7 @@ class Dataset(ABC):
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
         """`length` frames of a clip at the data set's size, every `stride`-th from `start`.
 
-        Labels, where there are any: 0 is background, 1 to 254 are instances, 255 is not counted.
+        Labels, if any: 0 is background, 1 to 254 are instances, 255 is ignored.
         """
 
     def stream(self, index: int) -> Iterator[Clip]:
@@ -56,14 +56,14 @@ class Dataset(ABC):
             yield self.clip(index, start, min(STREAMED_TOGETHER, total - start))
 
     def verify(self, index: int) -> None:
-        """Checks what decoding a clip leaves unchecked. Raises DataError naming the file."""
+        """Checks what decoding a clip does not check. Raises DataError naming the file."""
         del index
 
     def video_name(self, index: int) -> str | None:
-        """What the file itself calls a clip; None where it does not say."""
+        """The file's own name for a clip; None where it has none."""
         del index
         return None
 
     def complete_index(self) -> "FileIndex | None":
-        """The index of files whose parts take a search; None where no file needs one."""
+        """The index of files whose parts have to be searched for; None where no file needs one."""
         return None

@@ -1,4 +1,4 @@
-"""Opens the data set that a definition, or a folder on the command line, names."""
+"""Opens the data set of a definition, or of a folder on the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ _PUBLIC: dict[PublicKind, Callable[[Path, SplitName, Size | None], "Dataset"]] =
 
 
 def open_dataset(spec: DataSpec, size: Size) -> Dataset:
-    """The data set that a spec names, at a model's size."""
+    """The data set of a spec, at a model's size."""
     if isinstance(spec, SynthSpec):
         return SynthDataset(spec, size)
     if isinstance(spec, FolderSpec):
@@ -47,7 +47,7 @@ def open_public(kind: PublicKind, folder: Path, split: SplitName, size: Size | N
 
 
 def open_folder(folder: Path, kind: DataKind, split: SplitName, size: Size | None) -> Dataset:
-    """Any data in a folder; of what has no splits, all of it.
+    """Any data in a folder; data without splits is returned whole.
 
     Rendered scenes keep their own size whatever `size` is. Raises NoSplitError, NoInputError and
     DataError.

@@ -1,6 +1,6 @@
-"""A data set divided into what is learnt from and what a model is judged by; the same every time.
+"""Divides a data set into a training and a held-out part, the same at every call.
 
-By clip wherever there are clips enough, for two windows of one clip show much the same.
+By clip where there are enough clips, because two windows of one clip are much alike.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _WINDOWS = 8  # of one clip, at most
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A stretch of frames of one clip."""
+    """A segment of frames of one clip."""
 
     clip: int
     start: int
@@ -26,7 +26,7 @@ class Excerpt:
 
 
 class Excerpts(Dataset):
-    """Stretches of a data set's clips as a data set."""
+    """Segments of a data set's clips as a data set."""
 
     def __init__(self, data: Dataset, excerpts: Sequence[Excerpt]) -> None:
         self.labelled = data.labelled
@@ -61,26 +61,26 @@ class Division:
 
 
 def divided(lengths: Sequence[int], *, span: int, frames: int) -> Division:
-    """Divides clips of these lengths, none of them in both parts where there is more than one.
+    """Divides clips of these lengths; no clip is in both parts if there is more than one.
 
-    Training takes windows of `span` frames; clips that are shorter are in neither part. Of four or
-    more clips a quarter is held out, evenly spread, at most MOST_HELD_OUT. Of two or three one is,
-    in windows of `frames`, apart by as many; of one, its last third. Raises DataError where that
-    makes fewer than two windows.
+    Training takes windows of `span` frames; shorter clips are in neither part. Of four or more
+    clips a quarter is held out, evenly spread, at most MOST_HELD_OUT. Of two or three, one is, in
+    windows of `frames` with gaps of as many; of a single one, its last third. Raises DataError
+    where that makes fewer than two windows.
     """
     usable = [index for index, length in enumerate(lengths) if length >= span]
     count = len(usable)
     if count >= _FEWEST_CLIPS:
         wanted = min(max(2, count // _SHARE), MOST_HELD_OUT)
-        places = {(2 * number + 1) * count // (2 * wanted) for number in range(wanted)}
+        held = {(2 * number + 1) * count // (2 * wanted) for number in range(wanted)}
         parts: tuple[list[Excerpt], list[Excerpt]] = [], []
-        for place, index in enumerate(usable):
-            parts[place in places].append(Excerpt(index, 0, lengths[index]))
+        for rank, index in enumerate(usable):
+            parts[rank in held].append(Excerpt(index, 0, lengths[index]))
         return Division(*parts, by_clip=True)
     held_out: list[Excerpt] = []
     training: list[Excerpt] = []
     if count:
-        # The longest, for most windows fit into it; of a single clip what comes before is learnt.
+        # Most windows fit into the longest clip; of a single clip the beginning is for training.
         longest = max(usable, key=lambda index: lengths[index])
         training = [Excerpt(index, 0, lengths[index]) for index in usable if index != longest]
         first = 0 if training else lengths[longest] - lengths[longest] // 3

@@ -1,4 +1,4 @@
-"""Clips that stand outside of training, to look at a model as it learns."""
+"""Clips outside of the training data, to evaluate a model during training."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ FRAMES = 6  # of a held-out clip
 
 
 def validation_data(data: Dataset, spec: DataSpec, size: Size) -> Dataset:
-    """Where the clips are to be from that training on `data` does not see.
+    """The data set of clips that training on `data` does not use.
 
     Of a published data set its validation split, of sprites those of held-out objects and
-    photographs: raises NoSplitError and its kin where these are not there. Of a mixture each part
-    has its own. Anything else has only itself.
+    photographs: raises NoSplitError and its kin where these are missing. Of a mixture, the mixture
+    of its parts' validation data. Anything else is returned itself.
     """
     if isinstance(spec, SpritesSpec):
         return Sprites(spec, size, held_out=True)
@@ -48,8 +48,8 @@ def held_out_clips(
 ) -> ClipBatch:
     """Unrelated clips in the proportions of the training data, with labels where these exist.
 
-    Scenes come from seeds of their own. Of any other data, best what `validation_data` gives, the
-    clips' middles are taken, fewer or shorter where it has no more.
+    Scenes come from seeds of their own. Of any other data, preferably that of `validation_data`,
+    the middles of clips are used; fewer or shorter ones where it has no more.
     """
     if isinstance(spec, SynthSpec) and isinstance(data, SynthDataset):
         return _scenes([data.tier(index) for index in range(clips)], frames, size, rendered)
@@ -77,7 +77,7 @@ def _of_parts(
     size: Size,
     rendered: Rendered | None,
 ) -> ClipBatch:
-    """As many clips of each part as its share, at the shortest part's length."""
+    """Clips of each part in proportion to `share`, at the shortest part's length."""
     turns = [data.place(index)[0] for index in range(clips)]
     batches = [
         held_out_clips(
@@ -95,7 +95,7 @@ def _of_parts(
 
 
 def _scenes(tiers: list[str], frames: int, size: Size, rendered: Rendered | None) -> ClipBatch:
-    """A scene of each tier in turn, of seeds one after the other."""
+    """One scene per tier in the list, with consecutive seeds."""
     every = torch.empty(len(tiers), frames, 3, *size, dtype=torch.uint8)
     labels = torch.empty(len(tiers), frames, *size, dtype=torch.uint8)
     before = 0
@@ -106,10 +106,10 @@ def _scenes(tiers: list[str], frames: int, size: Size, rendered: Rendered | None
 
     for tier in dict.fromkeys(tiers):
         # A tier's scenes together: their physics costs hardly more than one scene's.
-        places = [place for place, other in enumerate(tiers) if other == tier]
-        seeds = [VALIDATION_SEEDS + place for place in places]
+        rows = [row for row, other in enumerate(tiers) if other == tier]
+        seeds = [VALIDATION_SEEDS + row for row in rows]
         batch = render_clips(seeds, tier, frames, size, rendered=counted)
-        before += len(places)
+        before += len(rows)
         assert batch.labels is not None
-        every[places], labels[places] = batch.frames, batch.labels
+        every[rows], labels[rows] = batch.frames, batch.labels
     return ClipBatch(every, labels)

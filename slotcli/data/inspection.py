@@ -1,4 +1,4 @@
-"""What the splits of a data set hold and which clips are broken; writes the index of its files."""
+"""Facts on the splits of a data set, and its broken clips; writes the index of its files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from slotcli.types import Size
 
 
 def check_clips(dataset: Dataset, progress: Callable[[int, int], None]) -> dict[str, SlotcliError]:
-    """The clips that are broken, by name, and how; what decoding does not check is checked too."""
+    """The broken clips, by name, with their errors; also checks what decoding does not."""
     broken = unreadable_clips(dataset)
     for index in range(len(dataset)):
         try:
@@ -29,7 +29,7 @@ def check_clips(dataset: Dataset, progress: Callable[[int, int], None]) -> dict[
 
 
 def check_clip(dataset: Dataset, index: int) -> tuple[int, Size]:
-    """Decodes a clip from start to end: its frames and their size. Raises DataError and its kin."""
+    """Decodes a whole clip; returns its number of frames and size. Raises DataError and its kin."""
     dataset.verify(index)
     frames, size = 0, (0, 0)
     for clip in dataset.stream(index):
@@ -38,7 +38,7 @@ def check_clip(dataset: Dataset, index: int) -> tuple[int, Size]:
 
 
 def unreadable_clips(dataset: Dataset) -> dict[str, SlotcliError]:
-    """The files that were left out as a folder of videos was opened."""
+    """The files that were left out when a folder of videos was opened."""
     return {printable(path): error for path, error in dataset.unreadable.items()}
 
 
@@ -55,7 +55,7 @@ class SplitFacts:
 
 
 def describe_split(dataset: Dataset, progress: Callable[[int, int], None]) -> SplitFacts:
-    """Counts a split's frames and decodes the first one, of the first clip that has one."""
+    """Counts a split's frames, and decodes the first frame of the first sound clip."""
     broken = unreadable_clips(dataset)
     frames, size = 0, (0, 0)
     for number in range(len(dataset)):
@@ -71,7 +71,7 @@ def describe_split(dataset: Dataset, progress: Callable[[int, int], None]) -> Sp
 
 
 def write_index(dataset: Dataset) -> Path | None:
-    """Writes the index of the files whose parts take a search; None where nothing does.
+    """Writes the index of the files whose parts have to be searched for; None where none has.
 
     Raises AccessError where the folder may not be written to, OutputError and its kin.
     """
@@ -84,7 +84,7 @@ def write_index(dataset: Dataset) -> Path | None:
     return path
 
 
-WITHOUT_SPLITS: SplitName = "train"  # what data that has no splits passes for
+WITHOUT_SPLITS: SplitName = "train"  # the split name of data that has no splits
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class OpenedSplit:
 
 
 def open_splits(folder: Path, kind: DataKind, split: SplitName | None) -> list[OpenedSplit]:
-    """The split that is asked for, or every one that is there.
+    """The given split, or every existing one.
 
-    Raises what opening raises for a split that is asked for, NoSplitError where there is none.
+    Raises the errors of opening for a given split, NoSplitError where there is none.
     """
     if split is not None or kind not in PUBLIC_KINDS:
         name = split or WITHOUT_SPLITS

@@ -1,4 +1,4 @@
-"""The kinds of data sets, for annotations: loads nothing."""
+"""The kinds of data sets, for annotations; imports no data set."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Which kind of data a folder holds, by the names of what lies in it; nothing is decoded."""
+"""Recognises the kind of data in a folder, by file names; nothing is decoded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ _SOUGHT = (
 
 
 def recognise(folder: Path) -> DataKind:
-    """The one kind of data that a folder holds.
+    """The one kind of data in a folder.
 
     Raises NoInputError where it holds none, UsageError where it could be several.
     """
@@ -68,9 +68,9 @@ def _is_clevrtex(folder: Path) -> bool:
 
 
 def _is_celeba(folder: Path) -> bool:
-    places = [folder / "celeba" / PICTURES, folder / PICTURES]
+    paths = [folder / "celeba" / PICTURES, folder / PICTURES]
     own = folder.name == PICTURES and (folder.parent / PARTITION).is_file()
-    return own or any(place.is_dir() for place in places)
+    return own or any(path.is_dir() for path in paths)
 
 
 def _is_davis(folder: Path) -> bool:

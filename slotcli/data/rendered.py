@@ -13,7 +13,7 @@ from slotcli.types import Clip, Size
 
 
 class SynthDataset(Dataset):
-    """Scenes rendered when first asked for, then kept in memory."""
+    """Scenes rendered when they are first used, then kept in memory."""
 
     labelled = True
 
@@ -44,7 +44,7 @@ class SynthDataset(Dataset):
         return self.spec.frames
 
     def tier(self, index: int) -> str:
-        """Tiers take turns so that any stretch of indices holds them in the mix's proportions."""
+        """The tier of a clip; any segment of indices has the tiers in the mix's proportions."""
         position = (index * 0.6180339887498949) % 1.0
         for tier, share in self.spec.mix.items():
             position -= share
@@ -70,7 +70,7 @@ class SynthDataset(Dataset):
         return self._kept.has(self._scene(index))
 
     def _render_with(self, index: int) -> None:
-        """Renders a clip and the next few of its tier: physics costs many what it costs one."""
+        """Renders a clip and the next few of its tier: their physics costs little more than one."""
         tier = self.tier(index)
         together = [
             other
@@ -85,9 +85,9 @@ class SynthDataset(Dataset):
                 self.rendered(there + done, len(self))
 
         batch = render_clips(seeds, tier, self.spec.frames, self.size, rendered=rendered)
-        for place, other in enumerate(together):
-            labels = None if batch.labels is None else batch.labels[place]
-            clip = Clip(batch.frames[place], labels)
+        for row, other in enumerate(together):
+            labels = None if batch.labels is None else batch.labels[row]
+            clip = Clip(batch.frames[row], labels)
             if self._kept is None:
                 self._clips[other] = clip
             else:

@@ -11,11 +11,11 @@ import torch
 from slotcli.errors import CannotCreateError, printable
 from slotcli.types import Clip, Size
 
-_VERSION = 1  # to be raised with every change of what a seed renders
+_VERSION = 1  # to be raised with every change of the scenes rendered from a seed
 
 
 class Scene(NamedTuple):
-    """What decides every pixel of a rendered clip."""
+    """The parameters that determine every pixel of a rendered clip."""
 
     tier: str
     seed: int
@@ -24,10 +24,10 @@ class Scene(NamedTuple):
 
 
 class KeptScenes:
-    """A file a scene: an array of four channels, RGB and the labels.
+    """One file per scene: an array of four channels, RGB and the labels.
 
-    Processes that render the same scene at once write the same file; the last one stays. Raises
-    CannotCreateError where it cannot be written.
+    Processes that render the same scene concurrently write the same file; the last one stays.
+    Raises CannotCreateError where it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class KeptScenes:
                 np.save(file, torch.cat([clip.frames, clip.labels[:, None]], dim=1).numpy())
             os.replace(partial, path)
         except OSError as error:
-            with suppress(OSError):  # the error that led here is the one to report
+            with suppress(OSError):  # the first error is the one to report
                 partial.unlink()
             raise CannotCreateError(
                 f"{printable(path)} cannot be written: {error.strerror}.",
@@ -54,7 +54,7 @@ class KeptScenes:
             ) from error
 
     def window(self, scene: Scene, start: int, length: int, stride: int) -> Clip:
-        """`length` frames of a scene that is there, every `stride`-th from `start`."""
+        """`length` frames of a scene that exists, every `stride`-th from `start`."""
         mapped = np.load(self._path(scene), mmap_mode="r", allow_pickle=False)
         end = start + (length - 1) * stride + 1
         both = torch.from_numpy(mapped[start:end:stride].copy())

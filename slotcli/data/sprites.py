@@ -9,17 +9,17 @@ from slotcli.sprites.render import draw_scene, render
 from slotcli.sprites.scene import Assets
 from slotcli.types import Clip, Size
 
-HELD_OUT_CLIPS = 64  # there are as many as are asked for; so many are told of
+HELD_OUT_CLIPS = 64  # any number can be rendered; this many are reported
 
 
-_HELD_OUT = 1  # keeps their seeds apart from those of training
+_HELD_OUT = 1  # separates their seeds from those of training
 
 
 class Sprites(Dataset):
-    """Clips drawn anew whenever they are asked for, each a function of its seed alone.
+    """Clips rendered at each use, each a function of its seed alone.
 
-    Those that are held out show other objects and photographs, from other seeds. Raises
-    NoInputError, AccessError and DataError about the two folders.
+    Held-out clips show other objects and photographs, from other seeds. Raises NoInputError,
+    AccessError and DataError about the two folders.
     """
 
     labelled = True

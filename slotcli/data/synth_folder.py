@@ -17,7 +17,7 @@ from slotcli.types import Clip
 
 
 class SynthFolder(Dataset):
-    """A folder that `data synth` wrote, in the order of its index; read anew each time."""
+    """A folder that `data synth` wrote, in the order of its index; files are read at each use."""
 
     labelled = True
 
@@ -51,14 +51,14 @@ class SynthFolder(Dataset):
 
 
 class MaskedVideos(Dataset):
-    """Clips of the videos, at their size, with labels as far as all of them are in the index."""
+    """Clips of the videos, at their size, with labels if all of them are in the index."""
 
     def __init__(self, folder: Path, videos: VideoFolder) -> None:
         self._videos = videos
         self._scenes = SynthFolder(folder)
-        places = {f"{self._scenes.name(n)}.mp4": n for n in range(len(self._scenes))}
-        self._places = [places.get(videos.name(index)) for index in range(len(videos))]
-        self.labelled = None not in self._places
+        indices = {f"{self._scenes.name(n)}.mp4": n for n in range(len(self._scenes))}
+        self._indices = [indices.get(videos.name(index)) for index in range(len(videos))]
+        self.labelled = None not in self._indices
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -70,13 +70,13 @@ class MaskedVideos(Dataset):
         return self._videos.frames(index)
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        """Raises DataError where the masks are not there or are not those of the frames."""
+        """Raises DataError where the masks are missing or do not belong to the frames."""
         clip = self._videos.clip(index, start, length, stride)
-        place = self._places[index]
-        if not self.labelled or place is None:
+        scene = self._indices[index]
+        if not self.labelled or scene is None:
             return clip
-        labels = self._scenes.clip(place, start, length, stride).labels
+        labels = self._scenes.clip(scene, start, length, stride).labels
         assert labels is not None
         size = (clip.frames.shape[-2], clip.frames.shape[-1])
-        own = np.stack([resized_labels(label, size) for label in labels.numpy()])
-        return Clip(clip.frames, torch.from_numpy(own))
+        resized = np.stack([resized_labels(label, size) for label in labels.numpy()])
+        return Clip(clip.frames, torch.from_numpy(resized))

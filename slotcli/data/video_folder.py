@@ -23,9 +23,9 @@ _WHOLE = 0.98  # of the frames that a video declares
 class VideoFolder(Dataset):
     """The videos under a folder; the latest decoded stay in memory.
 
-    Clips that cannot be decoded, whatever the reason, are left out and named in `unreadable`;
-    `passed_over` is what no clip is made of. To count a video's frames it has to be decoded, unless
-    the folder's index knows them (formats.file_index).
+    Clips that cannot be decoded, for whatever reason, are left out and listed in `unreadable`;
+    `passed_over` lists files that are not clips. To count a video's frames it has to be decoded,
+    unless the folder's index has them (formats.file_index).
     """
 
     labelled = False
@@ -46,7 +46,7 @@ class VideoFolder(Dataset):
         self.unreadable = unreadable
         for path in found.clips:
             try:
-                # A folder's time of change says nothing of the images in it.
+                # A folder's modification time does not change with the images in it.
                 parts = _count(path) if path.is_dir() else self.index.parts(path, _count)
             except Exception as error:
                 unreadable[path] = clip_error(error)

@@ -1,4 +1,4 @@
-"""Which windows of which clips make up the batch of a step: a function of seed and step alone."""
+"""The windows in the batch of a step: a function of seed and step alone."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from slotcli.errors import ConfigError
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a clip, mirrored left to right where `flip` says so."""
+    """A segment of a clip, mirrored left to right if `flip` is set."""
 
     index: int
     start: int
@@ -27,9 +27,9 @@ def draw_windows(
     stride: int,
     flip: bool,
 ) -> list[Window]:
-    """The windows of one step, drawn with replacement; the same whenever it is asked.
+    """The windows of one step, sampled with replacement; the same at every call.
 
-    Raises ConfigError where a hundred draws find no clip that is long enough.
+    Raises ConfigError where a hundred samples find no clip that is long enough.
     """
     random = np.random.default_rng((seed, step))
     span = (length - 1) * stride + 1

@@ -1,4 +1,4 @@
-"""Many clips, one result each: what is done is skipped, what fails does not stop the others."""
+"""Decomposes many clips, one result each: skips finished ones, and continues past failures."""
 
 import copy
 import time
@@ -19,15 +19,15 @@ from slotcli.errors import BusyError, SlotcliError, UsageError, clip_error, erro
 from slotcli.files.places import clear_journal
 from slotcli.types import FrameChunk
 
-# done: by an earlier run, or by another one while this one was at work; busy: another one is at it.
-# degraded without a result: so found by an earlier run; unfinished: the run ended before.
+# done: by an earlier run, or by another one during this run; busy: locked by another run; degraded
+# without a result: found so by an earlier run; unfinished: the run ended before it.
 Status = Literal["ok", "degraded", "done", "busy", "failed", "unfinished"]
 Progress = Callable[[PlannedClip, int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one clip; `result` where this run made it, `error` where it failed."""
+    """The outcome of one clip; `result` if this run made it, `error` if it failed."""
 
     clip: PlannedClip
     status: Status
@@ -35,7 +35,7 @@ class Outcome:
     error: SlotcliError | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """One clip's row of the output, of the summary, and of what an engine hands back."""
+        """One clip's row of the output, of the summary, and of an engine's results."""
         result, error = self.result, self.error
         return {
             "source": printable(self.clip.source),
@@ -53,7 +53,7 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, clip: PlannedClip, row: dict[str, Any]) -> "Outcome":
-        """The outcome of `clip` that a worker told as `as_dict`."""
+        """The outcome of `clip` from a worker's `as_dict`."""
         result = error = None
         if row["frames"] is not None:
             result = ClipResult(
@@ -79,9 +79,9 @@ def run_clips(
     together: int,
     progress: Progress,
 ) -> Iterator[Outcome]:
-    """The outcome of each clip as it is known, `together` of them on the model at once.
+    """Yields the outcome of each clip when it is known; `together` clips share the model at once.
 
-    Raises UsageError where it is the options that are wrong, and what stops the process.
+    Raises UsageError where the options are wrong, and exceptions that stop the process.
     """
     _, model = loaded.slot_model()
     options = options.settled(model)
@@ -103,7 +103,7 @@ def run_clips(
                 yield outcome
     except BaseException as error:
         for run in running:
-            # Each is closed, whatever closing the others raises.
+            # Every run is closed, whatever closing the others raises.
             with suppress(Exception):
                 run.close(error)
         raise
@@ -125,7 +125,7 @@ def _begun(
     except UsageError:
         raise
     except Exception as error:
-        # Another run may have put its result there since.
+        # Another run may have finished it in the meantime.
         done = _done(clip, request, options)
         return done or Outcome(clip, "failed", error=clip_error(error, clip.source))
 
@@ -141,7 +141,7 @@ def _done(clip: PlannedClip, request: Request, options: DecomposeOptions) -> Out
 def _one_round(
     running: list[ClipRun], encoder: ClipEncoder, progress: Progress
 ) -> Iterator[Outcome]:
-    """A chunk of every clip; the outcomes of those that ended with it."""
+    """Processes one chunk of every clip; yields the outcomes of clips that ended with it."""
     chunks: list[tuple[ClipRun, FrameChunk]] = []
     for run in running:
         try:
@@ -173,9 +173,9 @@ def _one_round(
 def _encoded(
     encoder: ClipEncoder, chunks: list[tuple[ClipRun, FrameChunk]]
 ) -> tuple[list[tuple[ClipRun, FrameChunk, EncodedChunk]], list[tuple[ClipRun, Exception]]]:
-    """The chunks of all clips side by side; where that fails, each alone to find whose fault it is.
+    """Encodes the chunks of all clips in one batch; if that fails, each alone to find the cause.
 
-    Beside them the clips that failed.
+    Returns the encoded chunks, and the clips that failed.
     """
     before = [copy.deepcopy(run.state) for run, _ in chunks] if len(chunks) > 1 else []
     try:
@@ -195,7 +195,7 @@ def _encoded(
 
 
 def _failed(run: ClipRun, error: Exception) -> Outcome:
-    # A failure to close is of less use than the one before it.
+    # The first failure matters more than one to close.
     with suppress(Exception):
         run.close(error)
     if isinstance(error, UsageError):

@@ -1,4 +1,4 @@
-"""Chunks of clips to slots and shares, the state of each clip carried from chunk to chunk."""
+"""Encodes chunks of clips to slots and soft masks; recurrent state is carried between chunks."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,10 +19,10 @@ from slotcli.video.pixels import resized
 
 @dataclass(frozen=True)
 class EncodedChunk:
-    """What the model made of a chunk, as the journal keeps it, on the CPU.
+    """The model's output for a chunk, as the journal stores it, on the CPU.
 
-    `attention` are the shares that masks are drawn from. `flags` are the chunk's, with those of
-    resets.
+    `attention` are the soft masks from which masks are computed. `flags` are the chunk's, with
+    FLAG_RESET where slots were reset.
     """
 
     slots: Float32[Tensor, "t n d"]
@@ -31,12 +31,12 @@ class EncodedChunk:
     appearance: Float16[Tensor, "t n c"] | None = None
 
 
-# Slots, shares, and where the model's decoder reads it appearance: [b t n ...] each.
+# Slots, soft masks, and appearance if the model's decoder reads it: [b t n ...] each.
 _Encoded = tuple[Tensor, ...]
 
 
 class ClipState:
-    """Where one clip stands: its last slots, and how its resets are counted."""
+    """The recurrent state of one clip: its last slots, and the counters of its resets."""
 
     def __init__(self, transform: Transform, reset: Reset) -> None:
         self.transform = transform
@@ -46,9 +46,9 @@ class ClipState:
         self._cuts = CutFinder() if reset.kind == "scene" else None
 
     def resets(self, chunk: FrameChunk) -> list[int]:
-        """Frames of the next chunk, counted from its first, with which slots are found anew.
+        """Indices of frames of the next chunk at which the slots are reset, from its first frame.
 
-        Never the first frame of a clip. Every chunk has to pass through here once, in order.
+        Never the first frame of a clip. Every chunk has to pass through this method once, in order.
         """
         found = []
         for index, frame in enumerate(chunk.frames):
@@ -60,14 +60,14 @@ class ClipState:
         return found
 
     def take_up(self, slots: Float32[np.ndarray, "t n d"]) -> None:
-        """Goes on from slots that were made before."""
+        """Resumes from the last of earlier slots."""
         self.slots = torch.from_numpy(slots[-1].copy())
 
 
 class ClipEncoder:
-    """A model on its device, encoding the next chunks of one or several clips.
+    """A model on its device, which encodes the next chunks of one or several clips.
 
-    Where device memory runs out, chunks are halved, down to a frame, and stay so.
+    Where device memory runs out, the chunk size is halved, down to one frame, and stays halved.
     """
 
     def __init__(self, model: SlotModel, device: torch.device) -> None:
@@ -76,16 +76,16 @@ class ClipEncoder:
         self._device = device
 
     def encode(self, state: ClipState, chunk: FrameChunk) -> EncodedChunk:
-        """The next chunk of a clip; `state` goes on. Raises BusyError where memory runs out."""
+        """Encodes a clip's next chunk; advances `state`. Raises BusyError where memory runs out."""
         return self.encode_together([state], [chunk])[0]
 
     def encode_together(
         self, states: list[ClipState], chunks: list[FrameChunk]
     ) -> list[EncodedChunk]:
-        """The next chunks of several clips, those side by side that may be.
+        """Encodes the next chunks of several clips, compatible ones in one batch.
 
-        These have equally many frames of one size, no reset among them, and all or none are a
-        clip's first.
+        Compatible chunks have the same number and size of frames, no reset among them, and are
+        either all or none a clip's first.
         """
         resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
         frames = [self._input(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
@@ -100,9 +100,9 @@ class ClipEncoder:
         for indices in groups.values():
             together = [states[index] for index in indices]
             encoded = self._run(together, torch.stack([frames[index] for index in indices]))
-            for place, index in enumerate(indices):
-                slots, shares, *looks = (part[place] for part in encoded)
-                found[index] = EncodedChunk(slots, shares, chunks[index].flags, *looks)
+            for row, index in enumerate(indices):
+                slots, masks, *appearance = (part[row] for part in encoded)
+                found[index] = EncodedChunk(slots, masks, chunks[index].flags, *appearance)
         return [found[index] for index in range(len(chunks))]
 
     def _input(self, state: ClipState, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
@@ -114,7 +114,7 @@ class ClipEncoder:
     def _with_resets(
         self, state: ClipState, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"], at: list[int]
     ) -> EncodedChunk:
-        """A chunk in pieces; behind a reset each slot has the number of the one it goes on as."""
+        """Encodes a chunk in pieces; a slot has the number of the one that it continues."""
         flags = chunk.flags.copy()
         pieces: list[_Encoded] = []
         for start, end in pairwise([*sorted({0, *at}), len(frames)]):
@@ -124,8 +124,8 @@ class ClipEncoder:
                 start += 1
             if start < end:
                 pieces.append(self._run([state], frames[None, start:end]))
-        slots, shares, *looks = (part[0] for part in _joined(pieces, dim=1))
-        return EncodedChunk(slots, shares, flags, *looks)
+        slots, masks, *appearance = (part[0] for part in _joined(pieces, dim=1))
+        return EncodedChunk(slots, masks, flags, *appearance)
 
     def _begun_anew(self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]) -> _Encoded:
         before, state.slots = state.slots, None
@@ -137,7 +137,7 @@ class ClipEncoder:
         return encoded
 
     def _run(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
-        """Clips side by side, in as many turns as memory asks for."""
+        """Encodes a batch of clips, in as many calls of the model as memory requires."""
         turns: list[_Encoded] = []
         done = 0
         while done < frames.shape[1]:
@@ -161,7 +161,7 @@ class ClipEncoder:
                         "Try later, close what else runs there, or use --device cpu.",
                     ) from error
                 self.most_frames = at_once // 2
-                # What is left of the failed attempt would stand in the way of the next one.
+                # Cached blocks of the failed attempt would take memory from the next one.
                 torch.cuda.empty_cache()
                 continue
             done += at_once
@@ -177,11 +177,11 @@ class ClipEncoder:
         slots = track.slots.cpu()
         if fault == "nan":
             slots = torch.full_like(slots, torch.nan)
-        for state, own in zip(states, slots, strict=True):
-            state.slots = own[-1]
-        # From here on the shares are what the slot file stores, so that an export draws the same.
-        looks = () if track.appearance is None else (track.appearance.half().cpu(),)
-        return slots, self._model.soft_masks(track).half().cpu(), *looks
+        for state, clip_slots in zip(states, slots, strict=True):
+            state.slots = clip_slots[-1]
+        # The soft masks are stored at this precision, so that an export computes the same masks.
+        appearance = () if track.appearance is None else (track.appearance.half().cpu(),)
+        return slots, self._model.soft_masks(track).half().cpu(), *appearance
 
 
 def _joined(pieces: list[_Encoded], dim: int) -> _Encoded:

@@ -1,6 +1,6 @@
 """Every file of a clip's result but its slot file, written frame by frame as the clip streams.
 
-The overlay has a thread of its own, for it takes as long as all the others together.
+The overlay has a thread of its own, because it takes as long as all the others together.
 """
 
 from contextlib import ExitStack
@@ -32,10 +32,10 @@ from slotcli.tracks.statistics import (
 from slotcli.types import FrameChunk
 from slotcli.video.source import SourceInfo
 
-# The background is settled on these first frames, whatever the chunks, so that masks can be
+# The background is determined on these first frames, whatever the chunk size, so that masks can be
 # written while the clip streams.
 LEAD_IN = 16
-_WAITING_FRAMES = 4  # for the overlay; they hold on to their chunk
+_WAITING_FRAMES = 4  # for the overlay; they keep their chunk in memory
 
 Background = tuple[int, ...] | Literal["auto", "none"]
 _Drawn = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], int, int]
@@ -45,9 +45,9 @@ class ClipOutputs:
     """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
 
     The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager.
-    The overlay, and masks of an `excerpt` that are a video, begin at 0. Times in seconds count from
-    the source's first frame, and times in ticks are the source's. What is amiss with the overlay
-    stops nothing: `remarks` says what it is, complete once `finish` has returned.
+    The overlay, and the mask videos of an `excerpt`, begin at 0. Times in seconds count from the
+    source's first frame, and times in ticks are the source's. A failure of the overlay stops
+    nothing: `remarks` reports it, and is complete once `finish` has returned.
     """
 
     def __init__(
@@ -105,21 +105,21 @@ class ClipOutputs:
 
     @property
     def drawing_seconds(self) -> float:
-        """How long the overlay was worked at."""
+        """Seconds spent on the overlay."""
         return self._drawing.busy if self._drawing else 0.0
 
     @property
     def waited_seconds(self) -> float:
-        """How long everything else waited for the overlay."""
+        """Seconds for which all other work waited for the overlay."""
         return self._drawing.waited if self._drawing else 0.0
 
     @property
     def kept_pixels(self) -> float | None:
-        """The share of pixels that keep their label from frame to frame."""
+        """The mean fraction of pixels that keep their label from one frame to the next."""
         return None if self.frames < 2 else self._kept_sum / (self.frames - 1)
 
     def verdict(self) -> dict[str, Any]:
-        """What is to be thought of the frames so far, for result.json."""
+        """The verdict on the frames so far, for result.json."""
         return self._sample.record()
 
     def add(self, chunk: FrameChunk, attention: Float16[Tensor, "t n h w"]) -> None:
@@ -129,9 +129,9 @@ class ClipOutputs:
             self._labelling = replace(self._labelling, background=self.background)
             self._statistics = TrackStatistics(self._num_slots, self.background)
         for index in range(len(chunk)):
-            # Frame by frame: labels at full size of a whole chunk would be much memory.
-            shares, frame = attention[index].numpy(), chunk.frames[index]
-            labels = self._labelling.labels(shares, frame)
+            # Frame by frame: full-size labels of a whole chunk would take much memory.
+            soft_masks, frame = attention[index].numpy(), chunk.frames[index]
+            labels = self._labelling.labels(soft_masks, frame)
             pts, duration = int(chunk.pts[index]), int(chunk.duration[index])
             for writer in self._masks:
                 writer.write(labels, pts, duration, frame)
@@ -145,7 +145,7 @@ class ClipOutputs:
                     frame,
                     self._source.seconds(pts),
                     int(chunk.frame_index[index]),
-                    self._labelling.confidence(shares, labels),
+                    self._labelling.confidence(soft_masks, labels),
                 )
             )
             if self._last_labels is not None:
@@ -155,7 +155,9 @@ class ClipOutputs:
         self.frames += len(chunk)
 
     def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
-        """Completes every file, with `facts` of the clip in tracks.json; a summary of each slot."""
+        """Completes every file; tracks.json gets `facts` of the clip. Returns summaries of the
+        slots.
+        """
         if self._drawing is not None:
             self._drawing.finish()
             self._finish_overlay()
@@ -167,7 +169,7 @@ class ClipOutputs:
 
     @property
     def has_overlay(self) -> bool:
-        """Whether overlay.mp4 is written: it is left out where its encoder refuses it."""
+        """Whether overlay.mp4 is written; it is left out where its encoder refuses it."""
         return self._overlay is not None
 
     def _open_overlay(self) -> None:
@@ -197,7 +199,7 @@ class ClipOutputs:
             self._leave_out_overlay(error)
 
     def _leave_out_overlay(self, error: UnavailableError) -> None:
-        """A picture for people never stops the data."""
+        """Drops the overlay, which is for people only, so that the data is still written."""
         if self._overlay is not None:
             self._overlay.discard(error)
             self._overlay = None

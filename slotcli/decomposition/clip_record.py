@@ -1,4 +1,4 @@
-"""One clip's decomposition as it is asked for, and as slot file and result.json record it."""
+"""One clip's decomposition: the job, and its records in slot file and result.json."""
 
 import json
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ Verdict = Literal["ok", "degraded"]
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A clip, the model, and what is asked of them."""
+    """A clip, the model, and the options to decompose it with."""
 
     clip: PlannedClip
     loaded: LoadedModel
@@ -54,7 +54,7 @@ class ClipJob:
         return self.loaded.slot_model()[1]
 
     def background(self) -> Background:
-        """As in the options; by default the slot that the model learned as background, if any."""
+        """The background of the options; by default the slot learned as background, if any."""
         learned, asked = self.spec.background_slot, self.options.background
         return asked if asked != "auto" or learned is None else (learned,)
 
@@ -63,7 +63,7 @@ class ClipJob:
         return run_facts(self.device, precision, self.options.as_dict())
 
     def journal_key(self) -> str:
-        """All that the numbers in the journal depend on, bit by bit."""
+        """Everything that the numbers in the journal depend on, bit by bit."""
         return json.dumps([self.request.key, self.run_facts(), torch.get_num_threads()])
 
 
@@ -71,8 +71,9 @@ class ClipJob:
 class ClipResult:
     """`status` is ok, or degraded where more was lost than allowed.
 
-    `resumed` of the `frames` were there from a run that was stopped. `seconds` is how long it took;
-    `busy` how many of them decoding, the model, writing and the overlay worked, side by side.
+    `resumed` of the `frames` came from a run that was stopped. `seconds` is the run's duration;
+    `busy` is, by stage, the seconds that decoding, the model, writing and the overlay worked, in
+    parallel.
     """
 
     folder: Path
@@ -91,14 +92,14 @@ def judge_damage(damage: Damage, options: DecomposeOptions, name: str) -> Verdic
     """
     missing = damage.missing or 0
     lost = damage.packet_errors + damage.corrupt_frames + missing
-    share = lost / max(1, damage.decoded + damage.packet_errors + missing)
+    fraction = lost / max(1, damage.decoded + damage.packet_errors + missing)
     short = damage.coverage is not None and damage.coverage < _MIN_COVERAGE
     if options.strict and (lost or short or damage.repaired):
         raise DataError(
             f"{name}: {' '.join(damage_warnings(damage))}",
             "Leave out --strict to keep what is sound.",
         )
-    return "degraded" if share > options.max_bad or short else "ok"
+    return "degraded" if fraction > options.max_bad or short else "ok"
 
 
 def slot_file_metadata(
@@ -109,7 +110,7 @@ def slot_file_metadata(
     damage: Damage,
     summaries: list[SlotSummary],
 ) -> dict[str, Any]:
-    """The provenance that a slot file carries."""
+    """The provenance in a slot file."""
     selection, kept = job.options.selection, outputs.kept_pixels
     ids = object_ids(job.spec.num_slots, outputs.background)
     present = {own.id for own in summaries if own.frames_present}
@@ -142,7 +143,7 @@ def result_record(
     result: ClipResult,
     metadata: dict[str, Any],
 ) -> dict[str, Any]:
-    """The contents of result.json, but for the slot file's hash."""
+    """The contents of result.json, except the slot file's hash."""
     return {
         "schema": SCHEMA,
         "status": result.status,

@@ -1,10 +1,10 @@
 """One clip to its result folder: a single pass over the frames in constant memory.
 
 Four threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
-behind that one another draws the overlay.
-The model's output is in the clip's journal before it is written anywhere else. A run that was
-stopped resumes with the first chunk that is not there: frames are decoded and rendered again, which
-gives the same bytes as an undisturbed run, and the model sees each frame once.
+after that one another renders the overlay. The model's output is in the clip's journal before it is
+written anywhere else. A run that was stopped resumes with the first missing chunk: frames are
+decoded and rendered again, which gives the same bytes as an uninterrupted run, and the model sees
+each frame once.
 """
 
 import json
@@ -55,18 +55,18 @@ from slotcli.video.reader import ClipReader, open_clip
 from slotcli.video.selection import selected
 from slotcli.video.source import SourceInfo
 
-_WAITING_CHUNKS = 2  # on either side of the model: what decoding or writing may be ahead or behind
+_WAITING_CHUNKS = 2  # each, before and after the model
 
 Written = tuple[FrameChunk, torch.Tensor]  # frames and the attention that their masks come from
 
 
 class ClipRun:
-    """A clip on its way into its result folder, as `open_clip_run` opens it.
+    """The run that writes a clip's result folder, as `open_clip_run` opens it.
 
-    The caller asks for chunks, has the model encode them, and hands them back, in order, until
-    there is none; then it calls `finish`. In any case it calls `close`, at last. Nothing is left
-    behind on failure; where the process is stopped (Ctrl-C, SIGTERM, or killed) the journal is, for
-    the same request to resume from.
+    The caller requests chunks, has the model encode them, and hands them back, in order, until
+    there is none; then it calls `finish`. In any case it finally calls `close`. A failure leaves no
+    files; where the process is stopped (Ctrl-C, SIGTERM, or killed) the journal remains, for the
+    same request to resume from.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ClipRun:
         self.clip = job.clip
         self.state = state
         self.expected_frames = expected_frames(reader.info, job.options.selection)
-        self.frames = 0  # that the model has encoded
+        self.frames = 0  # encoded by the model so far
         self._job = job
         self._reader, self._journal, self._outputs, self._work = reader, journal, outputs, work
         self._ahead, self._behind = ahead, behind
@@ -96,14 +96,14 @@ class ClipRun:
         self._model_seconds = 0.0
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the threads and removes what is not a result; `error` is why the run failed."""
+        """Ends the threads and removes partial files; `error` is the reason why the run failed."""
         if error is None:
             self._files.close()
         else:
             self._files.__exit__(type(error), error, error.__traceback__)
 
     def next_chunk(self) -> FrameChunk | None:
-        """The next chunk for the model; None at the end. Replays what is in the journal."""
+        """The next chunk for the model; None at the end. Replays the chunks in the journal."""
         for chunk in self._chunks:
             done = self._journal.replay(chunk)
             if done is None:
@@ -117,7 +117,7 @@ class ClipRun:
         return None
 
     def take(self, chunk: FrameChunk, encoded: EncodedChunk, seconds: float) -> None:
-        """Takes a chunk back with its encoding, which took `seconds`.
+        """Accepts a chunk with its encoding, which took `seconds`.
 
         Raises NumericError naming the first frame that is not finite, OutputError and its kin.
         """
@@ -129,7 +129,7 @@ class ClipRun:
         self._behind.put((chunk, encoded.attention))
 
     def finish(self) -> ClipResult:
-        """Completes every file, result.json last, and puts the folder in its place.
+        """Completes every file, result.json last, and renames the folder to its final path.
 
         Raises DataError for a loss that the options do not allow, NoInputError where no frame was
         selected.
@@ -148,7 +148,7 @@ class ClipRun:
         warnings = damage_warnings(damage) + outputs.remarks
         metadata = slot_file_metadata(job, source, self.state.transform, outputs, damage, summaries)
         self._journal.finish(self._work / SLOT_FILE, metadata)
-        # As it is recorded, so that a page made again says the same.
+        # Rounded as it is recorded, so that a page made again shows the same.
         seconds = round(time.monotonic() - self._started, 3)
         pictures = (OVERLAY, STRIP) if outputs.has_overlay else (STRIP,)
         page = report_page(metadata, summaries, warnings, seconds, outputs.verdict(), pictures)
@@ -180,11 +180,11 @@ class ClipRun:
 
 
 def open_clip_run(job: ClipJob) -> ClipRun:
-    """Locks a clip's place, opens its source, journal and outputs.
+    """Locks a clip's result path, opens its source, journal and outputs.
 
     Raises CannotCreateError where something exists that may not be replaced, BusyError where
-    another run has the clip, UsageError for a background that the model lacks, and what the reader
-    raises for the source.
+    another run has the clip, UsageError for a background that the model lacks, and the reader's
+    errors for the source.
     """
     started, place, options = time.monotonic(), job.clip.result, job.options
     check_background(options.background, job.spec.num_slots)
@@ -231,7 +231,7 @@ def open_clip_run(job: ClipJob) -> ClipRun:
 
 @contextmanager
 def _journal_of_a_failure_removed(place: Path) -> Iterator[None]:
-    """A run that failed would fail again; one that was stopped resumes from its journal."""
+    """Removes the journal if the run fails, because it would fail again; a stopped run keeps it."""
     try:
         yield
     except (KeyboardInterrupt, Terminated, GeneratorExit):
@@ -243,7 +243,7 @@ def _journal_of_a_failure_removed(place: Path) -> Iterator[None]:
 
 def _require_space(job: ClipJob, source: SourceInfo) -> None:
     if source.indexed_frames is None:
-        return  # What is only declared, or worked out of a duration, may be wrong by any factor.
+        return  # declared and derived counts may be wrong by any factor
     options = job.options
     frames = min(expected_frames(source, options.selection) or 0, source.indexed_frames)
     each = bytes_per_frame(source.size, job.spec.num_slots, options.masks, overlay=options.overlay)
@@ -267,7 +267,7 @@ def require_free(place: Path, overwrite: bool) -> None:
             return
     shown = printable(place)
     if not (place / RESULT).is_file() or place.is_symlink():
-        # It may be the source itself, where the output folder is the source's own.
+        # The file may be the source itself, where the output folder is the source's own.
         raise CannotCreateError(
             f"{shown}: exists already, and is no result of slotcli.", "Choose another --out."
         )
@@ -280,7 +280,7 @@ def _flagged(chunk: FrameChunk, flags: np.ndarray) -> FrameChunk:
 
 
 def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
-    """The same frames; the first chunk has all of the lead-in, or the whole of a shorter clip."""
+    """Yields the same frames; the first chunk has the whole lead-in, or all of a shorter clip."""
     first: list[FrameChunk] = []
     for chunk in chunks:
         first.append(chunk)
@@ -290,7 +290,7 @@ def _with_lead_in(chunks: Iterator[FrameChunk]) -> Iterator[FrameChunk]:
         fields = ("frames", "pts", "duration", "frame_index", "flags")
         joined = {name: np.concatenate([getattr(c, name) for c in first]) for name in fields}
         joined_chunk = FrameChunk(**joined)
-        # A generator's variables outlive its yields: these frames would stay for the whole clip.
+        # A generator's variables outlive its yields: these frames would be kept for the whole clip.
         del first, joined
         yield joined_chunk
         del joined_chunk

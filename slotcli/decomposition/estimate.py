@@ -1,4 +1,4 @@
-"""Frames, time and disk space that a batch will take, estimated before it begins."""
+"""Estimates the frames, time and disk space of a batch before it begins."""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from slotcli.video.selection import Selection
 from slotcli.video.source import SourceInfo
 
 _TIMING_BYTES = 25
-# A busy machine slows some rounds tenfold: one alone says nothing.
+# A busy machine slows some rounds tenfold: a single one is not enough.
 _MIN_ROUNDS = 5
 _MAX_ROUNDS = 25
 _TRIAL_SECONDS = 1.5
@@ -32,7 +32,7 @@ _TRIAL_SECONDS = 1.5
 class Estimate:
     """`frames` is None where the source does not declare it or cannot be read, see `remark`.
 
-    `seconds` are the model's, with the fastest and slowest that the trial suggests in `span`.
+    `seconds` are the model's; `span` is from the fastest to the slowest of the trial's rounds.
     """
 
     clip: PlannedClip
@@ -74,7 +74,8 @@ def estimated(
 ) -> list[Estimate]:
     """An estimate for each clip: the model's time, from a trial on noise, and its result's bytes.
 
-    Decoding and writing run beside the model and are not in it; a run is as slow as the slowest.
+    Decoding and writing run in parallel to the model and are not included; a run is as slow as the
+    slowest of them.
     """
     spec, model = loaded.slot_model()
     options = options.settled(model)
@@ -99,7 +100,7 @@ def estimated(
 
 
 def free_for(clips: list[PlannedClip]) -> int:
-    """Bytes free on the disk that the results go to."""
+    """Bytes free on the disk of the results."""
     return free_disk(clips[0].result.parent)
 
 
@@ -117,12 +118,12 @@ def _tried(model: SlotModel, size: Size, device: torch.device, chunk: int) -> _C
         attention = model.soft_masks(track)[0].half().cpu()
         rounds.append((time.monotonic() - started) / chunk)
         stored = attention.nbytes + track.slots.float().nbytes
-    timed = rounds[1:]  # the first one warms up
+    timed = rounds[1:]  # the first round warms up
     per_frame = stored // chunk + _TIMING_BYTES
     return _Cost(median(timed), min(timed), max(timed), per_frame)
 
 
-# Bytes a pixel and frame: the overlay's of camera clips, masks' of twelve ragged objects at 1080p.
+# Bytes per pixel and frame: overlays of camera clips, masks of twelve ragged objects at 1080p.
 _OVERLAY_BYTES = 0.15
 
 
@@ -138,7 +139,7 @@ _MASK_BYTES: dict[MaskFormat, float] = {
 }
 
 
-_ROW_BYTES = 90  # of tracks.csv, a slot and frame
+_ROW_BYTES = 90  # of tracks.csv, per slot and frame
 
 
 _MARGIN = 1.2
@@ -147,7 +148,7 @@ _MARGIN = 1.2
 def bytes_per_frame(
     size: Size, num_slots: int, masks: tuple[MaskFormat, ...], *, overlay: bool
 ) -> int:
-    """Of overlay, masks and tracks; slots and attention come on top."""
+    """Bytes per frame of overlay, masks and tracks, without slots and attention."""
     height, width = size
     shown_height, shown_width = fit(size, (MAX_SIDE, MAX_SIDE))
     return round(
@@ -158,7 +159,7 @@ def bytes_per_frame(
 
 
 def require_space(place: Path, needed: int) -> None:
-    """Raises OutputError where the disk of `place` has no room for that many bytes and a fifth."""
+    """Raises OutputError where the disk of `place` has less free space than 1.2 times `needed`."""
     needed, free = round(_MARGIN * needed), free_disk(place.parent)
     if needed > free:
         raise OutputError(
@@ -168,7 +169,7 @@ def require_space(place: Path, needed: int) -> None:
 
 
 def expected_frames(source: SourceInfo, selection: Selection) -> int | None:
-    """How many frames a selection of a source will have, as far as the source tells."""
+    """The expected number of frames of a selection; None where the source declares none."""
     total = source.declared_frames
     if not total and source.declared_seconds and source.average_rate:
         total = round(source.declared_seconds * source.average_rate)

@@ -1,7 +1,7 @@
-"""The model's work on a clip, on the disk as it is done, so that a run that was stopped goes on.
+"""The model's output for a clip, saved chunk by chunk, so that a stopped run can resume.
 
-One file of records, one a chunk: each is a head (magic, number of frames, shapes), the tensors'
-rows, and a SHA-256 over both. A record that is cut off or damaged ends the journal there: what a
+One file of records, one per chunk: each is a head (magic, number of frames, shapes), the tensors'
+rows, and a SHA-256 over both. A truncated or damaged record ends the journal: the record that a
 killed process was writing is lost, and nothing before it.
 """
 
@@ -40,9 +40,10 @@ _HASH_BYTES = hashlib.sha256().digest_size
 class Journal:
     """A clip's slots, attention and timing, chunk by chunk, in memory that does not grow with it.
 
-    `key` says what the work depends on; a journal of another key at `path` is begun anew, one of
-    the same key is continued: `replay` gives its chunks back before any is appended. Used as a
-    context manager, which closes the file and leaves it where it is. Raises as `output_errors`.
+    `key` identifies everything that the output depends on; a journal of another key at `path` is
+    overwritten, one of the same key is continued: `replay` returns its chunks before any is
+    appended. Used as a context manager, which closes the file and keeps it. Raises as
+    `output_errors`.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -50,7 +51,7 @@ class Journal:
         self.frames = 0
         self._records: list[tuple[int, int]] = []  # offset of the rows, number of frames
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._next = 0  # record that `replay` gives
+        self._next = 0  # index of the record that `replay` returns next
         with output_errors(path):
             self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
             try:
@@ -73,15 +74,15 @@ class Journal:
 
     @property
     def replayed(self) -> bool:
-        """Whether everything that the journal held when it was opened has been given back."""
+        """Whether every record present at opening has been replayed."""
         return self._next >= len(self._records)
 
     def replay(
         self, chunk: FrameChunk
     ) -> tuple[Float32[np.ndarray, "t n d"], Float16[np.ndarray, "t n h w"], np.ndarray] | None:
-        """Slots, attention and flags of a chunk that was done before, None where it was not.
+        """Slots, attention and flags of a chunk from an earlier run; None if it is not there.
 
-        Where the next record is of other frames, it and what follows is forgotten.
+        Where the next record is of other frames, it and all later records are dropped.
         """
         if self.replayed:
             return None
@@ -100,7 +101,7 @@ class Journal:
         chunk: FrameChunk,
         appearance: Float16[Tensor, "t n c"] | None = None,
     ) -> None:
-        """Adds the frames of one chunk; once this returns they outlive the process.
+        """Adds the frames of one chunk; they outlive the process once this returns.
 
         Raises NumericError naming the first frame with NaN or infinity, DataError where the shapes
         differ from the chunk's or from earlier chunks', OutputError and its kin.
@@ -139,13 +140,13 @@ class Journal:
         self._next = len(self._records)
 
     def last_slots(self) -> Float32[np.ndarray, "n d"] | None:
-        """The slots of the last frame given back or appended: all that the next one depends on."""
+        """The slots of the last frame replayed or appended: all that the next one depends on."""
         return None if self._next == 0 else self._read(self._next - 1)["slots"][-1]
 
     def finish(self, path: Path, metadata: Mapping[str, Any]) -> None:
         """Writes the slot file of all frames; `metadata` as in `SlotFile`.
 
-        Raises DataError where there is none, OutputError and its kin.
+        Raises DataError where there are no frames, OutputError and its kin.
         """
         if self.frames == 0:
             raise DataError("The clip has no frames.", "Give a source with frames.")
@@ -161,11 +162,11 @@ class Journal:
 
     @property
     def _names(self) -> list[str]:
-        """The tensors that there are, in the order of their rows."""
+        """The names of the stored tensors, in the order of their rows."""
         return [name for name in DTYPES if name in self._shapes]
 
     def _close(self) -> None:
-        # Every record was flushed: what a full disk leaves in the buffer is what failed already.
+        # Every record was flushed; a buffer that a full disk leaves is of the record that failed.
         with suppress(OSError):
             self._file.close()
 
@@ -176,7 +177,9 @@ class Journal:
         self._file.flush()
 
     def _continue(self, key: str) -> bool:
-        """Finds the records of a journal of the same key, and cuts off what is no whole record."""
+        """Finds the records of a journal of the same key, and truncates it after the last whole
+        one.
+        """
         if self._file.readline(BLOCK_BYTES) != _first_line(key):
             return False
         end = self._file.tell()
@@ -187,7 +190,7 @@ class Journal:
         return True
 
     def _next_record(self, start: int) -> tuple[int, int, int] | None:
-        """Offset of the rows, frames and end of the whole record at `start`."""
+        """Offset of the rows, number of frames and end of the whole record at `start`, or None."""
         self._file.seek(start)
         head = self._file.read(_HEAD.size + _SHAPES.size)
         if len(head) < _HEAD.size + _SHAPES.size:
@@ -225,7 +228,7 @@ class Journal:
             self._file.seek(offset)
             for name in self._names:
                 data = self._file.read(frames * _row_bytes(self._shapes, name))
-                # Of a bytearray, for torch warns of arrays that cannot be written to.
+                # From a bytearray, because torch warns of arrays that are not writable.
                 rows[name] = np.frombuffer(bytearray(data), DTYPES[name]).reshape(
                     frames, *self._shapes[name]
                 )
@@ -246,7 +249,7 @@ class Journal:
         return hasher.hexdigest()
 
 
-# n, d, height and width of the grid, and c or 0: what the shapes of all rows follow from
+# n, d, height and width of the grid, and c or 0, which determine the shapes of all rows
 _SHAPES = struct.Struct("<IIIII")
 
 
@@ -260,9 +263,9 @@ def _packed_shapes(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
 
 
 def _unpacked_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
-    n, d, height, width, looks = _SHAPES.unpack(data)
+    n, d, height, width, appearance = _SHAPES.unpack(data)
     shapes = dict.fromkeys(_TIMING, ()) | {"slots": (n, d), "attention": (n, height, width)}
-    return shapes | ({OPTIONAL: (n, looks)} if looks else {})
+    return shapes | ({OPTIONAL: (n, appearance)} if appearance else {})
 
 
 def _row_bytes(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:

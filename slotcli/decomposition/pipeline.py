@@ -1,4 +1,4 @@
-"""Work that overlaps: a thread that goes ahead of other work, and one that comes behind it."""
+"""Two pipeline stages in threads: one works ahead of the caller, the other behind it."""
 
 import threading
 import time
@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_POLL_SECONDS = 0.1  # how soon a thread notices that it is no longer wanted
+_POLL_SECONDS = 0.1  # the longest until a thread notices that it should end
 
 
 class Ahead(Generic[Item]):
-    """The items of an iterator, made in a thread, at most `depth` of them waiting.
+    """The items of an iterator, produced in a thread, at most `depth` of them waiting.
 
-    Iterating it gives the items in order and raises what the iterator raised. Used as a context
-    manager, which ends the thread. `busy` is how many seconds it worked, not waited.
+    Iterating it yields the items in order and raises the iterator's exception. Used as a context
+    manager, which ends the thread. `busy` is the number of seconds worked, not waited.
     """
 
     def __init__(self, items: Iterator[Item], depth: int) -> None:
@@ -72,9 +72,10 @@ class Ahead(Generic[Item]):
 class Behind(Generic[Item]):
     """Calls a function on items in a thread, in order, at most `depth` of them waiting.
 
-    What the function raises comes out of the next `put`, or of `finish`, which waits until all is
-    done. Used as a context manager, which ends the thread: what waits is dropped unless `finish`
-    was called. `busy` is how many seconds it worked, not waited; `waited` how many `put` did.
+    The function's exception is raised by the next `put`, or by `finish`, which waits until all
+    items are processed. Used as a context manager, which ends the thread: waiting items are dropped
+    unless `finish` was called. `busy` is the number of seconds worked, not waited; `waited` the
+    number of seconds that `put` waited.
     """
 
     def __init__(self, function: Callable[[Item], None], depth: int) -> None:

@@ -1,4 +1,4 @@
-"""Which clips a command line means, and the folder that each result goes to."""
+"""Finds the clips of a command line, and the result folder of each."""
 
 import glob
 import os
@@ -29,9 +29,9 @@ class PlannedClip:
 
 @dataclass
 class Plan:
-    """`clips` in the order of the command line; what of it is not done, and why.
+    """`clips` in the order of the command line; `passed_over` with the reasons.
 
-    `failures` are inputs with nothing to read, which the other inputs do not suffer from.
+    `failures` are unreadable inputs, which do not affect the other inputs.
     """
 
     clips: list[PlannedClip] = field(default_factory=list)
@@ -42,9 +42,9 @@ class Plan:
 def plan(inputs: list[str], out: Path, *, recursive: bool) -> Plan:
     """The clips of files, folders, and patterns that the shell did not expand, in a fixed order.
 
-    A folder stands for the clips that `find_clips` finds in it, below it too with `recursive`; its
+    A folder means the clips that `find_clips` finds in it, and below it with `recursive`; its
     sub-folders are mirrored. A file that is named is a clip whatever it is. Raises the first
-    failure where nothing is meant.
+    failure where there is no clip.
     """
     wanted = _Wanted(recursive)
     for text in inputs:
@@ -80,7 +80,7 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> Plan:
 
 
 class _Wanted:
-    """What a command line asks for: sources with the names of their results."""
+    """Collects the sources of a command line with the names of their results."""
 
     def __init__(self, recursive: bool) -> None:
         self.clips: list[tuple[Path, Path]] = []
@@ -89,9 +89,9 @@ class _Wanted:
         self._recursive = recursive
 
     def add(self, text: str) -> None:
-        """Adds what one argument means. Raises NoInputError where it means nothing, AccessError."""
+        """Adds the clips of one argument. Raises NoInputError where there are none, AccessError."""
         path = Path(text)
-        # os.path's tests, unlike Path's, take a name too long to exist for one that does not.
+        # os.path's tests, unlike Path's, return False for a name too long to exist.
         if os.path.isdir(path):
             self._add_folder(path)
         elif os.path.exists(path):
@@ -112,7 +112,7 @@ class _Wanted:
             self.clips.append((path, name if name.parts else Path(folder.resolve().name)))
         reasons = {one.reason for one in found.passed_over}
         if OWN in reasons and reasons <= {OWN, HIDDEN, NEITHER}:
-            return  # results among the arguments are none of their failures
+            return  # earlier results among the arguments are no failure
         if not found.clips and not found.failures:
             told = counted(found.passed_over)
             advice = (
@@ -170,7 +170,7 @@ def sharded(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
 
 
 def _result_around(path: Path) -> Path | None:
-    """The result that a path is, or is in."""
+    """The result folder that contains a path, or is the path."""
     for folder in (path, *path.parents) if path.is_dir() else path.parents:
         try:
             if is_result(folder, set(os.listdir(folder))):
@@ -181,9 +181,9 @@ def _result_around(path: Path) -> Path | None:
 
 
 def _places(wanted: list[Path]) -> list[Path]:
-    """The names wanted, or NAME-2, NAME-3, ... so that no result's folder is, or holds, another's.
+    """The wanted names, with -2, -3, ... where a result's folder would be, or hold, another's.
 
-    The deepest choose first: then only what stands around others has to give way.
+    The deepest names are assigned first: then only a folder around others has to be renamed.
     """
     taken: set[Path] = set()
     places: dict[int, Path] = {}

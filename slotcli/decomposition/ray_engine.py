@@ -1,4 +1,4 @@
-"""Clips over the workers of a Ray cluster, or of a Ray that is started here for the purpose."""
+"""Clips over the workers of a Ray cluster, or of a local Ray that is started for the run."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ _RESTARTS = 3  # of a worker that dies
 
 
 class _Worker:
-    """An actor: it loads the model once and then does clip after clip."""
+    """An actor, which loads the model once and then decomposes clip after clip."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -32,11 +32,11 @@ class _Worker:
 
 
 def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
-    """The outcome of each clip as it is known; results are those of the local engine.
+    """Yields the outcome of each clip when it is known; results equal those of the local engine.
 
-    One worker a GPU, or as many as cores allow at `work.threads` each. A worker that dies is
-    replaced, and its clip goes on where its journal ends. Sources and results have to be on disks
-    that all workers see under the same paths. Raises UnavailableError without the extra [ray].
+    One worker per GPU, or as many as cores allow at `work.threads` each. A worker that dies is
+    replaced, and its clip resumes from its journal. Sources and results have to be on disks that
+    all workers see under the same paths. Raises UnavailableError without the extra [ray].
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is loaded
     try:
@@ -68,7 +68,7 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=work.threads,
         num_gpus=1 if on_gpu else 0,
-        # Without bounds a clip that kills every worker would be tried for ever.
+        # Without limits, a clip that kills every worker would be retried for ever.
         ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
     )
     told = iter(done.iter_rows())
@@ -80,6 +80,6 @@ def run_on_ray(work: Work, clips: list[PlannedClip]) -> Iterator[Outcome]:
 
 
 def _quietly(call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call returns; what Ray says of its workers meanwhile leaves stdout to the results."""
+    """Calls a function, with Ray's messages about its workers kept off stdout."""
     with redirect_stdout(sys.stderr):
         return call(*arguments)

@@ -1,4 +1,4 @@
-"""What is asked for of a clip, and whether it is there already."""
+"""The request that a clip's result answers, and whether an existing result answers it."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ from slotcli.video.source import MAX_PIXELS
 
 @dataclass(frozen=True)
 class DecomposeOptions:
-    """`background` are slots, or how to find them; `fit` is what becomes of another aspect ratio.
+    """`background` are slots, or how to find them; `fit` is for sources of another aspect ratio.
 
-    `size` is the side of a square that has the area of the model's input, or the input's own size.
-    What is None depends on the model: `settled` says it. `strict` refuses a clip of which anything
-    was lost, repaired or changed on the way, where otherwise its result says so.
+    `size` is the side of a square with the area of the model's input, or the input's own size. A
+    None depends on the model: `settled` fills it in. `strict` refuses a clip of which anything was
+    lost, repaired or changed in reading, where otherwise its result reports it.
     """
 
     masks: tuple[MaskFormat, ...] = ("png",)
@@ -48,7 +48,7 @@ class DecomposeOptions:
     overwrite: bool = False
 
     def settled(self, model: SlotModel) -> "DecomposeOptions":
-        """The same, with everything that the model decides.
+        """The same options, with every None filled in from the model.
 
         Raises UsageError for a shape that the model cannot take.
         """
@@ -71,18 +71,18 @@ class DecomposeOptions:
         return replace(self, fit=fit, edges=self.edges or ("guided" if any_size else "bilinear"))
 
     def transform(self, source: Size, model: Size) -> Transform:
-        """What a model of size `model` is shown of a source; for `settled` options."""
+        """The crop and scale from a source to a model of size `model`; for `settled` options."""
         assert self.fit is not None
         size = (self.size, self.size) if isinstance(self.size, int) else self.size or model
         return fit_transform(source, size, self.fit, exact=isinstance(self.size, tuple))
 
     def labelling(self, transform: Transform) -> Labelling:
-        """How labels are made, before the background is known; for `settled` options."""
+        """The rule that makes labels, before the background is known; for `settled` options."""
         assert self.edges is not None
         return Labelling(transform, (), self.edges, self.pieces)
 
     def as_dict(self) -> dict[str, Any]:
-        """What a result depends on, in plain values."""
+        """The options that a result depends on, as plain values."""
         return {
             "background": self.background
             if isinstance(self.background, str)
@@ -109,7 +109,7 @@ def _shown(size: int | Size | None) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """What a result is asked for of: `key` is a hash of the source's content, weights, options."""
+    """A request for a result: `key` is a hash of the source's content, weights and options."""
 
     key: str
     source: SourceIdentity
@@ -118,8 +118,8 @@ class Request:
 def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> Request:
     """The request that a clip's result is to answer. Raises NoInputError and its kin.
 
-    All of the source is read, unless a result at the clip's place says that nothing was written to
-    it since.
+    All of the source is read, unless an existing result of the clip records that it was not written
+    to since.
     """
     source = source_identity(clip.source, _recorded_identity(clip))
     asked = {"source": source.digest, "weights": loaded.sha256, "options": options.as_dict()}
@@ -128,7 +128,7 @@ def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions
 
 
 def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
-    """The status of a complete result of this very request at the clip's place, None if none is."""
+    """The status of an existing complete result of the same request, None if there is none."""
     recorded = _recorded(clip)
     if recorded.get("request") != request.key:
         return None
@@ -136,7 +136,7 @@ def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"
 
 
 def difference(clip: PlannedClip, request: Request) -> str:
-    """In which way the result at a clip's place is not the one that is asked for."""
+    """The difference between a clip's existing result and the request, in words."""
     before = _recorded_identity(clip)
     if before is not None and before.digest != request.source.digest:
         return "its source has changed since"

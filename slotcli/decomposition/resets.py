@@ -1,4 +1,4 @@
-"""When a clip's slots are found anew, and which of the new ones go on as which of the old."""
+"""When a clip's slots are initialised again, and which new slot continues which old one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,18 +10,18 @@ from jaxtyping import Float, Int64, UInt8
 from slotcli.errors import UsageError
 
 _MIN_SCENE = 15  # frames; two cuts closer than this are a flash
-_SIDE = 256  # pixels: cuts show at any size, and small frames are quick
+_SIDE = 256  # pixels: cuts show at any size, and small frames are fast
 _ANY_RATE = 25.0  # frames are counted, not timed
 
 
 class CutFinder:
-    """Tells of each frame of a clip, one after another, whether a new scene begins with it.
+    """Detects, frame by frame, whether a new scene of a clip begins.
 
     By the mean change of hue, saturation and value, with PySceneDetect's own threshold.
     """
 
     def __init__(self) -> None:
-        # Few runs look for cuts, and loading this takes half a second.
+        # Few runs look for cuts, and this import takes half a second.
         from scenedetect import FrameTimecode
         from scenedetect.detector import FlashFilter
         from scenedetect.detectors import ContentDetector
@@ -33,7 +33,7 @@ class CutFinder:
         )
 
     def is_cut(self, frame: UInt8[np.ndarray, "h w 3"]) -> bool:
-        """Looks at the next frame (RGB)."""
+        """Whether a new scene begins with the next frame (RGB)."""
         height, width = frame.shape[:2]
         scale = min(1.0, _SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -46,12 +46,12 @@ class CutFinder:
 def linked(
     before: Float[np.ndarray, "n d"], after: Float[np.ndarray, "n d"]
 ) -> Int64[np.ndarray, " n"]:
-    """For each slot of `before` the slot of `after` that goes on as it: a permutation.
+    """For each slot of `before` the slot of `after` that continues it: a permutation.
 
-    The pairs have the greatest sum of cosines between slots whose mean over n is taken off, for
-    all slots of a frame have much in common. Kuhn 1955.
+    The pairs maximise the sum of cosines between slots whose mean over n is subtracted, because all
+    slots of a frame have much in common. Kuhn 1955.
     """
-    from scipy.optimize import linear_sum_assignment  # loads for longer than a short clip takes
+    from scipy.optimize import linear_sum_assignment  # importing it takes longer than a short clip
 
     before, after = (slots - slots.mean(axis=0) for slots in (before, after))
     norms = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(after, axis=1)
@@ -61,14 +61,14 @@ def linked(
 
 @dataclass(frozen=True)
 class Reset:
-    """When a clip's slots are found anew: never, at cuts, or after every so many frames."""
+    """When a clip's slots are initialised again: never, at cuts, or every `every` frames."""
 
     kind: Literal["never", "scene", "every"] = "never"
     every: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Reset":
-        """never, scene or every:N. Raises UsageError for anything else."""
+        """Parses never, scene or every:N. Raises UsageError for anything else."""
         kind, _, number = text.partition(":")
         if kind == "every" and number.isascii() and number.isdecimal() and int(number) > 0:
             return cls("every", int(number))

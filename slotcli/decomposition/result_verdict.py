@@ -19,7 +19,7 @@ from slotcli.tracks.transform import Transform
 from slotcli.video.pixels import resized
 
 WINDOW = 6  # frames in a row, as in an audit
-MAX_WINDOWS = 4  # an even number: the next one stays in step when every other is let go
+MAX_WINDOWS = 4  # an even number: the spacing stays regular when every other window is dropped
 
 _Window = list[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]]
 
@@ -28,7 +28,7 @@ class VerdictSample:
     """Keeps a few evenly spaced windows of a clip of unknown length, in constant memory.
 
     Only pixels inside of the crop count. Whenever too many windows are kept, every other one is
-    let go and the distance between windows doubles.
+    dropped and the distance between windows doubles.
     """
 
     def __init__(self, transform: Transform) -> None:
@@ -38,7 +38,7 @@ class VerdictSample:
         self._windows: list[_Window] = []
 
     def add(self, frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> None:
-        """Look at the next frame, RGB, and its labels."""
+        """Adds the next frame, RGB, and its labels."""
         number, place = divmod(self._count, WINDOW)
         self._count += 1
         if number % self._stride:
@@ -53,7 +53,7 @@ class VerdictSample:
         self._windows[-1].append((resized(frame[inside], MEASURED), small))
 
     def figures(self) -> dict[str, float | None]:
-        """Those of the verdict; None where one cannot be measured, or nothing was added."""
+        """The verdict's figures; None where one cannot be measured, or nothing was added."""
         whole = [window for window in self._windows if len(window) == WINDOW]
         windows = whole or self._windows[:1]
         found = PictureFigures()
@@ -69,7 +69,7 @@ class VerdictSample:
         }
 
     def record(self) -> dict[str, Any]:
-        """The verdict on what was added and the figures that it stands on, for result.json."""
+        """The verdict on the added frames, and its figures, for result.json."""
         figures = self.figures()
         return {**judge(figures, clips=1).as_dict(), "figures": figures}
 

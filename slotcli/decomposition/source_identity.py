@@ -1,7 +1,7 @@
-"""Which content a source has: a hash of all of it, and a state that saves reading it again.
+"""A source's identity: a hash of its content, and its file state, which saves hashing it again.
 
-A hash of samples would miss what was changed between them. The whole takes a fraction of what
-decoding takes, and is read again only where the file system says that something was written since.
+A hash of samples would miss changes between them. Hashing the whole takes a fraction of the time of
+decoding, and is repeated only where the file system reports a write since.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from slotcli.files.reading import access_errors, require_storage
 from slotcli.video.folder_contents import contents
 
 _BLOCK = 1 << 20
-# A file that is written twice within a tick of the file system's clock has one time of change.
+# A file written twice within a tick of the file system's clock keeps its modification time.
 _SETTLED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """`digest` is the content's; `state` is what the file system says, None while it may lie."""
+    """`digest` is the content's; `state` is the file system's, None while it may be outdated."""
 
     digest: str
     state: str | None
@@ -30,7 +30,7 @@ class SourceIdentity:
 def source_identity(
     source: Path, known: SourceIdentity | None, hashed: Callable[[], None] = lambda: None
 ) -> SourceIdentity:
-    """A source's identity now; `known` is that of before, believed while the state is the same.
+    """A source's current identity; `known` is an earlier one, trusted while the state is the same.
 
     A folder's is that of the images that make the clip, by name. A copy has another state and the
     same digest. `hashed` is called where the content has to be read. Raises NoInputError and its
@@ -44,12 +44,12 @@ def source_identity(
             return known
         hashed()
         digest = _digest(files, source.is_dir())
-        # What was written to meanwhile is of no known content.
+        # The digest of files written to meanwhile has no valid state.
         return SourceIdentity(digest, state if state == _state(files, source.is_dir()) else None)
 
 
 def _state(files: Iterable[Path], named: bool) -> str | None:
-    """Sizes, times and numbers of the files; None where one was changed just now."""
+    """Sizes, times and inode numbers of the files; None where one was changed just now."""
     hasher, newest = hashlib.sha256(), 0
     for path in files:
         found = path.stat()

@@ -1,4 +1,4 @@
-"""A clip from standard input, kept as a file while it is computed."""
+"""A clip from standard input, spooled to a file during the run."""
 
 import shutil
 import sys
@@ -16,10 +16,10 @@ _NAME = "stdin"
 
 @contextmanager
 def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
-    """`inputs`, with the path of a file that holds all of standard input in the place of "-".
+    """`inputs`, with "-" replaced by the path of a file that holds all of standard input.
 
-    A clip is read more than once, and its index may be at its end, which a pipe cannot give. The
-    file is hidden in `out` and removed at the end. Raises UsageError where nothing is piped in,
+    A clip is read more than once, and its index may be at its end, which a pipe does not support.
+    The file is hidden in `out` and removed at the end. Raises UsageError where nothing is piped in,
     DataError where the pipe is empty, BusyError where another run does the same, and as
     `output_errors`.
     """
@@ -50,6 +50,6 @@ def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
 
 
 def name_standard_input(error: SlotcliError, source: Path) -> None:
-    """Writes "standard input" for the hidden file in the text of an error about `source`."""
+    """Replaces the hidden file by "standard input" in the text of an error about `source`."""
     if source.name == _NAME and source.parent.name == beside(Path(_NAME), "spool").name:
         error.what = error.what.replace(printable(source), "standard input")

@@ -1,4 +1,4 @@
-"""What became of a batch: summary.json, summary.csv and index.html beside the results."""
+"""The summary of a batch: summary.json, summary.csv and index.html beside the results."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ _COLUMNS = ["source", "result", "status", "frames", "seconds", "coverage", "exit
 def write_summary(out: Path, outcomes: list[Outcome], name: str = "summary") -> dict[str, Any]:
     """Writes `name`.json and .csv, and the page (index.html for summary), and returns the counts.
 
-    A clip that another run finished is listed with what its result.json says. Raises OutputError
+    A clip that another run finished is listed with the facts of its result.json. Raises OutputError
     and its kin.
     """
     rows = [_row(outcome) for outcome in outcomes]
@@ -59,7 +59,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     return {
         "source": known["source"],
         "result": known["result"],
-        # Whoever made it, and when, so that running again changes nothing here.
+        # Whichever run made it, so that running again changes nothing here.
         "status": "ok" if outcome.status == "done" else outcome.status,
         "frames": recorded.get("counts", {}).get("frames"),
         "seconds": recorded.get("seconds"),

@@ -1,4 +1,4 @@
-"""What one worker does, wherever it runs: this process, or an actor of a cluster."""
+"""The work of one worker, wherever it runs: in this process, or as an actor of a cluster."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from slotcli.kernels.dispatch import Backend, set_backend
 
 @dataclass(frozen=True)
 class Work:
-    """A model's reference, the options, and how to run it: all that a worker has to be told.
+    """A model's reference, the options, and how to run it: all that a worker has to know.
 
-    `halved` puts the backbone into bfloat16; `together` clips are on the model at once.
+    `halved` puts the backbone into bfloat16; `together` clips share the model at once.
     """
 
     model: str
@@ -29,7 +29,7 @@ class Work:
     together: int
 
     def load(self) -> LoadedModel:
-        """The model on its device, and this process set up for it. Raises what loading raises."""
+        """Sets this process up and returns the model on its device. Raises as `load_model`."""
         torch.set_num_threads(self.threads)
         set_backend(self.kernels)
         loaded = load_model(self.model)

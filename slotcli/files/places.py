@@ -1,4 +1,4 @@
-"""Results that are either whole or absent: made beside their place, and renamed into it."""
+"""Results that are either whole or absent: made beside their path, and renamed to it."""
 
 import hashlib
 import os
@@ -14,22 +14,22 @@ from slotcli.files.writing import output_errors
 
 
 def beside(place: Path, kind: str) -> Path:
-    """Where something that belongs to `place` stands while it is made: hidden, next to it.
+    """A hidden path next to `place`, for something that belongs to it.
 
-    The name is short, for that of `place` may be as long as the file system allows.
+    The name is short, because that of `place` may be as long as the file system allows.
     """
     digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()[:12]
     return place.parent / f".slotcli-{digest}.{kind}"
 
 
 def work_path(place: Path) -> Path:
-    """`beside`, for this process alone: what will be renamed to `place`."""
+    """`beside`, for this process alone: a partial output, to be renamed to `place`."""
     return beside(place, f"{os.getpid()}.part")
 
 
 @contextmanager
 def made_parents(path: Path) -> Iterator[None]:
-    """The folders that `path` stands in; on failure those that had to be made are gone again.
+    """Makes the parent folders of `path`; removes those that it made on failure.
 
     Raises as `output_errors`.
     """
@@ -40,7 +40,7 @@ def made_parents(path: Path) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        for folder in missing:  # innermost first; one that others put something in stays
+        for folder in missing:  # innermost first; one that has other content stays
             with suppress(OSError):
                 folder.rmdir()
         raise
@@ -48,10 +48,10 @@ def made_parents(path: Path) -> Iterator[None]:
 
 @contextmanager
 def work_folder(place: Path, work: Path | None = None) -> Iterator[Path]:
-    """An empty folder, gone at the end; whoever wants its content moves that out.
+    """An empty folder, removed at the end; the caller moves its content out before.
 
-    It is `work`, by default the `work_path` of `place`. On failure the parents that had to be made
-    for it are gone too. Raises as `output_errors`.
+    It is `work`, by default the `work_path` of `place`. On failure the parents made for it are
+    removed too. Raises as `output_errors`.
     """
     work = work or work_path(place)
     with made_parents(work):
@@ -66,9 +66,9 @@ def work_folder(place: Path, work: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def locked(place: Path, *, wait: bool = False) -> Iterator[None]:
-    """Nobody else works on `place` meanwhile; the lock goes with the process, however it ends.
+    """Locks `place` against other processes; the lock ends with the process, however that ends.
 
-    Raises BusyError where another process holds it and it is not to `wait`, and as `output_errors`.
+    Raises BusyError where another process holds it and `wait` is off, and as `output_errors`.
     """
     path = beside(place, "lock")
     lock = FileLock(path)
@@ -83,16 +83,16 @@ def locked(place: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever opened it before finds that it has no name any more, and makes a new one.
+        # A process that opened it before finds that the file is unlinked, and makes another.
         with suppress(OSError):
             path.unlink()
         lock.release()
 
 
 def put_in_place(work: Path, place: Path) -> None:
-    """Renames a work folder to its place, and removes the folder that stood there.
+    """Renames a work folder to its final path, and removes the folder that was there.
 
-    Raises as `output_errors`; then what stood there still stands.
+    Raises as `output_errors`; the previous folder is then still there.
     """
     with output_errors(place):
         if not os.path.lexists(place):
@@ -109,7 +109,7 @@ def put_in_place(work: Path, place: Path) -> None:
 
 
 def recover(place: Path) -> None:
-    """Ends what a process that was killed inside `put_in_place` had begun. Raises OutputError."""
+    """Completes or undoes a `put_in_place` whose process was killed. Raises OutputError."""
     old = beside(place, "old")
     with output_errors(place):
         if not os.path.lexists(old):
@@ -121,11 +121,11 @@ def recover(place: Path) -> None:
 
 
 def journal_path(place: Path) -> Path:
-    """Where the model's work on a result to be is kept; it outlives the process."""
+    """The journal of a result in the making; it outlives the process."""
     return beside(place, "journal")
 
 
 def clear_journal(place: Path) -> None:
-    """Removes the journal that a process killed just after its result was in place left behind."""
+    """Removes a journal left by a process that was killed just after its result was in place."""
     with suppress(OSError):
         journal_path(place).unlink()

@@ -1,4 +1,4 @@
-"""What the file system says about a file to read, as errors that name it."""
+"""Turns file system errors of an input into slotcli's errors, which name the file."""
 
 import stat
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from slotcli.errors import AccessError, DataError, NoInputError, printable
 
 @contextmanager
 def access_errors(path: Path) -> Iterator[None]:
-    """Turns what the file system says about `path` into NoInputError, AccessError or DataError."""
+    """Turns OSErrors about `path` into NoInputError, AccessError or DataError."""
     shown = printable(path)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Output files that are either whole or absent, and failures to write them as slotcli's errors."""
+"""Output files that are either whole or absent, with failures to write as slotcli's errors."""
 
 import errno
 import os
@@ -17,10 +17,10 @@ NOT_CREATABLE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn any OSError raised while writing `path` into the error the user should see.
+    """Turns any OSError raised while writing `path` into a SlotcliError.
 
     Raises: OutputError (disk full, I/O error), AccessError (permission, read-only disk),
-    CannotCreateError (the place itself is wrong).
+    CannotCreateError (the path itself is invalid).
     """
     try:
         yield
@@ -49,9 +49,9 @@ def output_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `path` only once it is complete and on the disk.
+    """A binary file that is renamed to `path` only once it is complete and on the disk.
 
-    Raises: as `output_errors`; whatever happens inside, nothing half-written is left behind.
+    Raises: as `output_errors`; a partial file is removed, whatever happens inside.
     """
     part = path.with_name(path.name + ".part")
     with output_errors(path):

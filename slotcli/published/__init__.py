@@ -1,4 +1,4 @@
-"""Weights under the authors' names brought to ours."""
+"""Imports the authors' weights under our names."""
 
 from slotcli.published.importing import ImportReport, import_published
 from slotcli.published.names import listed, published_names

@@ -1,4 +1,4 @@
-"""What the authors' models store and ours derive from their definition."""
+"""Tensors that the authors' models store, and that ours derive from their definition."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from slotcli.types import Size
 
 
 def derived_tensors(spec: SlotModelSpec) -> dict[str, Tensor]:
-    """The authors' name and the value of every tensor that follows from a model's definition."""
+    """The authors' name and the value of every tensor determined by a model's definition."""
     tensors = {"encoder_pos_embedding.grid": _grid(spec.size, ResNet18.stride)}
     decoder = spec.decoder
     if isinstance(decoder, SpatialBroadcastSpec):

@@ -1,4 +1,4 @@
-"""A state dict from a file of any common kind, without running anything that is in it."""
+"""Reads a state dict from a file of any common kind, without running code in it."""
 
 import warnings
 from pathlib import Path
@@ -20,11 +20,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Where a .pth holds more (a trainer's checkpoint), they are under its "state_dict" or "model".
 
     Raises NoInputError where there is no file, and DataError where it is of another kind, is
-    damaged, needs code to be read, or holds other things than tensors.
+    damaged, needs code to be read, or holds anything but tensors.
     """
     if not path.is_file():
         raise NoInputError(f"{path}: there is no such file.", "Check the path.")
-    # Whatever fails after this line is about the content, not about access to it.
+    # Any failure after this line is about the content, not about access to it.
     with path.open("rb"):
         pass
     readers = {
@@ -46,7 +46,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: not plain weights: the file is damaged, or would run code when loaded.",
             "Fetch it again, or save its state_dict alone.",
         ) from None
-    # A damaged archive can make its reader raise nearly anything.
+    # The reader of a damaged archive can raise nearly anything.
     except Exception as error:
         reason = shorten((str(error).splitlines() or [type(error).__name__])[0], 200)
         raise DataError(f"{path}: unreadable: {reason}.", "Fetch it again.") from None
@@ -55,7 +55,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     with warnings.catch_warnings():
-        # It warns of unusual protocols, which are sound; what it cannot read it raises for.
+        # It warns of unusual protocols, which are sound; it raises for those that it cannot read.
         warnings.simplefilter("ignore")
         return torch.load(path, weights_only=True, map_location="cpu")
 

@@ -1,4 +1,4 @@
-"""The weights of EfficientNet-Lite0, trained on ImageNet, brought to our folded form."""
+"""Imports the weights of EfficientNet-Lite0, trained on ImageNet, folded."""
 
 import hashlib
 from importlib.util import find_spec
@@ -20,10 +20,11 @@ _NORMS = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_
 
 
 def load_trunk_into(model: SlotModel) -> str | None:
-    """Puts the ImageNet weights into a model's trunk and freezes it; returns their file's hash.
+    """Loads the ImageNet weights into a model's trunk and freezes it; returns their file's hash.
 
-    None, and nothing done, for a backbone that is trained from nothing. Raises UnavailableError
-    where the package that has the weights is not installed, DataError where its file is another.
+    Returns None, and does nothing, for a backbone that is trained from scratch. Raises
+    UnavailableError where the package that has the weights is not installed, DataError where its
+    file is another.
     """
     backbone = model.encoder.backbone
     if not isinstance(backbone, FeaturePyramid):

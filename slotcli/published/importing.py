@@ -1,4 +1,4 @@
-"""The authors' weights under our names, with every one of theirs accounted for."""
+"""Imports the authors' weights under our names, and accounts for every one of theirs."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from slotcli.spec import CodecModelSpec, SlotModelSpec, VqvaeSpec
 
 # LPIPS and its VGG trunk: the VQ-VAE's training loss keeps them in the VQ-VAE's own checkpoint.
 CODEC_LOSS = "loss.perceptual_loss."
-# How the averages were made, beside the averages themselves.
+# Parameters of the moving averages, stored beside them.
 AVERAGING = frozenset({f"{AVERAGES}decay", f"{AVERAGES}num_updates"})
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """How many tensors came over, and which ones were left behind as not needed here.
+    """The number of imported tensors, and the names of those dropped as not needed here.
 
-    `averaged` of the `mapped` are moving averages of a U-Net, with which the authors draw;
-    the last trained values of these tensors are among the `dropped`.
+    `averaged` of the `mapped` are moving averages of a U-Net, which the authors sample with; the
+    last trained values of these tensors are among the `dropped`.
     """
 
     mapped: int
@@ -44,8 +44,8 @@ def import_published(
     """The tensors of the authors' checkpoint under our names, in float32, fit for `spec`.
 
     `path` is a .pth or .pt (a state dict, or a checkpoint of their trainer), .safetensors or .npz.
-    Nothing in it is executed. A codec's names may carry the prefix `vqvae.` or `dvae.`; where a
-    U-Net has moving averages, these are taken. Raises NoInputError where there is no file,
+    Nothing in it is executed. A codec's names may have the prefix `vqvae.` or `dvae.`; where a
+    U-Net has moving averages, these are used. Raises NoInputError where there is no file,
     ConfigError where `spec` has parts that the authors' models lack, and DataError where the file
     is unreadable or its tensors are not exactly those of `spec`.
     """
@@ -65,7 +65,7 @@ def import_published(
             dropped |= theirs.keys() & (averages.keys() | AVERAGING)
     names = {own: averages.get(name, name) for own, name in names.items()}
     _check_names(names, model_shapes(spec), theirs, dropped, path)
-    # Emptying `theirs` as we go holds one copy of a large model, not two; copies share no memory.
+    # `theirs` is emptied meanwhile, so that a large model is in memory once, not twice.
     ours = {
         own: theirs.pop(name).detach().to(torch.float32, copy=True) for own, name in names.items()
     }
@@ -102,9 +102,9 @@ def _check_names(
 def _check_derived(
     theirs: Mapping[str, Tensor], derived: Mapping[str, Tensor], model: str, path: Path
 ) -> None:
-    """Raises DataError where the file was made for another frame size, schedule or order of tokens.
+    """Raises DataError where the file is for another frame size, noise schedule or token order.
 
-    These are constants of the definition that no weight's shape would give away.
+    These are constants of the definition, on which no weight's shape depends.
     """
     for name in sorted(theirs.keys() & derived.keys()):
         stored, own = theirs[name], derived[name]

@@ -1,4 +1,4 @@
-"""Our name to the authors' for every tensor of a model."""
+"""Maps our name of every tensor of a model to the authors'."""
 
 from collections.abc import Mapping
 from textwrap import shorten
@@ -28,9 +28,9 @@ def published_names(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str]:
 
 
 def average_names(names: Mapping[str, str]) -> dict[str, str]:
-    """The authors' names of the U-Net's tensors to those of their moving averages.
+    """The authors' names of the U-Net's tensors, to those of their moving averages.
 
-    The averages are buffers of one module, whose names cannot hold a dot.
+    The averages are buffers of one module, whose names cannot contain a dot.
     """
     inner = UNET.removeprefix("dm_decoder.model.")
     return {
@@ -41,12 +41,12 @@ def average_names(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def model_shapes(spec: SlotModelSpec | CodecModelSpec) -> dict[str, list[int]]:
-    """Our name to the shape of every tensor of a model, without its weights in memory."""
+    """Our name to the shape of every tensor of a model, without allocating its weights."""
     return {name: list(tensor.shape) for name, tensor in build_shapes(spec).state_dict().items()}
 
 
 def listed(names: list[str]) -> str:
-    """The first ten names, long ones cut, and how many more there are."""
+    """The first ten names, long ones truncated, and the number of the others."""
     shown = ", ".join(shorten(name, 100) for name in names[:10])
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 

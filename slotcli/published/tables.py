@@ -1,8 +1,8 @@
-"""Our modules' names to the authors', part by part; a module not named stands inside one that is.
+"""Maps our modules' names to the authors', part by part; a module not listed is inside one that is.
 
 Theirs are those of Wuziyi616/SlotDiffusion at eacfc9a: its video models `savi_ldm`, `savi` and
-`steve`, its image models `sa_ldm`, `sa` and `slate`, which differ in lacking a predictor, and the
-VQ-VAE and dVAE on their own as they are trained before them.
+`steve`, its image models `sa_ldm`, `sa` and `slate`, which only lack a predictor, and the VQ-VAE
+and dVAE alone, as they are trained before them.
 """
 
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def module_table(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str]:
 
 
 def _inside(ours: str, theirs: str, parts: Mapping[str, str]) -> dict[str, str]:
-    """The table of a module's parts as seen from outside of it; both prefixes end in a dot."""
+    """A part's table with both prefixes added; each ends in a dot."""
     return {ours + own: theirs + name for own, name in parts.items()}
 
 
@@ -158,7 +158,7 @@ def _decoder(
 
 def _spatial_broadcast() -> dict[str, str]:
     modules = {"position.project": "decoder_pos_embedding.dense"}
-    # Each of theirs holds a convolution and its activation; ours stand in one row.
+    # Each of theirs holds a convolution and its activation; ours are in one sequence.
     for layer in range(DOUBLINGS):
         modules[f"layers.{2 * layer}"] = f"decoder.{layer}.0"
     modules[f"layers.{2 * DOUBLINGS}"] = f"decoder.{DOUBLINGS}"
@@ -180,7 +180,7 @@ def _unet(spec: LatentDiffusionSpec) -> dict[str, str]:
 
     levels = len(spec.multipliers)
     modules = dict(_UNET)
-    # Their blocks stand in one row; ours are grouped by level.
+    # Their blocks are in one sequence; ours are grouped by level.
     block = 1
     for level in range(levels):
         if level:
@@ -207,8 +207,8 @@ def _codec(spec: VqvaeSpec | DvaeSpec | PixelsSpec) -> dict[str, str]:
 
 
 def _dvae() -> dict[str, str]:
-    # Their blocks keep the convolution as a part, and the norm's tensors as their own. Left out of
-    # the decoder are the two pixel shuffles, which have no tensors.
+    # Their blocks have the convolution as a submodule, and the norm's tensors as their own. The
+    # decoder's two pixel shuffles are omitted, because they have no tensors.
     blocks = {"encoder": range(7), "decoder": (0, 1, 2, 3, 4, 6, 7, 8, 9)}
     modules = {"encoder.7": "encoder.7", "decoder.11": "decoder.11"}
     for side, indices in blocks.items():
@@ -221,8 +221,8 @@ def _dvae() -> dict[str, str]:
 def _vqvae(spec: VqvaeSpec) -> dict[str, str]:
     levels = range(len(spec.multipliers))
     middle = ["mid.block_1", "mid.attn_1", "mid.block_2"]
-    # Ours are plain sequences; these are theirs in the order of their execution, with an empty
-    # name for the activation, which has no tensors.
+    # Ours are plain sequences; these are theirs in the order of their execution, with an empty name
+    # for the activation, which has no tensors.
     encoder = ["conv_in"]
     for level in levels:
         if level:

@@ -1,4 +1,4 @@
-"""The masks of a slot file as files, in any format, without a model."""
+"""Exports the masks of a slot file, in any format, without a model."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -40,9 +40,9 @@ def export_masks(
 ) -> None:
     """Writes the masks of a slot file, the same pixels as `decompose` wrote, unless with `edges`.
 
-    Each format gets its place in `out`. `video` is the source, for formats and edges that need its
-    pixels. Raises UsageError without it, DataError where it is another clip, CannotCreateError
-    where a place is taken, and what the writers raise.
+    Each format gets its own path in `out`. `video` is the source, for formats and edges that need
+    its pixels. Raises UsageError without it, DataError where it is another clip, CannotCreateError
+    where a path exists, and the writers' errors.
     """
     if video is None and OF_PICTURES.intersection(formats):
         raise UsageError("--masks alpha cuts objects out of the video.", "Name it with --video.")
@@ -82,7 +82,7 @@ def export_masks(
 
 
 def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
-    """The source of a slot file, opened however large its frames. Raises what the reader does."""
+    """The opened source of a slot file, whatever its frame size. Raises as the reader."""
     with access_errors(video):
         return open_clip(video, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
 
@@ -90,7 +90,7 @@ def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
 def source_pictures(
     slot_file: SlotFile, reader: ClipReader | ImageFolderReader
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The frames that the slots came from; raises DataError where the reader has not these."""
+    """The source frames of the slots; raises DataError where the reader lacks one of them."""
     time_base = recorded_time_base(slot_file)
     chunks = reader.chunks(1)
     for number, pts in zip(slot_file.frame_index, slot_file.pts, strict=True):

@@ -1,4 +1,4 @@
-"""Results of decompose, found again."""
+"""Finds the results of decompose."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ from slotcli.files.layout import RESULT, SLOT_FILE
 
 
 def find_results(paths: list[Path]) -> list[StoredResult]:
-    """The complete results that are, or are below, given folders; a slot file stands for itself.
+    """The complete results that are, or are below, given folders; a slot file means itself.
 
-    Each is named once, in a fixed order. Raises NoInputError for a path with nothing there.
+    Each is listed once, in a fixed order. Raises NoInputError where a path has none.
     """
     found: dict[Path, StoredResult] = {}
     for path in paths:
@@ -29,7 +29,7 @@ def find_results(paths: list[Path]) -> list[StoredResult]:
 
 
 def recorded_source(slots: Path) -> Path | None:
-    """Where result.json says the clip was; None where it does not."""
+    """The clip's path in result.json; None where it has none."""
     try:
         recorded = json.loads((slots.parent / RESULT).read_bytes())["source"]["path"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What is said of a result: provenance in the slot file, result.json, the report page."""
+"""The provenance of a result, for the slot file, result.json and the report page."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -24,7 +24,7 @@ NO_VERDICT = "Not judged: the version that made this result had no verdict."
 
 
 def model_facts(loaded: LoadedModel) -> dict[str, Any]:
-    """Which weights made the slots, by hash, and what they are weights of."""
+    """The weights that made the slots, by hash, and their model."""
     return {
         "name": loaded.spec.name,
         "weights_sha256": loaded.sha256,
@@ -34,7 +34,7 @@ def model_facts(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def source_facts(source: SourceInfo) -> dict[str, Any]:
-    """The source as it was found; without its path, so that a moved clip gives the same file."""
+    """Properties of the source, without its path, so that a moved clip gives the same file."""
     return {
         "name": source.name,
         "bytes": source.bytes,
@@ -51,7 +51,7 @@ def source_facts(source: SourceInfo) -> dict[str, Any]:
 
 
 def run_facts(device: torch.device, precision: str, options: dict[str, Any]) -> dict[str, Any]:
-    """How the slots were computed; nothing that differs between two equal runs."""
+    """The computing environment of the slots; equal for two equal runs."""
     return {
         "version": __version__,
         "torch": torch.__version__,
@@ -62,7 +62,7 @@ def run_facts(device: torch.device, precision: str, options: dict[str, Any]) -> 
 
 
 def damage_counts(damage: Damage) -> dict[str, int]:
-    """What was lost or repaired, in numbers."""
+    """Counts of errors, repairs and format changes in the source."""
     return {
         "packet_errors": damage.packet_errors,
         "corrupt_frames": damage.corrupt_frames,
@@ -72,7 +72,7 @@ def damage_counts(damage: Damage) -> dict[str, int]:
 
 
 def damage_warnings(damage: Damage) -> list[str]:
-    """What was lost or repaired, in sentences."""
+    """Sentences on errors, repairs and missing frames of the source."""
     warnings = list(damage.notes)
     lost = damage.packet_errors + damage.corrupt_frames
     if lost:
@@ -105,8 +105,8 @@ def report_page(
 ) -> Report:
     """The page of a result, from its slot file's metadata, its statistics, and its result.json.
 
-    Results of older versions have no `verdict`. `pictures` are those that there are beside the
-    page. Raises DataError where the metadata or the verdict lack something.
+    Results of older versions have no `verdict`. `pictures` are the image and video files beside the
+    page. Raises DataError where the metadata or the verdict lack a key.
     """
     try:
         return _page(metadata, summaries, warnings, seconds, verdict, pictures)
@@ -170,10 +170,10 @@ def _background(recorded: int | list[int] | None) -> str:
 
 
 def trust_sentence(used: int, verdict: dict[str, Any] | None, *, supervised: bool = False) -> str:
-    """How far to believe a result, from what can be known without labels.
+    """A sentence on how far to trust a result, from label-free figures.
 
-    `supervised` is whether the model learned from masks of its training clips.
-    Raises KeyError and TypeError for a verdict that `VerdictSample.record` did not make.
+    `supervised` is whether the model learned from masks of its training clips. Raises KeyError and
+    TypeError for a verdict that `VerdictSample.record` did not make.
     """
     if used < 2:
         return "One slot took every pixel: this result says nothing about objects."

@@ -1,4 +1,4 @@
-"""A slot file drawn again as a video."""
+"""Renders a slot file back to a video."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -31,12 +31,12 @@ from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
-_NOTHING = 1e-3  # share of a place, below which what is left there is not spread over it
+_NOTHING = 1e-3  # attention at a position, below which it is not renormalised
 
 
 @dataclass(frozen=True)
 class ReconstructOptions:
-    """`keep` are the IDs of the objects drawn, None for all; other Nones are the model's own."""
+    """`keep` are the IDs of the objects to render, None for all; other Nones are the model's."""
 
     sampler: Sampler = "singlestep"
     evaluations: int | None = None
@@ -52,7 +52,7 @@ def find_slot_file(path: Path) -> Path:
 
 
 def recorded_model(path: Path, slot_file: SlotFile) -> str:
-    """What to load for a slot file: the path its result folder recorded, or the model's name."""
+    """The model to load for a slot file: the path in its result folder, or the model's name."""
     result = path.parent / RESULT
     if result.is_file():
         try:
@@ -65,7 +65,7 @@ def recorded_model(path: Path, slot_file: SlotFile) -> str:
 
 
 def recorded_time_base(slot_file: SlotFile) -> Fraction:
-    """Seconds a tick of the source; raises DataError where the slot file has none."""
+    """Seconds per tick of the source; raises DataError where the slot file has none."""
     value = slot_file.metadata["source"].get("time_base")
     if (
         isinstance(value, list)
@@ -87,15 +87,15 @@ def recorded_background(slot_file: SlotFile) -> tuple[int, ...]:
 
 
 def recordable_background(slots: tuple[int, ...]) -> int | list[int] | None:
-    """What `recorded_background` reads: a slot alone as it stood before there could be several."""
+    """The form that `recorded_background` reads: an int for one slot, as in older versions."""
     return list(slots) if len(slots) > 1 else next(iter(slots), None)
 
 
 def recorded_labelling(slot_file: SlotFile, edges: Edges | None = None) -> Labelling:
-    """How `decompose` made labels of soft masks, but for `edges`, if given.
+    """The rule by which `decompose` made labels of soft masks, with `edges` instead if given.
 
-    Versions that recorded nothing had bilinear edges and left all pieces. Raises DataError where
-    what is recorded cannot be.
+    Versions that recorded nothing had bilinear edges and kept all connected components. Raises
+    DataError where the recorded values are invalid.
     """
     options = slot_file.metadata["run"].get("options")
     options = options if isinstance(options, dict) else {}
@@ -116,7 +116,7 @@ def recorded_labelling(slot_file: SlotFile, edges: Edges | None = None) -> Label
 
 
 def recorded_ids(slot_file: SlotFile) -> list[int]:
-    """The ID of each slot, as masks and tracks have it."""
+    """The ID of each slot in masks and tracks."""
     return object_ids(slot_file.slots.shape[1], recorded_background(slot_file))
 
 
@@ -145,11 +145,11 @@ def reconstruct(
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Writes an MP4 of the source's size and timing, every frame drawn from one noise map.
+    """Writes an MP4 of the source's size and timing, every frame sampled from the same noise map.
 
     Returns remarks on how its frames or timing had to differ from the source's, in sentences.
     Raises DataError where the slots are another model's, UsageError where `keep` names objects that
-    do not exist, and what the writer raises.
+    do not exist, and the writer's errors.
     """
     _, model = loaded.slot_model()
     recorded = slot_file.metadata["model"].get("weights_sha256")
@@ -193,7 +193,7 @@ def reconstruct(
             partial.replace(out)
         return video.remarks
     except BaseException:
-        with suppress(OSError):  # the error that led here is the one to report
+        with suppress(OSError):  # the first error is the one to report
             partial.unlink()
         raise
 
@@ -208,7 +208,7 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
 
 
 def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
-    """The slots that are drawn."""
+    """The slots to render."""
     ids = recorded_ids(slot_file)
     if keep is None:
         return list(range(len(ids)))
@@ -219,23 +219,24 @@ def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
 
 
 def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
-    """Where the kept slots of some frames are, and how they look there.
+    """Attention and appearance of the kept slots in some frames.
 
-    The places of the others are the background's, or where that is left out too, of what is left.
+    The attention of the other slots goes to the background, or if that is left out too, the rest is
+    renormalised.
     """
     every = torch.from_numpy(slot_file.attention[rows]).float()
     attention = every[:, kept]
     background = [kept.index(slot) for slot in recorded_background(slot_file) if slot in kept]
     if background:
         left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
-        own = attention[:, background] + _NOTHING
+        weights = attention[:, background] + _NOTHING
         attention[:, background] += (
-            every[:, left_out].sum(1, keepdim=True) * own / own.sum(1, keepdim=True)
+            every[:, left_out].sum(1, keepdim=True) * weights / weights.sum(1, keepdim=True)
         )
     elif len(kept) < every.shape[1]:
         attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
-    looks = slot_file.appearance
-    seen = None if looks is None else torch.from_numpy(looks[rows]).float()[:, kept]
+    appearance = slot_file.appearance
+    seen = None if appearance is None else torch.from_numpy(appearance[rows]).float()[:, kept]
     return Layout(attention, seen)
 
 

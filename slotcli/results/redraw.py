@@ -24,13 +24,12 @@ _PICTURES = (OVERLAY, STRIP)
 def write_result_report(
     folder: Path, video: Path | None, progress: Callable[[int, int], None]
 ) -> list[Path]:
-    """Make report.html, overlay.mp4 and strip.png of a result anew; returns what was written.
+    """Writes report.html, overlay.mp4 and strip.png of a result again; returns their paths.
 
-    Each has the bytes that `decompose` gave it, if this is the version that did. `video` is the
-    source where it is no longer where result.json says. Where it is nowhere, the page alone is
-    written, and NoInputError raised. Raises DataError where files of the result are damaged or
-    `video` is another clip, BusyError where another run is at work on it, and what the writers
-    raise.
+    Each has the bytes that `decompose` wrote, if by this version. `video` is the source if it is no
+    longer at the path in result.json. Where there is no source, only the page is written, and
+    NoInputError raised. Raises DataError where files of the result are damaged or `video` is
+    another clip, BusyError where another run has locked it, and the writers' errors.
     """
     slot_file = read_slot_file(folder / SLOT_FILE)
     told = _told(folder / RESULT)
@@ -89,7 +88,7 @@ def _draw(
 
 
 def _told(path: Path) -> dict[str, Any]:
-    """What the page needs of result.json, its types checked."""
+    """The values of result.json that the page needs, their types checked."""
     try:
         told = json.loads(path.read_bytes())
         source, warnings, seconds = told["source"]["path"], told["warnings"], told["seconds"]

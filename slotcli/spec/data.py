@@ -13,9 +13,9 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class SynthSpec(Record):
-    """Clips from the scene generator; `mix` gives each tier's share, `clips` how many are made.
+    """Clips from the scene generator; `mix` has each tier's fraction, `clips` their number.
 
-    With a `cache`, a folder, rendered clips are kept there and read again by later runs.
+    With a `cache`, a folder, rendered clips are saved there and read by later runs.
     """
 
     kind: Literal["synth"] = "synth"
@@ -34,7 +34,7 @@ class FolderSpec(Record):
 
 
 class PublicSpec(Record):
-    """A split of a published data set, in any layout that is in use for it."""
+    """A split of a published data set, in any common layout."""
 
     kind: Literal["movi", "clevrtex", "celeba", "davis", "ytvis"]
     path: Text
@@ -42,7 +42,7 @@ class PublicSpec(Record):
 
 
 class SpritesSpec(Record):
-    """Clips of moving pictures with alpha (`objects`) over `photographs`, both folders."""
+    """Clips of moving images with alpha (`objects`) over `photographs`, both folders."""
 
     kind: Literal["sprites"] = "sprites"
     objects: Text
@@ -58,14 +58,14 @@ SingleSpec = Annotated[
 
 
 class MixturePartSpec(Record):
-    """A share of the clips; below a hundredth it would not be kept to exactly enough."""
+    """A part of a mixture; a `share` of less than a hundredth would be too inexact."""
 
     share: Annotated[float, Field(ge=0.01, le=1)]
     data: SingleSpec
 
 
 class MixtureSpec(Record):
-    """Several kinds of data in one run, each with its share of the clips."""
+    """Several data sets in one run, each with its `share` of the clips."""
 
     kind: Literal["mixture"] = "mixture"
     parts: Annotated[tuple[MixturePartSpec, ...], Field(min_length=1, max_length=32)]

@@ -1,4 +1,4 @@
-"""A whole definition: a codec's or a slot model's, and what of it has to fit together."""
+"""A whole definition: a codec's or a slot model's, and the constraints between its parts."""
 
 from typing import Annotated, Literal
 
@@ -81,7 +81,7 @@ class SlotModelSpec(Record):
 
     @property
     def background_slot(self) -> int | None:
-        """The slot that training made the background, None where it made none."""
+        """The slot that training made the background; None if there is none."""
         return 0 if self.train.mask_weight else None
 
     @property

@@ -114,7 +114,7 @@ def _vqvae_unless_said(value: object) -> object:
 
 
 class SpatialBroadcastSpec(Record):
-    """Draws frames, or with a `codec` its latents, as SAVi's twin of SlotDiffusion."""
+    """Decodes frames, or with a `codec` its latents, as SAVi's twin of SlotDiffusion."""
 
     kind: Literal["spatial_broadcast"] = Field(description=_DECODERS)
     channels: Width = Field(
@@ -182,12 +182,12 @@ class LatentDiffusionSpec(Record):
 
     @property
     def reads_frames(self) -> bool:
-        """Whether slots alone are not enough to draw from."""
+        """Whether the decoder needs more than the slots."""
         return self.appearance or self.layout > 0
 
 
 class MasksOnlySpec(Record):
-    """No decoder: only `train.mask_weight` is there to learn from."""
+    """No decoder: `train.mask_weight` is the only loss."""
 
     kind: Literal["none"] = Field(description=_DECODERS)
 

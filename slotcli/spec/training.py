@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""The parameters of training."""
 
 from typing import Annotated, Literal
 
@@ -9,11 +9,11 @@ from slotcli.spec.values import Fraction, PositiveInt, Record, Seed, Side, Text
 
 
 class OptimiserSpec(Record):
-    """A batch is taken in `accumulate` parts, one after the other, and by all processes together.
+    """A batch is processed in `accumulate` parts, one after the other, by all processes together.
 
-    Of the states that a run is saved in, the last `keep_last`, the best, and those of every
-    `keep_every`-th step are kept. With a `patience` the start is evaluated too, and the run ends
-    after so many evaluations without a better score; 0 has neither.
+    Of the saved states of a run, the last `keep_last`, the best, and those of every `keep_every`-th
+    step are kept. With a `patience` the start is evaluated too, and the run ends after `patience`
+    evaluations without a better score; 0 disables both.
     """
 
     steps: PositiveInt = Field(description="Optimiser steps.")
@@ -60,8 +60,8 @@ class OptimiserSpec(Record):
 class CodecTrainSpec(OptimiserSpec):
     """The weights are of a VQ-VAE's terms beside L1; the published ones have a perceptual one.
 
-    A batch has `frames_per_clip` frames in a row of each of its clips, and with a `crop` a square
-    of so many pixels of each frame, each from another place; 0 takes frames as they are.
+    A batch has `frames_per_clip` consecutive frames of each of its clips, and with a `crop` a
+    square with sides of `crop` pixels at a random position of each frame; 0 uses whole frames.
     """
 
     data: DataSpec = Field(
@@ -94,12 +94,12 @@ class CodecTrainSpec(OptimiserSpec):
 class SlotTrainSpec(OptimiserSpec):
     """`codec` is the trained codec of the decoder, None for a decoder that works without one.
 
-    `mask_weight` is that of the loss between attention and the data's instance masks, which it then
-    needs. With `sizes`, each step has frames of one of these, not of the model's size.
-    `trunk_learning_rate` is that of a backbone's ImageNet weights; 0 leaves them as they are.
+    `mask_weight` is that of the loss between attention and the data's instance masks, which are
+    then required. With `sizes`, each step has frames of one of these, not of the model's size.
+    `trunk_learning_rate` is that of a backbone's ImageNet weights; 0 freezes them.
 
-    The term of `coherence_weight` asks slots to be of one colour, or of one moving thing. It falls
-    to 0 over a share `coherence_until` of the steps, if given.
+    `coherence_weight` is that of the auxiliary grouping loss, which makes slots uniform in colour,
+    or in motion. It falls to 0 over the fraction `coherence_until` of the steps, if given.
     """
 
     codec: Text | None = Field(

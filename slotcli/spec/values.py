@@ -1,4 +1,4 @@
-"""Numbers and texts with the limits that keep a definition from asking for the impossible."""
+"""Numbers and texts with limits that keep a definition from requesting the impossible."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def _unicode(text: str) -> str:
-    """Bytes of a command line that are no text would not fit into the JSON that specs travel in."""
+    """Raises ValueError for a text that is not Unicode, and does not fit into the JSON of specs."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -14,8 +14,8 @@ def _unicode(text: str) -> str:
     return text
 
 
-# The upper limits are far beyond any model. They keep a definition from elsewhere from asking for
-# networks that take hours to put together, or sizes that do not fit into 64 bits.
+# The upper limits are far beyond any model. They keep an untrusted definition from requesting
+# networks that take hours to build, or sizes that do not fit into 64 bits.
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 
 
@@ -41,5 +41,5 @@ Text = Annotated[str, AfterValidator(_unicode)]
 
 
 class Record(BaseModel):
-    # JSON, in which specs travel, knows neither infinity nor NaN.
+    # Specs are saved as JSON, which has neither infinity nor NaN.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -25,10 +25,10 @@ class Change:
 
 
 def changed_settings(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> list[Change]:
-    """What differs from the model.toml that the run in `folder` was last started with.
+    """The settings that differ from the model.toml that the run in `folder` was last started with.
 
-    Paths that lead to the same place are equal. Raises ConfigError or NoInputError where that file
-    cannot be read.
+    Paths to the same file or folder are equal. Raises ConfigError or NoInputError where that
+    model.toml cannot be read.
     """
     before = dict(_flat(spec_json(load_definition(folder / DEFINITION))))
     now = dict(_flat(spec_json(spec)))
@@ -40,7 +40,7 @@ def changed_settings(folder: Path, spec: SlotModelSpec | CodecModelSpec) -> list
 def require_same_model(folder: Path, changes: list[Change]) -> None:
     """Raises UsageError where a key of the model changed, not only of its training or its name.
 
-    Weights may load all the same, and would then be trained as those of another model.
+    The weights might still load, and would then be trained as those of another model.
     """
     others = [own for own in changes if own.key != "name" and not own.key.startswith("train.")]
     if others:
@@ -65,5 +65,5 @@ def _same_place(change: Change) -> bool:
     if not all(isinstance(path, str) for path in paths):
         return False
     one, other = (Path(path).resolve() for path in paths)
-    # A model's name stands for a folder of that name.
+    # A model's name means a folder of that name.
     return one == other or (change.key == "train.codec" and one.name == other.name)

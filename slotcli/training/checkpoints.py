@@ -1,4 +1,4 @@
-"""Which states of a run are on disk, which of them are kept, and which one a run goes on from."""
+"""The saved states of a run: those kept, those removed, and the one that a run resumes from."""
 
 import json
 import math
@@ -23,7 +23,7 @@ Notice = Callable[[str], None]
 class Checkpoints:
     """The states of one run: the last `keep_last`, every `keep_every`-th step's, and the best.
 
-    A `keep_every` of 0 keeps none for its number.
+    A `keep_every` of 0 keeps no state for its step number.
     """
 
     folder: Path
@@ -31,19 +31,19 @@ class Checkpoints:
     keep_every: int
 
     def complete(self) -> list[Path]:
-        """State folders that were written to their end, oldest first."""
+        """State folders with a completion marker, oldest first."""
         found = [
             p.parent for p in self.folder.glob(f"*/{MARKER}") if _NAME.fullmatch(p.parent.name)
         ]
         return sorted(found, key=_step)
 
     def best(self) -> tuple[Path, float] | None:
-        """The state of the highest score, the later of equals; None where no score is known."""
+        """The state of the highest score, the last of equals; None where no score is recorded."""
         scored = [(path, s) for path in self.complete() if (s := _score(path)) is not None]
         return max(scored, key=lambda pair: (pair[1], _step(pair[0])), default=None)
 
     def out_of_patience(self, options: OptimiserSpec) -> bool:
-        """Whether so many evaluations came after the best that the run is to end."""
+        """Whether `options.patience` evaluations have followed the best one."""
         best = self.best()
         if best is None or options.patience == 0:
             return False
@@ -51,26 +51,27 @@ class Checkpoints:
         return _step(last) - _step(best[0]) >= options.patience * options.evaluate_every
 
     def ended_at(self, options: OptimiserSpec) -> int | None:
-        """The step that the run ended at; None where it is not over."""
+        """The step at which the run ended; None if it has not."""
         states = self.complete()
         last = _step(states[-1]) if states else None
         return last if last == options.steps or self.out_of_patience(options) else None
 
     def save(self, state: RunState, score: float | None) -> None:
-        """Writes a state, and removes those that are not to be kept. Raises as `save_state`."""
+        """Writes a state, and removes those that are no longer kept. Raises as `save_state`."""
         save_state(self.folder / f"step-{state.step:08d}", state, score)
         states = self.complete()
         best = self.best()
         for path in states[: -self.keep_last]:
             regular = self.keep_every and _step(path) and _step(path) % self.keep_every == 0
             if not regular and (best is None or path != best[0]):
-                (path / MARKER).unlink()  # first, or half of it would pass for a state
+                (path / MARKER).unlink()  # first: half a state must not pass for one
                 shutil.rmtree(path)
 
     def load_newest(self, state: RunState, notice: Notice) -> list[Path]:
-        """Restores the newest state that is sound; returns the newer ones, which are not.
+        """Restores the newest sound state; returns the newer, damaged ones.
 
-        Each of those is said. Raises the first one's DataError where none is sound.
+        Each damaged state is reported to `notice`. Raises the first one's DataError where none is
+        sound.
         """
         failures: list[tuple[Path, DataError]] = []
         for path in reversed(self.complete()):
@@ -90,7 +91,7 @@ class Checkpoints:
 
 
 def put_aside(states: list[Path]) -> None:
-    """Renames states that are damaged, so that saving the same step again removes none of them."""
+    """Renames damaged states, so that saving the same step again removes none of them."""
     for path in states:
         aside = path.with_name(f"{path.name}.damaged")
         number = 1
@@ -108,13 +109,13 @@ def _step(path: Path) -> int:
 def _score(path: Path) -> float | None:
     try:
         facts: object = json.loads((path / MARKER).read_text())
-    except (OSError, ValueError):  # as good as unknown: whether a state is sound its files say
+    except (OSError, ValueError):  # unknown; `load_state` checks soundness
         return None
     score = cast(dict[str, Any], facts).get("score") if isinstance(facts, dict) else None
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
 
 
-SKIPS = 3  # in a row, after which a run goes back
+SKIPS = 3  # in a row, after which a run rolls back
 
 
 ROLLBACKS = 3
@@ -123,8 +124,8 @@ ROLLBACKS = 3
 def go_back(state: RunState, checkpoints: Checkpoints, notice: Notice) -> list[Path]:
     """Restores the last sound state and counts a rollback, which halves the learning rate.
 
-    Returns the states that are damaged, as `load_newest`. What was counted as skipped stays
-    counted. Raises NumericError for a fourth rollback, DataError where no state is sound.
+    Returns the damaged states, as `load_newest`. The count of skipped steps is kept. Raises
+    NumericError for a fourth rollback, DataError where no state is sound.
     """
     at, skipped, rollbacks = state.step, state.skipped, state.rollbacks
     if rollbacks == ROLLBACKS:

@@ -1,4 +1,4 @@
-"""What a frozen encoder and a frozen codec make of whole clips, kept at half precision."""
+"""Outputs of a frozen encoder and a frozen codec for whole clips, cached at half precision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class _KeptClip:
 
 
 class KeptClips:
-    """Slots, layouts and targets of frames; a clip goes through the networks when first asked for.
+    """Slots, layouts and targets of frames; a clip is encoded when one of its frames is first used.
 
-    The encoder is recurrent, so it sees each clip from its first frame on. Raises ConfigError where
-    the data set's clips would take more than `bound` bytes.
+    The encoder is recurrent, so each clip is encoded from its first frame on. Raises ConfigError
+    where the data set's clips would take more than `bound` bytes.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class KeptClips:
         return self._kept[key]
 
     def _encoded(self, frames: Float[Tensor, "t 3 h w"]) -> SlotTrack:
-        """As after training: without the dropout of the predictor, one draw of which would stay."""
+        """Encodes in evaluation mode: a cached dropout mask of the predictor would never change."""
         encoder = self._model.encoder
         training = encoder.training
         encoder.eval()

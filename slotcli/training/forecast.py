@@ -1,4 +1,4 @@
-"""What a run will take, before it is begun: weights, steps, memory."""
+"""Weights, steps and memory of a run, computed before it starts."""
 
 from dataclasses import asdict, dataclass
 
@@ -12,7 +12,7 @@ from slotcli.training.tasks.task import Task
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one process, in bytes where it says so; data and what libraries take are not counted."""
+    """Figures of one process, bytes where the name has it; data and libraries are not counted."""
 
     parameters: int
     trained_parameters: int
@@ -34,9 +34,9 @@ class Forecast:
 
 
 def forecast(task: Task, options: OptimiserSpec, peers: Peers) -> Forecast:
-    """Counts weights, and runs the loss of one row of a batch to see what is kept for gradients.
+    """Counts weights, and measures the memory kept for gradients on one row of a batch.
 
-    Raises UsageError where the batch cannot be divided among the peers.
+    Raises UsageError where the batch cannot be divided among the processes.
     """
     parts = peers.parts(options.batch_size, options.accumulate)
     rows = options.batch_size // parts[0].count
@@ -58,7 +58,7 @@ def forecast(task: Task, options: OptimiserSpec, peers: Peers) -> Forecast:
 
 
 def _kept_of_a_row(task: Task, batch_size: int) -> int:
-    """Bytes that the graph of one row's loss holds besides the weights."""
+    """Bytes that the autograd graph of one row's loss holds besides the weights."""
     weights = {tensor.untyped_storage().data_ptr() for tensor in task.module.state_dict().values()}
     kept: dict[int, int] = {}
 
@@ -71,5 +71,5 @@ def _kept_of_a_row(task: Task, batch_size: int) -> int:
     row = task.batch(0, Part(0, batch_size))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss, _ = task.loss(row, 0)
-    del loss  # until here, or memory that was given back would be counted as shared
+    del loss  # kept alive until here: storage freed and reused would be counted once
     return sum(kept.values())

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 between two steps, never within one."""
+"""Ctrl-C, SIGTERM and SIGUSR1 are handled between two steps, never within one."""
 
 import signal
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from types import FrameType
 
 from slotcli.errors import Terminated
 
-# SIGUSR1 is what schedulers are asked to send some time before they take a machine away.
+# Schedulers can be configured to send SIGUSR1 some time before they take a machine away.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequests:
-    """The first signal since, as its number; 0 where there was none."""
+    """The number of the first signal received; 0 if there was none."""
 
     def __init__(self) -> None:
         self.first = 0
@@ -20,7 +20,7 @@ class StopRequests:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this context a signal raises at once, as an earlier one does on entering it."""
+        """In this context a signal raises immediately; an earlier one raises on entry."""
         if self.first:
             raise stop_of(self.first)
         self._patient = False
@@ -30,7 +30,7 @@ class StopRequests:
             self._patient = True
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler. Raises KeyboardInterrupt or Terminated."""
+        """The signal handler. Raises KeyboardInterrupt or Terminated."""
         again = self.first != 0
         self.first = self.first or number
         if again or not self._patient:
@@ -39,7 +39,7 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Holds a first signal back, for its user to ask for; a second one takes effect at once.
+    """Records a first signal for the caller to check; a second one raises immediately.
 
     For the main thread only.
     """
@@ -53,5 +53,5 @@ def stop_requests() -> Iterator[StopRequests]:
 
 
 def stop_of(number: int) -> BaseException:
-    """What a signal raises: KeyboardInterrupt for Ctrl-C, Terminated for all others."""
+    """The exception for a signal: KeyboardInterrupt for Ctrl-C, Terminated for all others."""
     return KeyboardInterrupt() if number == signal.SIGINT else Terminated()

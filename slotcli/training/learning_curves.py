@@ -1,4 +1,4 @@
-"""The curves of a run's log."""
+"""Learning curves, plotted from a run's log."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ _DRAWABLE = 1e100
 
 
 def number_in(value: object) -> float | None:
-    """A logged figure as a number that can be drawn; None for what is no such number."""
-    # The comparison is False for NaN, and holds for whole numbers that no float can be.
+    """A logged figure as a number that can be plotted; None for anything else."""
+    # The comparison is False for NaN, and works for integers too large for a float.
     if isinstance(value, int | float) and abs(value) < _DRAWABLE:
         return float(value)
     return None
 
 
 def figures_in(rows: list[dict[str, Any]]) -> list[str]:
-    """The names of all figures of a log that are numbers, in the order they are shown."""
+    """The names of all numeric figures of a log, in display order."""
     found = {
         name: None
         for row in rows
@@ -29,14 +29,14 @@ def figures_in(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def write_learning_curves(path: Path, runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Write the curves of runs, by name, over their steps; at least one has to have a row.
+    """Plots the curves of runs, by name, over their steps; at least one run must have a row.
 
     Raises: OutputError and its kin.
     """
     curves: list[Curve] = []
     for name in figures_in([row for rows in runs.values() for row in rows]):
         known = figure(name)
-        # An absent figure was not asked for in this row; null is one that could not be computed.
+        # An absent figure was not computed for this row; null is one that is undefined.
         lines = {
             run: [(row["step"], number_in(row[name])) for row in rows if name in row]
             for run, rows in runs.items()

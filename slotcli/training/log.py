@@ -1,4 +1,4 @@
-"""A run's figures, a row each: log.jsonl to be read by programs, log.csv by people."""
+"""A run's figures, one row per log entry: log.jsonl for programs, log.csv for people."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ _MOST_STEPS = 2**53
 class RunLog:
     """Appends rows; a resumed run drops the rows after the step it resumes from.
 
-    With `tensorboard` every figure goes there too, into `folder`/tensorboard; raises
+    With `tensorboard` every figure is also written to `folder`/tensorboard; raises
     UnavailableError, before anything is written, where it is not installed.
     """
 
@@ -45,9 +45,9 @@ class RunLog:
             file.writelines(self._csv_row(row) for row in kept)
 
     def add(self, row: dict[str, Any]) -> None:
-        """One row; a figure that could not be computed is null, and empty in the CSV.
+        """Appends a row; an undefined, NaN or infinite figure is null, and empty in the CSV.
 
-        So is one that is NaN or infinite, for JSON has no such numbers.
+        JSON has no NaN and no infinity.
         """
         row = {name: value if _is_finite(value) else None for name, value in row.items()}
         self._append(row)
@@ -58,7 +58,7 @@ class RunLog:
             self._board.flush()
 
     def draw(self) -> None:
-        """Draws what was logged so far, as curves.png. Raises: OutputError and its kin."""
+        """Plots the log so far as curves.png. Raises: OutputError and its kin."""
         write_learning_curves(self._folder / CURVES, {"": read_log(self._folder)})
 
     def _append(self, row: dict[str, Any]) -> None:
@@ -75,9 +75,9 @@ class RunLog:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run's log.jsonl, each with its `step`, ascending.
 
-    A row cut short by a crash belongs to no saved state: its step is taken again. Of rows that
-    repeat a step, or go back behind one, those logged last count. Raises DataError for anything
-    but rows.
+    A row cut short by a crash is dropped: no saved state includes its step, which is taken again.
+    Where steps repeat or decrease, the rows logged last count. Raises DataError for anything but
+    rows.
     """
     path = folder / LOG
     rows: list[dict[str, Any]] = []
@@ -119,5 +119,5 @@ def _open_board(folder: Path, first_step: int) -> "SummaryWriter":
         raise UnavailableError(
             "TensorBoard is not installed.", "Use: pip install 'slotcli[log]'"
         ) from error
-    # What an interrupted run logged after the step it is resumed from is hidden.
+    # Hides the entries that an interrupted run logged after the step that is resumed from.
     return SummaryWriter(str(folder), purge_step=first_step + 1)

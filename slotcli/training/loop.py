@@ -1,4 +1,4 @@
-"""The training loop: the same for a codec and for a slot model, which differ in their task."""
+"""The training loop of codecs and slot models, which differ only in their task."""
 
 import time
 from collections.abc import Callable
@@ -30,20 +30,20 @@ BEST = "best.safetensors"
 _LOG_EVERY = 50
 _CHECK_EVERY = 100
 
-# Step, number of steps, figures of the moment.
+# Step, number of steps, figures to display.
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 TRAINING, EVALUATING, SAVING = "training", "evaluating", "saving the weights"
-# Which of these the run is at, and how many steps were taken.
+# The current phase (one of these), and the number of steps taken.
 Tick = Callable[[str, int], None]
 
 
 def ignored(text: str) -> None:
-    """A notice that nobody is to see."""
+    """The default `notice`: ignores the message."""
 
 
 def unwatched(phase: str, step: int) -> None:
-    """The tick of a run that nobody watches."""
+    """The default `tick`: does nothing."""
 
 
 def train(
@@ -60,20 +60,20 @@ def train(
     tensorboard: bool = False,
     precision: TrainPrecision = "fp32",
 ) -> dict[str, float | None]:
-    """Trains to the spec's number of steps, or until its patience is at an end.
+    """Trains to the spec's number of steps, or until its patience is exhausted.
 
     Returns the figures of the last evaluation.
 
-    `out` gets the definition and who started it, the log with its curves and a picture of each
-    evaluation, the averaged weights (weights.safetensors; best.safetensors of the evaluation that
-    scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to
-    any of the peers ends the step at hand, saves it, and goes on up. A step whose loss or gradient
-    is not finite is skipped; after three in a row the run goes back to its last state with half
-    the learning rate. `tick` is called before each step, evaluation and save. `notice` is told what
-    went wrong. `precision` is that in which the task's networks compute already; at fp16 gradients
+    `out` gets the definition and the command of each start, the log with its curves and an image of
+    each evaluation, the averaged weights (weights.safetensors; best.safetensors of the evaluation
+    that scored best) and the states to resume from. Ctrl-C, SIGTERM or SIGUSR1 to any of the
+    processes completes the current step, saves it, and raises. A step whose loss or gradient is not
+    finite is skipped; after three in a row the run rolls back to its last state with half the
+    learning rate. `tick` is called before each step, evaluation and save. `notice` receives
+    warnings. `precision` is that at which the task's networks already compute; at fp16 gradients
     are scaled.
 
-    Raises NumericError where a third return did not help, UsageError where the batch cannot be
+    Raises NumericError where a third rollback did not help, UsageError where the batch cannot be
     divided or `out` holds a run of another model, DataError where all states are damaged,
     CannotCreateError where `out` holds a run and `resume` is off, and what `output_errors` raises.
     A changed setting of the training is a notice.
@@ -160,16 +160,16 @@ class _Run:
         if peers.first:
             self._tell_of_another_precision()
             write_run_facts(self._out, self._spec, self._command, state.step, self._precision)
-            if fresh:  # for a run that goes wrong before its first evaluation
+            if fresh:  # for a rollback before the first evaluation
                 self._checkpoints.save(state, None)
 
     def settle(self) -> bool:
-        """All that is due between two steps; returns whether the last one was taken.
+        """Evaluates, logs and saves where due between two steps; returns whether the run is over.
 
-        Raises KeyboardInterrupt or Terminated, everything saved, where any peer had a signal.
+        Raises KeyboardInterrupt or Terminated, everything saved, where any process had a signal.
         """
         state, options, peers = self._state, self._options, self._peers
-        # A run that was stopped in an evaluation begins with it: nothing was logged since.
+        # A run stopped during an evaluation starts with it: the log has no row since that step.
         due = state.since > 0
         evaluated = due and (self._is_last() or state.step % options.evaluate_every == 0)
         evaluated, self._start_due = evaluated or self._start_due, False
@@ -200,7 +200,7 @@ class _Run:
         return self._is_last() or bool(evaluated and peers.largest(over))
 
     def step(self) -> None:
-        """Takes a step, and goes back where too many were skipped."""
+        """Takes a step, and rolls back where too many were skipped in a row."""
         state, options, peers = self._state, self._options, self._peers
         for group in state.adam.param_groups:
             group["lr"] = self._rate(group, state.step)
@@ -242,7 +242,7 @@ class _Run:
             columns += ["data_wait", "skipped", "rollbacks"]
             columns += ["loss_scale"] if self._state.scaler.is_enabled() else []
             columns += self._task.figures
-            # Of a start that is still to be evaluated, no row counts.
+            # Where the start is still to be evaluated, no logged row counts.
             first_step = -1 if self._start_due else self._state.step
             self._log = RunLog(self._out, columns, first_step, tensorboard=self._tensorboard)
         self._saved_at = self._clocked = self._state.step
@@ -258,7 +258,7 @@ class _Run:
                 return self._task.evaluate()
             finally:
                 module.train()
-                self._clock += time.monotonic() - began  # which is of the steps alone
+                self._clock += time.monotonic() - began  # the clock counts the time of steps only
 
     def _add_row(self, figures: dict[str, float | None]) -> None:
         state, waited = self._state, self._task.batches.waited
@@ -282,7 +282,7 @@ class _Run:
     def _save(self, score: float | None) -> None:
         self._tick(SAVING, self._state.step)
         state, best = self._state, self._checkpoints.best()
-        # The state last: a run that is killed in between takes these steps again.
+        # The state is saved last: a run that is killed before takes these steps again.
         with state.average.applied():
             tensors = state.module.state_dict()
             save_model(self._out / WEIGHTS, self._spec, tensors, state.step, self._provenance)

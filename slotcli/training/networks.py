@@ -1,8 +1,8 @@
-"""How a run's networks compute: at half precision, compiled, or keeping less for their gradients.
+"""Lets a run's networks compute at half precision, compiled, or with recomputed activations.
 
-Networks are the backbone, the decoder's, and the halves of a codec that is trained. All that stands
+The networks are the backbone, the decoder's, and the two halves of a codec in training. Everything
 around them stays in float32: slot attention, distances to codes, the noise schedule, losses, and
-what a frozen codec makes of frames. So does every evaluation, for which no gradients are computed.
+the targets of a frozen codec. So does every evaluation, which computes no gradients.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _BLOCKS = (
 
 
 def networks(module: nn.Module) -> list[nn.Module]:
-    """The networks of what a task trains, each a function of tensors to one tensor."""
+    """The networks of a task's module, each a function of tensors to one tensor."""
     if isinstance(module, Vqvae | Dvae):
         return [module.encoder, module.decoder]
     if not isinstance(module, SlotModel):
@@ -52,18 +52,18 @@ def networks(module: nn.Module) -> list[nn.Module]:
 
 
 def compile_networks(module: nn.Module) -> None:
-    """Compiles each network at its first step; to be called before the other two.
+    """Compiles each network at its first step; to be called before the other two functions.
 
-    Blocks that recompute are then traced as such, and autocast stays outside.
+    Checkpointed blocks are then traced as such, and autocast stays outside.
     """
     for network in networks(module):
         _train_as(network, torch.compile(network.forward))
 
 
 def recompute_blocks(module: nn.Module) -> None:
-    """Of the networks' blocks only inputs are kept; the backward pass computes the rest again.
+    """Keeps only the inputs of the networks' blocks; the backward pass recomputes the rest.
 
-    It draws the same dropout, so losses and gradients are to the last bit what they were.
+    Dropout is sampled identically, so losses and gradients are bitwise identical.
     """
     for network in networks(module):
         for block in network.modules():
@@ -87,20 +87,20 @@ def _narrow(
 
 
 def _recomputed(forward: Callable[..., Tensor], *inputs: object) -> Tensor:
-    if torch.compiler.is_compiling():  # takes no such context, and never has a batch in parts
+    if torch.compiler.is_compiling():  # no context_fn there, and never a batch in parts
         return checkpoint(forward, *inputs, use_reentrant=False)
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=_drawn_alike)
 
 
 def _drawn_alike() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-    """For the first pass nothing, for the second what divides draws among the parts of a batch."""
+    """No context for the first pass; for the second the active DrawnForTheBatch mode, if any."""
     return nullcontext(), _get_current_dispatch_mode() or nullcontext()
 
 
 def _train_as(network: nn.Module, form: Callable[..., Tensor]) -> None:
-    """Puts `form` in the place of a network's forward wherever gradients are computed.
+    """Replaces a network's forward by `form` wherever gradients are computed.
 
-    Unlike in a module around it, weights keep their names, and checkpoints fit.
+    Unlike with a wrapping module, the weights keep their names, and checkpoints fit.
     """
     plain = network.forward
 

@@ -22,7 +22,7 @@ def learning_rate(spec: OptimiserSpec, peak: float, step: int) -> float:
 
 
 class Average:
-    """An exponential moving average of a module's trainable parameters; 0 decay follows them.
+    """An exponential moving average of a module's trainable parameters; a decay of 0 copies them.
 
     The decay rises from 0.1 with the number of updates, so that the start of a run is forgotten.
     """
@@ -50,7 +50,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module carries the averaged weights within this context."""
+        """Lets the module hold the averaged weights within this context."""
         live = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._put(self.shadow)
         try:

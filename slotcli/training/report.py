@@ -1,4 +1,4 @@
-"""A training run's page, made from what lies in its folder."""
+"""A training run's report page, made from the files in its folder."""
 
 import shlex
 from pathlib import Path
@@ -25,7 +25,7 @@ from slotcli.training.log import CURVES, LOG, read_log
 from slotcli.training.run_facts import RUN, read_starts
 
 MAX_SHEETS = 16
-MIN_CODES_USED = 0.05  # share of a codebook, below which a batch leaves most of it idle
+MIN_CODES_USED = 0.05  # fraction of a codebook; below it a batch leaves most codes unused
 _UNKNOWN = "-"
 _CHECKED = ("position_determinism", "shift_equivariance", "used_slots")
 
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 
 def write_run_report(folder: Path) -> list[Path]:
-    """Write report.html and curves.png of a run into its folder; returns what was written.
+    """Writes report.html and curves.png of a run into its folder; returns their paths.
 
     Raises NoInputError where nothing was logged yet, DataError for a damaged log, and as
     `output_errors`.
@@ -78,7 +78,7 @@ def write_run_report(folder: Path) -> list[Path]:
 def _definition(
     folder: Path, warnings: list[str]
 ) -> tuple[CodecModelSpec | SlotModelSpec | None, str | None]:
-    """What was trained, as it was recorded, and as text."""
+    """The recorded definition of the model, and its text."""
     path = folder / DEFINITION
     try:
         return load_definition(path), path.read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def _training_warnings(
 
 
 def _audit(last: Row) -> list[Check]:
-    """The figures of `slotcli audit` that training logs, of the held-out clips, as last seen."""
+    """The audit figures that training logs for the held-out clips, as last logged."""
     checks: list[Check] = []
     for name in _CHECKED:
         if name in last:
@@ -139,7 +139,7 @@ def _audit(last: Row) -> list[Check]:
 
 
 def _sheets(folder: Path, last_step: int, warnings: list[str]) -> list[MaskSheet]:
-    """At most MAX_SHEETS, evenly spaced; those behind the last step are of a run given up."""
+    """At most MAX_SHEETS, evenly spaced; sheets after the last step belong to an abandoned run."""
     steps = [step for step in sheet_steps(folder) if step <= last_step]
     if len(steps) > MAX_SHEETS:
         gap = (len(steps) - 1) / (MAX_SHEETS - 1)

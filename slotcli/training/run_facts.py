@@ -1,4 +1,4 @@
-"""What a run was, in its folder: the resolved definition, and who started it with what."""
+"""Records a run in its folder: the resolved definition, and the command of every start."""
 
 import json
 import platform
@@ -28,10 +28,10 @@ def write_run_facts(
     first_step: int,
     precision: TrainPrecision,
 ) -> None:
-    """Write model.toml, the definition that is trained, and add this start to run.json.
+    """Writes model.toml, the definition that is trained, and adds this start to run.json.
 
-    `first_step` is that of the state the run goes on from, 0 at its beginning, which forgets
-    starts that were recorded before. Raises: OutputError and its kin.
+    `first_step` is that of the state that the run resumes from; 0 is a new run, and discards the
+    recorded starts. Raises: OutputError and its kin.
     """
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_run_facts(
 
 
 def read_starts(folder: Path) -> list[dict[str, Any]]:
-    """The starts that run.json recorded, oldest first; none where it is absent or unreadable."""
+    """The starts recorded in run.json, oldest first; none where it is missing or unreadable."""
     try:
         starts = json.loads((folder / RUN).read_bytes())["starts"]
         return [start for start in starts if isinstance(start, dict)]
@@ -63,10 +63,10 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def final_row(folder: Path, options: OptimiserSpec) -> dict[str, Any] | None:
-    """The last row of a run's log; None where the run is not at its end yet. Raises DataError."""
+    """The last row of a run's log; None where the run has not ended. Raises DataError."""
     step = Checkpoints(folder / "state", options.keep_last, options.keep_every).ended_at(options)
     if step is None:
         return None
     last = read_log(folder)[-1:]
-    # A run that was stopped in its last evaluation has a state and no row.
+    # A run stopped during its last evaluation has a state and no row.
     return last[0] if last and last[0]["step"] == step else None

@@ -1,4 +1,4 @@
-"""Several seeds of one definition: which is to be used is judged without labels, never by loss."""
+"""Several seeds of one definition: the best is selected without labels, never by the loss."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ JUDGED_BY = "degeneration"  # lower is better
 
 @dataclass(frozen=True)
 class SeedRun:
-    """What became of a seed: the last row of its log, or why there is none that counts."""
+    """The result of a seed: the last row of its log, or the reason why there is none."""
 
     seed: int
     folder: str
@@ -30,25 +30,25 @@ class SeedRun:
 
 
 def seed_folder(seed: int) -> str:
-    """Where a seed's run is, below the folder of all."""
+    """The name of a seed's run folder."""
     return f"seed-{seed}"
 
 
 def finished(out: Path, options: OptimiserSpec) -> SeedRun | None:
-    """The run of the options' seed below `out`, or None where it is not at its end yet."""
+    """The run of the options' seed below `out`; None if it has not ended."""
     folder = seed_folder(options.seed)
     last = final_row(out / folder, options)
     return None if last is None else SeedRun(options.seed, folder, last)
 
 
 def choose(runs: list[SeedRun]) -> SeedRun | None:
-    """The run of the lowest degeneration, the first of equals; None where it is known of none."""
+    """The run of the lowest degeneration, the first of equals; None if no run has the figure."""
     known = [(run.degeneration, run) for run in runs if run.degeneration is not None]
     return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
 def write_choice(out: Path, runs: list[SeedRun]) -> SeedRun | None:
-    """Lists the runs in seeds.json, and puts the chosen one's weights beside it; returns that.
+    """Lists the runs in seeds.json and copies the selected weights beside it; returns that run.
 
     Raises what `output_errors` does.
     """

@@ -1,7 +1,7 @@
 """A run's state on disk: weights, average, Adam's moments, the task's memory, a completion marker.
 
-No random state is kept: every step seeds its own from the run's seed and its number, so a run that
-is resumed draws what an undisturbed one would have drawn.
+No random state is saved: every step seeds its own generator from the run's seed and the step's
+number, so a resumed run samples the same numbers as an uninterrupted one.
 """
 
 import json
@@ -33,8 +33,8 @@ _NO_STATE = "Choose another --out, or the definition and the slotcli that the ru
 class RunState:
     """Everything that a step changes: tensors, counts, and figures that are not logged yet.
 
-    Since the last row of the log `since` steps were taken; `sums` are of the `counted` ones of
-    them, which were not skipped. The scaler is that of gradients at fp16, elsewhere switched off.
+    `since` counts the steps since the last row of the log; `sums` are over the `counted` ones of
+    them, which were not skipped. The gradient scaler is disabled except at fp16.
     """
 
     module: nn.Module
@@ -51,7 +51,7 @@ class RunState:
     sums: dict[str, float] = field(default_factory=dict[str, float])
 
     def logged(self) -> dict[str, float | None]:
-        """The means of the figures since the last row, from which on they are summed anew.
+        """The means of the figures since the last row; resets the sums.
 
         Null where every step was skipped.
         """
@@ -62,10 +62,10 @@ class RunState:
 
 
 def save_state(path: Path, state: RunState, score: float | None) -> None:
-    """Writes a state folder, complete or not at all, in place of one of that name.
+    """Writes a state folder, whole or not at all, replacing one of that name.
 
-    `score` says how good the weights are, higher is better, where that is known. Raises what
-    `output_errors` does.
+    `score` is that of the weights, higher is better, None if unknown. Raises what `output_errors`
+    does.
     """
     partial = path.with_name(f".{path.name}.part")
     facts = {
@@ -144,13 +144,13 @@ def load_state(path: Path, state: RunState) -> None:
     for name in map(str, moved):
         parameter = trained[name]
         step, *rest = (read["adam"][f"{name}/{key}"] for key in _MOMENTS)
-        # In the order in memory of the weights: fused Adam goes through both side by side.
+        # In the weights' memory order: fused Adam reads both in the same order.
         moments = {
             key: torch.empty_like(parameter.detach()).copy_(moment)
             for key, moment in zip(_MOMENTS[1:], rest, strict=True)
         }
         state.adam.state[parameter] = {"step": step.to(parameter.device), **moments}
-    if scale:  # else of a run at another precision: the scaler begins anew
+    if scale:  # else the state is of a run at another precision: the scaler starts at its default
         state.scaler.load_state_dict(state.scaler.state_dict() | scale)
     state.sums = dict(sums)
     state.average.updates = counts.pop("updates")

@@ -24,15 +24,15 @@ def update(
     """Takes a step, and adds its figures to the state's sums, the same on every process.
 
     Where the loss or the norm of its gradient is not finite, the weights stay as they are. Returns
-    False where that is a failure, which is counted; a gradient that overflowed by its scale at fp16
-    is none, for the scale is halved.
+    False where that is a failure, which is counted; a gradient that overflows at fp16 because of
+    its scale is none, because the scale is halved.
     """
     parameters = [p for group in state.adam.param_groups for p in group["params"]]
     bad = may_fail("step") == "nan"
     figures: dict[str, float] = {}
     for part in parts:
         batch = task.batch(state.step, part)
-        # Seeding each step makes a resumed run draw what an undisturbed one would have drawn.
+        # Seeding each step makes a resumed run sample the same numbers as an uninterrupted one.
         torch.manual_seed(seed * 1_000_003 + state.step)
         with DrawnForTheBatch(part) if part.count > 1 else nullcontext():
             value, extra = task.loss(batch, state.step, part)

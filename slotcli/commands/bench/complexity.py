@@ -177,7 +177,7 @@ def _how(device: "torch.device") -> dict[str, Any]:
 def _show(
     environment: dict[str, Any], measured: "list[tuple[SlotModelSpec, Workload, Complexity]]"
 ) -> None:
-    """Prints the systems side by side, as in the paper, then how they were measured."""
+    """Prints the systems in columns, as in the paper, then how they were measured."""
     from slotcli.bench.complexity import FRAMES_EACH, VIDEOS
 
     console.result(

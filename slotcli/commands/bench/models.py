@@ -327,7 +327,7 @@ def _headline(environment: dict[str, Any], subject: "Subject") -> None:
 
 
 def _explain(reasons: dict[str, str]) -> None:
-    """What was not measured, and what the figures are."""
+    """Prints the reasons of missing measurements, and the meaning of the figures."""
     by_reason: dict[str, list[str]] = {}
     for name, why in reasons.items():
         by_reason.setdefault(why, []).append(name)

@@ -123,7 +123,7 @@ def finish(summary: dict[str, Any], out: Path | None) -> None:
 
 
 def say_written(out: Path | None) -> None:
-    """The last line of a measurement: where its file is."""
+    """Prints the last line of a measurement: the path of its file."""
     if out is not None:
         console.note(f"Written: {out}")
 

@@ -1,4 +1,4 @@
-"""CelebA: aligned faces in one folder, with a text file that says which split each is of."""
+"""CelebA: aligned faces in one folder, with a text file that lists the split of each."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,9 @@ _SPLITS = {"0": "train", "1": "validation", "2": "test"}
 class Celeba(Dataset):
     """A split's faces as clips of one frame, in the order of the partition file; no labels.
 
-    Pictures of 178x218 are squeezed to the size, bilinearly as in the paper. `folder` is
-    torchvision's root, `celeba` in it, or `img_align_celeba` in that. Raises NoInputError naming a
-    picture that the partition has and the folder has not, DataError for a partition that cannot be
-    read.
+    Images of 178x218 are squeezed to the size, bilinearly as in the paper. `folder` is
+    torchvision's root, `celeba` in it, or `img_align_celeba` in that. Raises NoInputError naming an
+    image of the partition that the folder lacks, DataError for a partition that cannot be read.
     """
 
     labelled = False
@@ -63,14 +62,14 @@ class Celeba(Dataset):
 
 
 def _pictures_under(folder: Path) -> Path:
-    places = [folder / "celeba" / PICTURES, folder / PICTURES]
+    paths = [folder / "celeba" / PICTURES, folder / PICTURES]
     if folder.name == PICTURES:
-        places.append(folder)
-    for place in places:
-        if place.is_dir():
-            return place
+        paths.append(folder)
+    for path in paths:
+        if path.is_dir():
+            return path
     raise NoInputError(
-        f"{printable(folder)} holds no CelebA: there is no folder {printable(places[0])}.",
+        f"{printable(folder)} holds no CelebA: there is no folder {printable(paths[0])}.",
         f"Give the folder that has {PICTURES} and {PARTITION} in it.",
     )
 

@@ -1,4 +1,4 @@
-"""CLEVRTex: scenes by number, a picture and a map of its objects each (Karazija et al., 2021)."""
+"""CLEVRTex: numbered scenes, each an image and a map of its objects (Karazija et al., 2021)."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from slotcli.files.reading import access_errors
 from slotcli.spec import SplitName
 from slotcli.types import Clip, Size
 
-# How many scenes each variant was published with; its splits are fractions of that number.
+# The number of published scenes of each variant; its splits are fractions of it.
 _SCENES = {
     "full": 50_000,
     "camo": 20_000,
@@ -30,7 +30,7 @@ _SCENES = {
 }
 _NAME = re.compile(rf"CLEVRTEX_({'|'.join(_SCENES)})_([0-9]{{6}})(_flat)?\.png")
 
-# The palette of the masks, for copies of them that were saved in colours.
+# The palette of the masks, for copies of them that were saved as RGB.
 _COLOURS = (
     0x000000,
     0xFF0000,
@@ -53,10 +53,10 @@ class Clevrtex(Dataset):
     """One variant's scenes as clips of one frame, in the order of their numbers.
 
     The first tenth of the published scenes is for testing, the second for validation, the rest for
-    training; of `outd` all is for testing. With a size, the middle 192x192 of 320x240 (four fifths
-    of the shorter side) are resized, pictures bilinearly as in the paper, masks to the nearest;
-    without one, the whole picture is given. `folder` holds `0`, `1`, ... or one `clevrtex_*` folder
-    with them. A split may end early but has no gaps: raises NoInputError naming what is missing.
+    training; of `outd` all are for testing. With a size, the middle 192x192 of 320x240 (four fifths
+    of the shorter side) are resized, images bilinearly as in the paper, masks to the nearest;
+    without one, the whole image is used. `folder` holds `0`, `1`, ... or one `clevrtex_*` folder
+    with them. A split may end early but has no gaps: raises NoInputError naming a missing file.
     """
 
     labelled = True
@@ -111,7 +111,7 @@ class Clevrtex(Dataset):
         return as_clip([path], [picture], [labels])
 
     def _missing(self, number: int, suffix: str, folders: dict[int, str]) -> NoInputError:
-        # Where it would stand: beside its other file, else in the folder of its thousand.
+        # Its expected path: beside its other file, else in the folder of its thousand.
         thousand = Path(next(iter(folders.values()))).parent / str(number // 1000)
         path = Path(folders.get(number, thousand), self._file(number, suffix))
         return NoInputError(
@@ -136,7 +136,7 @@ def _numbers(variant: str, split: SplitName) -> range:
 
 
 def _scan(folder: Path) -> tuple[str, dict[int, str], dict[int, str]]:
-    """The variant under a folder, and by scene the folders of its picture and of its mask."""
+    """The variant under a folder, and by scene the folders of its image and of its mask."""
     if not folder.is_dir():
         raise NoInputError(f"{printable(folder)}: there is no such folder.", "Check the path.")
     pictures: dict[int, str] = {}

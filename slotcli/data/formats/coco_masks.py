@@ -1,4 +1,4 @@
-"""Masks as COCO writes them into JSON: run lengths, plain or as a string, and polygons."""
+"""COCO's JSON masks: run lengths, plain or as a string, and polygons."""
 
 import math
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from slotcli.types import Size
 
 
 def decoded_mask(segmentation: object, size: Size) -> Bool[np.ndarray, "h w"]:
-    """Pixels of one object in a picture of a size.
+    """The mask of one object in an image of a size.
 
-    Raises ValueError, KeyError, TypeError or OverflowError for what is no mask of that picture.
+    Raises ValueError, KeyError, TypeError or OverflowError for an invalid mask of that image.
     Source: COCO API. Run lengths are decoded here because its C code writes out of bounds on
-    damaged ones; polygons are drawn by it, for its rounding is the format's.
+    damaged ones; polygons are rasterised by it, because its rounding is the format's.
     """
     if isinstance(segmentation, Mapping):
         if list(segmentation["size"]) != list(size):
@@ -34,15 +34,16 @@ def _filled(counts: str | list[Any], size: Size) -> Bool[np.ndarray, "h w"]:
     lengths = _lengths(counts) if isinstance(counts, str) else [int(count) for count in counts]
     if min(lengths, default=0) < 0 or sum(lengths) != size[0] * size[1]:
         raise ValueError("its runs do not fill the picture")
-    # Runs of 0 and 1 in turn, down the columns.
+    # Alternating runs of 0 and 1, in column-major order.
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape(size[::-1]).T
 
 
 def _lengths(counts: str) -> list[int]:
-    """Numbers, 5 bits a letter, lowest first; the fourth and later add to the one before the last.
+    """Numbers, 5 bits per letter, lowest first, decoded from their differences.
 
-    Source: COCO API, `rleFrString`.
+    From the fourth on, each is a difference to the one before the last. Source: COCO API,
+    `rleFrString`.
     """
     lengths: list[int] = []
     value = shift = 0
@@ -64,7 +65,7 @@ def _lengths(counts: str) -> list[int]:
 
 
 def _checked(polygon: object, size: Size) -> list[float]:
-    """The corners x0, y0, x1, y1, ... of a polygon that stays near the picture."""
+    """The corners x0, y0, x1, y1, ... of a polygon that stays near the image."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon has three corners or more, of two numbers each")
     corners = [float(number) for number in polygon]

@@ -13,9 +13,9 @@ from slotcli.types import Clip, Size
 from slotcli.video.pixels import resized
 
 _PICTURES = "JPEGImages"
-# Smallest first: papers score at 480p, and models see less than that.
+# In order of preference: papers score at 480p, and models see less than that.
 _RESOLUTIONS = ("480p", "1080p", "Full-Resolution")
-# Masks of every object stand before those of the objects that somebody chose to follow.
+# Masks of all objects are preferred to those of the objects that annotators chose to track.
 _MASKS = ("Annotations_unsupervised", "Annotations")
 _LISTS = {
     "train": ("2017/train.txt",),
@@ -27,12 +27,11 @@ _LISTS = {
 class Davis(Dataset):
     """A split's sequences, squeezed to the size: area averages, masks to the nearest.
 
-    Of several resolutions 480p is taken, else what is there: 1080p or Full-Resolution.
+    Of several resolutions 480p is used, else 1080p or Full-Resolution.
 
     Validation is DAVIS's val, test its test-dev, whose masks are not public: it has no labels. The
-    masks are the unsupervised challenge's where these are there, else the semi-supervised one's.
-    255 in them is not counted. `folder` is `DAVIS` or holds it. Raises NoInputError naming a frame
-    or a mask that is missing.
+    masks are the unsupervised challenge's if present, else the semi-supervised one's. 255 in them
+    is ignored. `folder` is `DAVIS` or holds it. Raises NoInputError naming a missing frame or mask.
     """
 
     def __init__(self, folder: Path, split: SplitName, size: Size | None) -> None:
@@ -48,7 +47,7 @@ class Davis(Dataset):
         root, resolution = found
         self._pictures = root / _PICTURES / resolution
         masks = [root / name / resolution for name in _MASKS]
-        self._masks = next((place for place in masks if place.is_dir()), masks[0])
+        self._masks = next((folder for folder in masks if folder.is_dir()), masks[0])
         self._sequences = _sequences(root, split)
         self._frames = [self._numbers(sequence) for sequence in self._sequences]
 
@@ -110,8 +109,8 @@ def find_davis(folder: Path) -> tuple[Path, str] | None:
 
 
 def _sequences(root: Path, split: SplitName) -> list[str]:
-    places = [root / "ImageSets" / name for name in _LISTS[split]]
-    path = next((place for place in places if place.is_file()), places[0])
+    candidates = [root / "ImageSets" / name for name in _LISTS[split]]
+    path = next((each for each in candidates if each.is_file()), candidates[0])
     if not path.is_file():
         raise NoSplitError(f"{printable(path)} is missing.", "Choose a split that is there.")
     with access_errors(path):

@@ -1,9 +1,8 @@
-"""What is inside of large files, noted beside them so that it is searched for only once.
+"""The parts of large files, saved beside them so that each file is searched only once.
 
-`slotcli-index.json` stands in the folder of the files, where whoever opens them next finds it, and
-names them relative to it, so that all can be moved together. It is a shortcut, never a truth of its
-own: a file whose size or time of change is another one is searched again, and so is every file
-where the index cannot be read.
+`slotcli-index.json` is in the folder of the files, and names them relative to it, so that all can
+be moved together. It is only a cache: a file whose size or modification time differs is searched
+again, and so is every file where the index cannot be read.
 """
 
 import json
@@ -20,11 +19,11 @@ INDEX = "slotcli-index.json"
 SCHEMA = "slotcli.index/1"
 
 Count = Annotated[int, Field(ge=0)]
-Part = tuple[str, Count, Count]  # its name where it has one, where it starts, its length
+Part = tuple[str, Count, Count]  # its name where it has one, its offset, its length
 
 
 class IndexedFile(BaseModel):
-    """The parts of a file, true as long as it has this size and this time of change."""
+    """The parts of a file, valid while it has this size and this modification time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,9 +40,9 @@ class _Index(BaseModel):
 
 
 class FileIndex:
-    """The parts of files in a folder, from its index as far as that is there and still true.
+    """The parts of files in a folder, from its index as far as that is present and valid.
 
-    `remarks` says what of an index could not be used, and why.
+    `remarks` lists the unusable parts of an index, with the reasons.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +66,7 @@ class FileIndex:
             )
 
     def parts(self, path: Path, find: Callable[[Path], list[Part]]) -> list[Part]:
-        """The parts of a file in the folder, as noted or else as `find` finds them."""
+        """The parts of a file in the folder, from the index or else from `find`."""
         name = path.relative_to(self.folder).as_posix()
         if name not in self._known:
             with access_errors(path):
@@ -79,14 +78,14 @@ class FileIndex:
         return self._known[name].parts
 
     def with_latest(self) -> "FileIndex":
-        """This index and what others have noted in the folder since it was opened."""
+        """This index, merged with entries that others wrote to the folder since it was opened."""
         latest = FileIndex(self.folder)
         latest._known |= self._known
         return latest
 
     def text(self) -> str:
-        """The index as JSON, of every file that was asked for or is known."""
-        # JSON has no place for a name that is not Unicode: such a file is searched every time.
+        """The index as JSON, of every file that was read or is known."""
+        # JSON has no names that are not Unicode: such a file is searched every time.
         names = [name for name in sorted(self._known) if _is_unicode(name)]
         files = {name: self._known[name].model_dump() for name in names}
         return json.dumps({"schema": SCHEMA, "files": files}) + "\n"

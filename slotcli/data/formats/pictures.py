@@ -1,4 +1,4 @@
-"""Single pictures and label maps of data sets: read whole and exactly, or refused by name."""
+"""Single images and label maps of data sets: read whole and exactly, or refused by name."""
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -16,15 +16,15 @@ from slotcli.types import Clip, Size
 from slotcli.video.images import UNREADABLE
 from slotcli.video.source import MAX_PIXELS
 
-# Above 89 million pixels Pillow warns before our own limit is looked at; a warning may be an error.
+# Above 89 million pixels Pillow warns before our own limit is checked; a warning may be an error.
 _UNDECODABLE = (*UNREADABLE, Image.DecompressionBombWarning)
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """RGB of an image file as it is coded: alpha is dropped, a camera's orientation not applied.
 
-    Label maps are drawn on coded pixels, which is why nothing turns them. Raises NoInputError,
-    AccessError or DataError, each naming the file.
+    Label maps refer to coded pixels, so images are not rotated. Raises NoInputError, AccessError or
+    DataError, each naming the file.
     """
     return picture_from(_content(path), path)
 
@@ -34,22 +34,21 @@ def read_labels(
 ) -> UInt8[np.ndarray, "h w"]:
     """Ids of a label map: a palette's indices, never its colours, or gray levels.
 
-    Where a `size` is given, one of another size is refused. A map in colours is read by `colours`
-    (0xRRGGBB, that of id 0 first). Raises NoInputError, AccessError or DataError, each naming the
-    file.
+    With a `size`, a map of another size is refused. An RGB map is read by `colours` (0xRRGGBB, that
+    of id 0 first). Raises NoInputError, AccessError or DataError, each naming the file.
     """
     return labels_from(_content(path), path, size, colours)
 
 
 def picture_from(content: bytes, origin: Path | str) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB of an image file's content, as `read_picture`; `origin` is what errors call it."""
+    """RGB of an image file's content, as `read_picture`; `origin` is its name in errors."""
     return _decoded(content, origin, _rgb)
 
 
 def labels_from(
     content: bytes, origin: Path | str, size: Size | None = None, colours: Sequence[int] = ()
 ) -> UInt8[np.ndarray, "h w"]:
-    """Ids of a label map's content, as `read_labels`; `origin` is what errors call it."""
+    """Ids of a label map's content, as `read_labels`; `origin` is its name in errors."""
     labels = _decoded(content, origin, lambda image: _ids(image, colours))
     if size is not None and labels.shape != size:
         raise DataError(
@@ -71,11 +70,11 @@ def resized_labels(labels: UInt8[np.ndarray, "h w"], size: Size) -> UInt8[np.nda
 
 
 def resized_bilinear(picture: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "..."]:
-    """The picture at (height, width), [h2 w2 3], bilinear without antialiasing.
+    """The image at (height, width), [h2 w2 3], bilinear without antialiasing.
 
-    So the tensors of the paper's CLEVRTex and CelebA were resized (torchvision 0.11), which its
-    reconstruction errors rest on; equal to within rounding to a level. It aliases: `resized` is the
-    one for any other use.
+    The tensors of the paper's CLEVRTex and CelebA were resized in this way (torchvision 0.11), and
+    its reconstruction errors depend on it; equal to within rounding to a level. It aliases: use
+    `resized` for anything else.
     """
     return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
 
@@ -83,7 +82,7 @@ def resized_bilinear(picture: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[n
 def as_clip(
     paths: Sequence[Path], pictures: Sequence[np.ndarray], labels: Sequence[np.ndarray] | None
 ) -> Clip:
-    """A clip of u8 pictures [h w 3] and label maps [h w]. Raises DataError where sizes differ."""
+    """A clip of u8 images [h w 3] and label maps [h w]. Raises DataError where sizes differ."""
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             raise DataError(
@@ -109,12 +108,12 @@ def _decoded(
         with Image.open(BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"it has more than the {MAX_PIXELS} pixels allowed")
-            # The checksums of a PNG file, which decoding passes over.
+            # Checks the checksums of a PNG file, which decoding skips.
             image.verify()
         with Image.open(BytesIO(content)) as image:
             return convert(image)
     except _UNDECODABLE as error:
-        # Pillow names the object in memory where it cannot say what is wrong.
+        # Pillow names the object in memory where it has no better reason.
         reason = "it is not an image" if "BytesIO" in str(error) else printable(str(error))
         raise DataError(
             f"{printable(origin)} could not be read: {reason}.",

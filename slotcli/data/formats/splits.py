@@ -1,11 +1,11 @@
-"""The splits of published data sets, by whatever name they go there."""
+"""The splits of published data sets, by their names in each."""
 
 from pathlib import Path
 
 from slotcli.errors import NoInputError, printable
 from slotcli.spec import SplitName
 
-# What the folder or the file of a split is called.
+# The names of a split's folder or file.
 SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "val", "valid"),
@@ -14,11 +14,11 @@ SPLIT_NAMES: dict[SplitName, tuple[str, ...]] = {
 
 
 class NoSplitError(NoInputError):
-    """A data set that is there without this split, as many are published without one."""
+    """A data set without the split, as many are published."""
 
 
 def no_split(folder: Path, split: SplitName) -> NoSplitError:
-    """The error of a folder in which nothing is of a split."""
+    """The error for a folder that has nothing of a split."""
     return NoSplitError(
         f"{printable(folder)} has nothing of the split {split}.",
         "Choose a split that is there, or fetch its files.",

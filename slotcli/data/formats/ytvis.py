@@ -22,15 +22,15 @@ from slotcli.video.pixels import resized
 
 PARTS = ("train", "valid", "test")
 _HELD_OUT = 300
-# What reading JSON and taking it at its word can raise.
+# Exceptions of reading JSON whose content is not checked.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class _Instance:
-    number: int  # the annotation's, in the file
+    number: int  # the annotation's number in the file
     label: int  # in the clip
-    segmentations: Sequence[object]  # one a frame, None where it is not seen
+    segmentations: Sequence[object]  # one per frame, None where it is not visible
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,14 @@ class YoutubeVis(Dataset):
 
     The masks of the official validation are not public. As in VideoSAUR, the last 300 videos of the
     official training set are for validation here (half of it where it has fewer than 600), the
-    others for training; the official validation is for testing, the official test set where that is
-    not there. Labels are there if the JSON file
-    has annotations.
+    others for training; the official validation is for testing, or the official test set if that is
+    missing. Labels exist if the JSON file has annotations.
 
     A clip's instances are 1, 2, ... in the order of their annotations' ids, through all its frames.
-    Where two overlap, the one that is smaller in that frame lies on top (of equal ones the later);
-    crowds are 255, below all. `folder` holds `train` and `valid`, with `instances.json` in
-    them or `train.json` and `valid.json` in or beside them. Raises NoInputError naming a file that
-    is missing, DataError for an index or a mask that cannot be read.
+    Where two overlap, the one that is smaller in that frame is on top (of equal ones the later);
+    crowds are 255, below all. `folder` holds `train` and `valid`, with `instances.json` in them or
+    `train.json` and `valid.json` in or beside them. Raises NoInputError naming a missing file,
+    DataError for an index or a mask that cannot be read.
     """
 
     def __init__(self, folder: Path, split: SplitName, size: Size | None) -> None:
@@ -142,12 +141,12 @@ class YoutubeVis(Dataset):
 def _index_of(part: Path) -> Path:
     """The JSON file of `train` or `valid`."""
     file = f"{part.name}.json"
-    places = [part / "instances.json", part / file, part.parent / file]
-    return next((place for place in places if place.is_file()), places[0])
+    candidates = [part / "instances.json", part / file, part.parent / file]
+    return next((each for each in candidates if each.is_file()), candidates[0])
 
 
 def _read(path: Path, split: SplitName) -> tuple[list[_Video], bool]:
-    """The videos of a split, in the file's order, and whether there are masks of them."""
+    """The videos of a split, in the file's order, and whether they have masks."""
     with access_errors(path):
         content = path.read_bytes()
     try:
@@ -177,7 +176,7 @@ def _read(path: Path, split: SplitName) -> tuple[list[_Video], bool]:
 def _video(record: Mapping[str, Any], annotations: list[dict[str, Any]]) -> _Video:
     files = [PurePosixPath(file) for file in record["file_names"]]
     folders = {str(file.parent) for file in files}
-    # Paths are made of these, so they are not taken on trust.
+    # Paths are made of these, so they are checked.
     if len(folders) != 1 or any(len(f.parts) != 2 or {"/", ".."} & set(f.parts) for f in files):
         raise ValueError(f"video {record['id']} has frames outside of a folder of its own")
     instances = []

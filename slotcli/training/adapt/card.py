@@ -1,4 +1,4 @@
-"""The card of an adapted model: what it was judged by, and what that does not say."""
+"""The card of an adapted model: its selection metric, and the limits of that metric."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a card tells of."""
+    """The facts that a card reports."""
 
     spec: SlotModelSpec
     parent: str
@@ -31,7 +31,7 @@ class Adapted:
 
 
 def card_text(adapted: Adapted) -> str:
-    """The card in Markdown; names from outside are shown as they are and mark nothing up."""
+    """The card in Markdown; text from outside is escaped, and shown as it is."""
     spec, outcome = adapted.spec, adapted.outcome
     before, after, train = outcome.before, outcome.best, spec.train
     count, unit = len(adapted.held_out), "clips" if adapted.by_clip else "windows"
@@ -102,7 +102,7 @@ def card_text(adapted: Adapted) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text from outside, on one line, in which nothing is taken for Markdown or HTML."""
+    """Text from outside on one line, escaped so that none of it is Markdown or HTML."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", printable(text))
 
 
@@ -133,7 +133,7 @@ def _warnings(adapted: Adapted) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """A block of code, its fence longer than any run of backticks in it."""
+    """A fenced code block; its fence is longer than any run of backticks in it."""
     text = printable(text)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return [fence, text, fence]

@@ -1,4 +1,4 @@
-"""How a trained model goes on learning on other clips, and when it is better for it."""
+"""The definition that adapts a trained model to other clips, and when its result is better."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ from slotcli.spec import SlotModelSpec
 from slotcli.training.log import read_log
 
 JUDGED_BY = "degeneration"  # lower is better
-MIN_GAIN = 0.02  # less passes for better by the choice among evaluations alone
-_RATE = 0.1  # of the parent's
-_WARMUP = 0.1  # share of the steps
+MIN_GAIN = 0.02  # a smaller gain can come from choosing the best of several evaluations alone
+_RATE = 0.1  # relative to the parent's learning rate
+_WARMUP = 0.1  # fraction of the steps
 _EVALUATIONS = 10
 _PATIENCE = 4
 
@@ -18,13 +18,13 @@ _PATIENCE = 4
 def adapted_spec(
     parent: SlotModelSpec, *, name: str, steps: int, learning_rate: float | None, seed: int
 ) -> SlotModelSpec:
-    """The parent's definition with a short and careful training, which its start is judged with.
+    """The parent's definition with a short training at a low rate, whose start is evaluated too.
 
-    The learning rate is the encoder's; the decoder's keeps its proportion to it.
+    The learning rate is the encoder's; the decoder's is scaled by the same factor.
     """
     train = parent.train
     rate = _RATE * train.learning_rate if learning_rate is None else learning_rate
-    ended = train.coherence_until is not None  # as the parent's own training left it
+    ended = train.coherence_until is not None  # the parent's training ended without the term
     careful = train.model_copy(
         update={
             "steps": steps,
@@ -46,7 +46,7 @@ def adapted_spec(
 
 @dataclass(frozen=True)
 class Outcome:
-    """The rows of a run's evaluations, its start's first."""
+    """The rows of a run's evaluations; the first is that of the start."""
 
     rows: list[dict[str, Any]]
 
@@ -56,18 +56,18 @@ class Outcome:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The least degenerate row, the later of equals, as the run keeps its weights."""
+        """The row of lowest degeneration, the last of equals, as the run keeps its weights."""
         known = [row for row in self.rows if row[JUDGED_BY] is not None]
         return min(reversed(known), key=lambda row: row[JUDGED_BY], default=self.before)
 
     @property
     def better(self) -> bool:
-        """Whether the best is worth more than the start."""
+        """Whether the gain of the best row over the start is at least MIN_GAIN."""
         before, after = self.before[JUDGED_BY], self.best[JUDGED_BY]
         return before is not None and before - after >= MIN_GAIN
 
 
 def outcome_of(run: Path) -> Outcome | None:
-    """What a run came to; None where not even its start was judged. Raises DataError."""
+    """The evaluations of a run; None where not even its start was evaluated. Raises DataError."""
     rows = [row for row in read_log(run) if JUDGED_BY in row]
     return Outcome(rows) if rows and rows[0]["step"] == 0 else None

@@ -1,4 +1,4 @@
-"""A model adapted to somebody's clips, in a folder of its own if it is better there."""
+"""Adapts a model to a user's clips, and writes a new model folder if that is better on them."""
 
 import json
 import os
@@ -31,9 +31,9 @@ _REQUEST = "adapt.json"
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What is to be done: a model, the definition to go on with, and clips in two parts.
+    """An adaptation's input: a model, the definition to train, and training and held-out clips.
 
-    `truth` is the data with its labels, where there are any, which judge nothing.
+    `truth` is the same data with its labels, if it has any; labels never select a model.
     """
 
     parent: LoadedModel
@@ -83,12 +83,12 @@ def adapt(
     tick: Tick,
     notice: Notice,
 ) -> Outcome:
-    """Trains beside `out`, and makes it a model folder where the model got better.
+    """Trains in a folder beside `out`, and writes `out` as a model folder if the model improved.
 
-    A run that is stopped goes on when the same is asked again. One whose numbers are not finite any
-    more is judged by what came before. Raises CannotCreateError where another run was stopped here
-    and `overwrite` is off, NumericError where the model itself is not finite on these clips, and
-    as `train`.
+    A stopped run resumes when it is started again with the same input. A run whose numbers become
+    non-finite is judged by its evaluations until then. Raises CannotCreateError where another run
+    was stopped here and `overwrite` is off, NumericError where the model itself is not finite on
+    these clips, and as `train`.
     """
     run = beside(out, "adapting")
     _begin(run, asked, anew=overwrite)
@@ -110,7 +110,7 @@ def adapt(
                 raise
             notice(f"{error.what} What came before that is judged.")
         except SlotcliError:
-            if outcome_of(run) is None:  # nothing that would be worth going on with
+            if outcome_of(run) is None:  # no evaluation that a later run could resume from
                 shutil.rmtree(run)
             raise
     outcome = outcome_of(run)
@@ -123,7 +123,7 @@ def adapt(
 
 
 def _begin(run: Path, asked: Adaptation, *, anew: bool) -> None:
-    """Makes the folder of the run, which one that was stopped has made already."""
+    """Makes the run's folder; keeps one with the same input, and with `anew` replaces any other."""
     data = asked.data
     clips = [[data.name(index), data.frames(index)] for index in range(len(data))]
     request = {"parent": asked.parent.sha256, "spec": spec_json(asked.spec), "clips": clips}
@@ -159,7 +159,7 @@ def _task(asked: Adaptation, device: torch.device) -> SlotTask:
 
 
 def _write(out: Path, run: Path, asked: Adaptation, outcome: Outcome) -> None:
-    """The model folder, whole or not at all."""
+    """Writes the model folder, whole or not at all."""
     tensors, _ = read_tensors(run / BEST)
     step, division = outcome.best["step"], asked.division
     parent_name = asked.parent.slot_model()[0].name

@@ -1,6 +1,6 @@
-"""Random numbers of a part of a batch: those that a process with the whole batch would draw.
+"""Random numbers for a part of a batch, equal to those of a process with the whole batch.
 
-Noise, timesteps and dropout then are the same however a batch is divided, to the bit on a CPU.
+Noise, timesteps and dropout are then the same however a batch is divided; bitwise on a CPU.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ _IN_PLACE = {
     aten.uniform_.default,
 }
 _LIKE = {aten.randn_like.default, aten.rand_like.default}
-_SIZED = {aten.randint.low: 2, aten.randint.default: 1}  # the place of the size among arguments
-# An order of all rows together; and fused attention. On a CPU that has no dropout, and on a GPU its
-# dropout cannot be reached from here.
+_SIZED = {aten.randint.low: 2, aten.randint.default: 1}  # index of the size among the arguments
+# A permutation of all rows together, and fused attention: on a CPU it has no dropout, and on a GPU
+# its dropout cannot be reached from here.
 _LEFT_ALONE = {
     aten.randperm.default,
     aten._scaled_dot_product_flash_attention_for_cpu.default,
@@ -32,12 +32,11 @@ _LEFT_ALONE = {
 
 
 class DrawnForTheBatch(TorchDispatchMode):
-    """Within it, what is drawn at random is drawn for the whole batch, and a part's rows taken.
+    """In this mode random operations sample for the whole batch, and keep the part's rows.
 
-    Rows are the first dimension of all that is drawn without a generator. Exact where a part has
-    two rows or more: of a single one, how a batch would lie in memory cannot be told. On a GPU
-    attention draws its own dropout. Raises NotImplementedError for a way of drawing that is not
-    known here.
+    The first dimension of every tensor sampled without a generator must be the rows. Exact for
+    parts of two rows or more: from a single row the memory order of the batch is unknown. On a GPU
+    attention samples its own dropout. Raises NotImplementedError for any other random operation.
     """
 
     def __init__(self, part: Part) -> None:
@@ -49,7 +48,8 @@ class DrawnForTheBatch(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         drawn = torch.Tag.nondeterministic_seeded in func.tags and func not in _LEFT_ALONE
-        # What has a generator of its own is no draw of the step's: scenes are rendered with one.
+        # Operations with their own generator are not part of the step: scenes are rendered with
+        # one.
         if not drawn or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         if func in _IN_PLACE:
@@ -58,18 +58,18 @@ class DrawnForTheBatch(TorchDispatchMode):
         if func in _LIKE:
             return self._rows(func(self._whole(args[0]), *args[1:], **kwargs))
         if func in _SIZED:
-            place = _SIZED[func]
-            first, *rest = args[place]
+            index = _SIZED[func]
+            first, *rest = args[index]
             size = [first * self._part.count, *rest]
-            return self._rows(func(*args[:place], size, *args[place + 1 :], **kwargs))
+            return self._rows(func(*args[:index], size, *args[index + 1 :], **kwargs))
         if func is aten.native_dropout.default:
-            x, share, training = args
-            kept = self._rows(func(self._whole(x).fill_(1), share, training)[1])
-            return x * kept * (1 / (1 - share)), kept
+            x, probability, training = args
+            kept = self._rows(func(self._whole(x).fill_(1), probability, training)[1])
+            return x * kept * (1 / (1 - probability)), kept
         raise NotImplementedError(f"{func} has no form for a part of a batch")
 
     def _whole(self, x: Tensor) -> Tensor:
-        """An empty tensor for all parts, with its dimensions in the order in memory of `x`."""
+        """An empty tensor for all parts, with its dimensions in the memory order of `x`."""
         order = sorted(range(x.dim()), key=lambda d: -x.stride(d))
         size = [x.shape[0] * self._part.count, *x.shape[1:]]
         back = [order.index(d) for d in range(x.dim())]

@@ -1,8 +1,8 @@
-"""One run on several processes, as torchrun starts them: each takes its part of every batch.
+"""Data-parallel training over several processes of torchrun, each with a part of every batch.
 
 PyTorch's DistributedDataParallel wraps a module's forward; a task's loss is more than that, and
 some parameters have no gradient in some systems. Gradients are averaged here after the backward
-pass, in one piece, which every process receives bit for bit alike.
+pass, in one flat tensor, and are bitwise identical in every process.
 """
 
 import os
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from slotcli.errors import NumericError, UsageError
 
 Row = TypeVar("Row")
-# The others wait while the first process evaluates and saves, which takes long on large data.
+# The others wait while rank 0 evaluates and saves, which takes long on large data.
 _PATIENCE = timedelta(hours=6)
 
 
@@ -32,7 +32,7 @@ class Part:
     count: int = 1
 
     def of(self, batch: Sequence[Row]) -> Sequence[Row]:
-        """The rows of a batch that belong to this part; its length is a multiple of `count`."""
+        """The rows of a batch that belong to this part; `count` must divide the batch's length."""
         size = len(batch) // self.count
         return batch[self.index * size : (self.index + 1) * size]
 
@@ -42,7 +42,7 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Peers:
-    """The processes of a run and this one's place among them; methods wait for all of them."""
+    """The process group of a run, and this process's rank in it; methods are collective."""
 
     rank: int = 0
     size: int = 1
@@ -50,11 +50,11 @@ class Peers:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that prints, logs, evaluates and saves."""
+        """Whether this is rank 0, which prints, logs, evaluates and saves."""
         return self.rank == 0
 
     def parts(self, batch_size: int, accumulate: int) -> list[Part]:
-        """This process's parts of a batch. Raises UsageError where it cannot be divided so."""
+        """This process's parts of a batch. Raises UsageError where it cannot be divided evenly."""
         count = self.size * accumulate
         if batch_size % count:
             raise UsageError(
@@ -65,7 +65,7 @@ class Peers:
         return [Part(self.rank * accumulate + index, count) for index in range(accumulate)]
 
     def mean(self, values: list[float]) -> list[float]:
-        """The mean over all processes of each of the values, the same everywhere."""
+        """The mean of each value over all processes, the same everywhere."""
         if self.size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -73,7 +73,7 @@ class Peers:
         return (total / self.size).tolist()
 
     def largest(self, value: int) -> int:
-        """The largest value that any process has."""
+        """The maximum over all processes."""
         if self.size == 1:
             return value
         most = torch.tensor(value, device=self.device)
@@ -81,7 +81,7 @@ class Peers:
         return int(most)
 
     def union(self, marks: Bool[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """Where any process has a mark."""
+        """The elementwise OR over all processes."""
         if self.size == 1:
             return marks
         total = marks.int()
@@ -89,7 +89,7 @@ class Peers:
         return total > 0
 
     def together(self, rows: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
-        """The rows of all processes, as many of each, in the order of their ranks."""
+        """The rows of all processes, equally many of each, in the order of their ranks."""
         if self.size == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.size)]
@@ -97,7 +97,7 @@ class Peers:
         return torch.cat(parts)
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Puts the mean over all processes in place of each gradient."""
+        """Replaces each gradient by its mean over all processes."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -124,7 +124,7 @@ class Peers:
             )
 
     def wait(self) -> None:
-        """Returns when all processes are here."""
+        """A barrier: returns once every process has called it."""
         self.largest(0)
 
 
@@ -132,12 +132,12 @@ ALONE = Peers()
 
 
 def world() -> tuple[int, int]:
-    """This process's rank and the number of processes, as torchrun says; 0 and 1 without it."""
+    """Rank and world size, from torchrun's environment; 0 and 1 without it."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process where each has one of its own, as torchrun says; else `device`."""
+    """This process's GPU where torchrun gives each process one; else `device`."""
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
@@ -145,7 +145,7 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Peers]:
-    """The processes of this run, connected; with a GPU each, over NCCL, else over gloo."""
+    """The process group of this run, initialised; over NCCL with a GPU per process, else gloo."""
     rank, size = world()
     if size == 1:
         yield Peers(device=device)
@@ -160,5 +160,5 @@ def joined(device: torch.device) -> Iterator[Peers]:
 
 
 def _bits(parameter: Float[Tensor, "*shape"]) -> Int64[Tensor, ""]:
-    """A sum that another bit somewhere changes."""
+    """A checksum of the parameter's bits."""
     return parameter.detach().float().flatten().view(torch.int32).sum(dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Training a dVAE: reconstruction from Gumbel-softmax mixtures that harden. Singh et al. 2021."""
+"""Training a dVAE: reconstruction through Gumbel-softmax with annealing. Singh et al. 2021."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ from slotcli.training.tasks.single_frames import FIGURES, figures_alone, frame_b
 
 
 class DvaeTask:
-    """Single frames of a data set through a dVAE."""
+    """Trains a dVAE on single frames of a data set."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class DvaeTask:
         return loss, {"temperature": tau, "codes_used": float(used)}
 
     def evaluate(self) -> dict[str, float | None]:
-        """How close the codec comes with single codes, as it is used after training."""
+        """The reconstruction error with hard codes, as the codec is used after training."""
         return figures_alone(self.module, self._held_out, self._device)
 
     def draw(self, path: Path) -> None:
-        """Nothing: a codec has no masks."""
+        """Does nothing: a codec has no masks."""
 
     def score(self, figures: dict[str, float | None]) -> float | None:
         return figures.get(self.judged_by)
@@ -67,9 +67,9 @@ class DvaeTask:
 def temperature(
     step: int, steps: int, *, start: float = 1.0, end: float = 0.1, share: float = 0.15
 ) -> float:
-    """The Gumbel-softmax's temperature: a cosine from `start` to `end` over a share of the steps.
+    """The Gumbel-softmax temperature: a cosine from `start` to `end`.
 
-    The defaults are the published ones.
+    It reaches `end` after the fraction `share` of the steps. The defaults are the published ones.
     """
     progress = min(1.0, step / (share * steps))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,4 +1,4 @@
-"""What a frozen codec makes of frames, kept for when the same frames come again."""
+"""A cache of a frozen codec's targets, by frame."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Encode = Callable[[Float[Tensor, "b 3 h w"]], Shaped[Tensor, "b *target"]]
 
 
 class FramePlace(NamedTuple):
-    """A frame of a data set, mirrored left to right where `flip` says so."""
+    """A frame of a data set, mirrored left to right if `flip` is set."""
 
     clip: int
     frame: int
@@ -21,7 +21,7 @@ class FramePlace(NamedTuple):
 
 
 class KeptLatents:
-    """Targets by the frame's place, where the codec works, the first `bound` bytes of them."""
+    """Targets by frame, on the codec's device; the first `bound` bytes of them are cached."""
 
     def __init__(self, encode: Encode, bound: int = _BYTES) -> None:
         self.bytes = 0
@@ -32,7 +32,7 @@ class KeptLatents:
     def of(
         self, places: Sequence[FramePlace], frames: Float[Tensor, "b 3 h w"]
     ) -> Shaped[Tensor, "b *target"]:
-        """The targets of frames, each at its place: kept ones, and the others made together."""
+        """The targets of frames: cached ones, and the others encoded together."""
         new = {place: row for row, place in enumerate(places) if place not in self._kept}
         here = {place: self._kept[place] for place in places if place in self._kept}
         if new:
@@ -40,16 +40,17 @@ class KeptLatents:
             for place, target in zip(new, made, strict=True):
                 here[place] = target
                 if self.bytes + target.nbytes <= self._bound:
-                    self._kept[place] = target.clone()  # alone: not with the batch it is a row of
+                    self._kept[place] = target.clone()  # a copy, to free the batch's storage
                     self.bytes += target.nbytes
         return torch.stack([here[place] for place in places])
 
 
 def targets_of(encode: Encode, frames: Float[Tensor, "b 3 h w"]) -> Shaped[Tensor, "b *target"]:
-    """What a codec makes of frames; on a CPU to the bit the same whatever frames come together.
+    """A codec's targets for frames; on a CPU bitwise independent of the other frames in the batch.
 
-    There each is encoded alone: a resumed run has others in memory than an undisturbed one. Always
-    contiguous, for noise is drawn in the order in memory of what it is added to.
+    On a CPU each frame is encoded alone, because a resumed run has other frames cached than an
+    uninterrupted one. Always contiguous, because noise is sampled in the memory order of its
+    target.
     """
     if frames.device.type != "cpu":
         return encode(frames).contiguous()

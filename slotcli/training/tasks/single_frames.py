@@ -1,4 +1,4 @@
-"""What the tasks of both codecs share: the frames of a step, and how close a codec comes alone."""
+"""Parts shared by both codecs' tasks: batches of single frames, and reconstruction figures."""
 
 import numpy as np
 import torch
@@ -16,20 +16,20 @@ from slotcli.spec import CodecTrainSpec
 from slotcli.training.parallel.peers import WHOLE, Part
 
 FIGURES = ("psnr", "error_red", "error_green", "error_blue", "chroma_error")
-_FRAMES = 8  # of those held out, through the codec at once
+_FRAMES = 8  # held-out frames per call of the codec
 
 
 def frame_batches(
     data: Dataset, options: CodecTrainSpec
 ) -> Batches[Part, UInt8[Tensor, "b 3 h w"]]:
-    """Frames of random clips, or squares of them, for every step of a run."""
+    """Batches of frames of random clips, or of square crops of them, for every step of a run."""
     return Batches(lambda step, part: draw_frames(data, options, step, part), options.steps)
 
 
 def draw_frames(
     data: Dataset, options: CodecTrainSpec, step: int, part: Part = WHOLE
 ) -> UInt8[Tensor, "b 3 h w"]:
-    """A part of the batch of a step: frames of random clips, the same whenever it is asked."""
+    """A part of a step's batch: frames of random clips, the same at every call."""
     length = options.frames_per_clip
     windows = draw_windows(
         data,
@@ -63,7 +63,7 @@ def draw_frames(
 def _square(
     frame: UInt8[Tensor, "3 h w"], side: int, corner: list[float]
 ) -> UInt8[Tensor, "3 side side"]:
-    """A square of a frame; its corner is given as a share of the room that there is for it."""
+    """A square crop of a frame; `corner` is in fractions of the largest possible offset."""
     top, left = (
         int(share * (room - side + 1)) for share, room in zip(corner, frame.shape[1:], strict=True)
     )
@@ -74,10 +74,10 @@ def _square(
 def figures_alone(
     codec: Vqvae | Dvae, frames: UInt8[Tensor, "b 3 h w"], device: torch.device
 ) -> dict[str, float | None]:
-    """What a codec loses of frames, over all of them together.
+    """Reconstruction figures of a codec, over all frames together.
 
-    The peak signal to noise ratio in dB, the root mean squared error of each colour in 255ths, and
-    the power of the error of chroma as a share of that of chroma, None for gray frames.
+    The peak signal-to-noise ratio in dB, the root mean squared error of each colour in 255ths, and
+    the power of the chroma error as a fraction of the power of chroma, None for gray frames.
     """
     drawn = [
         denormalise(codec.decode(codec.encode(normalise(part.to(device))))).cpu()

@@ -1,4 +1,4 @@
-"""What a step of a slot model learns from: windows of clips, and what is known of their pixels."""
+"""Batches of a slot model: windows of clips, with motion and instance labels where needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from slotcli.training.auxiliary.motion import motion
 from slotcli.training.parallel.peers import Part
 from slotcli.types import Clip
 
-_MOTION_SPAN = 24  # frames, more than half of which should show what stands still behind a thing
+_MOTION_SPAN = 24  # frames; in over half of them an object should uncover its background
 
 
 @dataclass(frozen=True)
 class SlotBatch:
-    """Windows, their frames, and where asked for where they move and their instance labels."""
+    """Windows, their frames, and where needed their motion and their instance labels."""
 
     windows: Sequence[Window]
     frames: UInt8[Tensor, "b t 3 h w"]
@@ -31,9 +31,9 @@ class SlotBatch:
 
 
 class SlotBatches:
-    """The batch of a step and a part of it: a function of these and the options alone.
+    """Makes the batch of a step and part, as a function of these and the options alone.
 
-    Of several data sets, which have the same clips at a size each, a step takes one at random.
+    Of several data sets, which have the same clips at different sizes, a step takes one at random.
     Raises ConfigError where masks are to be learnt from and the data has none.
     """
 
@@ -48,7 +48,7 @@ class SlotBatches:
 
     def __call__(self, step: int, part: Part) -> SlotBatch:
         options = self._options
-        # Of its own, so that the windows of a run do not depend on how many sizes there are.
+        # Its own generator, so that the windows of a run do not depend on the number of sizes.
         size = int(np.random.default_rng((options.seed, step, 1)).integers(len(self._data)))
         data = self._data[size]
         batch = draw_windows(
@@ -78,7 +78,7 @@ class SlotBatches:
         return Clip(clip.frames.flip(-1), labels)
 
     def _motion(self, data: Dataset, window: Window) -> Float[Tensor, "t h w"]:
-        """The motion of a window's frames, told from what is around them in their clip as well."""
+        """The motion of a window's frames, computed with the frames around them in their clip."""
         length, stride = self._options.clip_length, self._options.clip_stride
         total, span = data.frames(window.index), (length - 1) * stride + 1
         around = min(total, max(span, _MOTION_SPAN))
@@ -89,6 +89,6 @@ class SlotBatches:
 
 
 def open_batches(spec: SlotModelSpec) -> SlotBatches:
-    """The batches of a definition, its data opened here, at each of the sizes it trains at."""
+    """The batches of a definition, whose data is opened here at each of the training sizes."""
     sizes = spec.train.sizes or (spec.size,)
     return SlotBatches(spec.train, [open_dataset(spec.train.data, size) for size in sizes])

@@ -42,15 +42,15 @@ _AUDITED = (
     "carry_first",
     "carry_later",
 )
-# Share of a run in which a background comes to be asked to be one slot: at once, with all slots
-# still alike, one of them may take everything and keep it.
-_UNTIL_REST = 0.25
+# Fraction of the run over which the background term of the auxiliary grouping loss is warmed up. At
+# full weight from the start, with all slots still alike, one slot may take every pixel for good.
+_BACKGROUND_WARMUP = 0.25
 
 
 class SlotTask:
-    """Short clips of a data set through a slot model.
+    """Trains a slot model on short clips of a data set.
 
-    With `workers`, batches are made by so many processes. These open the definition's data
+    With `workers`, that many processes make the batches. They open the definition's data
     themselves, as is done for `train.sizes`; `data` is then not trained on.
     """
 
@@ -66,7 +66,7 @@ class SlotTask:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
             "denoising": not isinstance(model.decoder, MasksOnly),
-            # of a cached encoder, which learns nothing, it is not even known
+            # a cached encoder is frozen, and its batches have no masks
             "mask": 0 if spec.train.cache_encoder else spec.train.mask_weight,
             "distortion": spec.train.coherence_weight,
             "slot_contrast": spec.train.contrast_weight,
@@ -144,8 +144,10 @@ class SlotTask:
             if moving is None:
                 incoherence = distortion(track.attention, normal)
             else:
-                rest = min(1.0, step / (_UNTIL_REST * self._options.steps))
-                incoherence = motion_distortion(track.attention, normal, moving.to(normal), rest)
+                background_weight = min(1.0, step / (_BACKGROUND_WARMUP * self._options.steps))
+                incoherence = motion_distortion(
+                    track.attention, normal, moving.to(normal), background_weight
+                )
             figures["distortion"] = incoherence.item()
             loss = loss + self._coherence_weight(step) * incoherence
         if self._options.contrast_weight:
@@ -156,7 +158,7 @@ class SlotTask:
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float | None]:
-        """Label-free scores, and beside them, never to choose by, those against ground truth."""
+        """Label-free scores, and scores against ground truth, which never select a model."""
         frames, truth = self._held_out.frames, self._held_out.labels
         scores: dict[str, float | None] = {"slot_information": None}
         try:
@@ -168,7 +170,7 @@ class SlotTask:
                 self._segment, frames, self._spec.num_slots, shift=shift, against_pictures=False
             ).as_dict()
             scores |= {name: figures[name] for name in _AUDITED}
-        except DataError:  # fewer clips than the audit can speak of: the figures stay null
+        except DataError:  # fewer clips than the audit needs: the figures stay null
             scores |= dict.fromkeys(("slot_information", *_AUDITED))
         if truth is not None:
             found = self._segment(frames)
@@ -191,7 +193,7 @@ class SlotTask:
         return None if degeneration is None else -degeneration
 
     def _draws_next(self, step: int) -> bool:
-        # Of its own, not PyTorch's: all that take a part of the step have to agree.
+        # Its own generator, not PyTorch's: all processes of the step have to agree.
         rng = np.random.default_rng((self._options.seed, step))
         return rng.random() < self._options.next_frame
 
@@ -220,7 +222,7 @@ class SlotTask:
     def _targets(
         self, windows: Sequence[Window], frames: Float[Tensor, "b t 3 h w"]
     ) -> Shaped[Tensor, "frames *target"]:
-        """What the decoder is to draw; a codec is frozen, so what it makes of a frame is kept."""
+        """The decoder's targets; those of a frozen codec are cached."""
         every = frames.flatten(0, 1)
         if self._spec.codec is None:
             return self.module.decoder.target(every)
@@ -238,7 +240,7 @@ class SlotTask:
 def _single_frames(
     options: SlotTrainSpec, data: Dataset, step: int, part: Part
 ) -> Sequence[Window]:
-    """Where the frames of a part of a step's batch are: windows of one frame, of random clips."""
+    """The frames of a part of a step's batch, as windows of one frame, of random clips."""
     windows = draw_windows(
         data,
         seed=options.seed,

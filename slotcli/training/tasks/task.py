@@ -11,15 +11,15 @@ from slotcli.training.parallel.peers import WHOLE, Part
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained: a module, its loss at a step, and its figures on data held out."""
+    """A module with its loss at a step, and its figures on held-out data."""
 
     figures: list[str]
     judged_by: str
-    """The figure that `score` is made of, which is never the loss."""
+    """The selection metric, from which `score` is made; never the loss."""
     memory: dict[str, Tensor]
-    """What the task carries from step to step besides its module; changed in place only."""
+    """State that the task carries from step to step besides its module; changed in place only."""
     batches: Batches[Any, Any]
-    """Makes the batches of the next steps ahead."""
+    """Makes the batches of the next steps ahead of time."""
 
     @property
     def module(self) -> nn.Module: ...
@@ -37,13 +37,13 @@ class Task(Protocol):
         ...
 
     def evaluate(self) -> dict[str, float | None]:
-        """Figures of the module as it stands."""
+        """Figures of the module with its current weights."""
         ...
 
     def draw(self, path: Path) -> None:
-        """A picture of what the module makes of held-out data, where there is one to be made."""
+        """Writes an image of the module's output on held-out data, if the task has one."""
         ...
 
     def score(self, figures: dict[str, float | None]) -> float | None:
-        """How good that is without labels, higher is better; None where it is not known."""
+        """The label-free quality of the figures, higher is better; None if unknown."""
         ...

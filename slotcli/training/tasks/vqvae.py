@@ -20,7 +20,7 @@ _RESTART_EVERY = 100
 
 
 class CodecTask:
-    """Single frames of a data set through a VQ-VAE."""
+    """Trains a VQ-VAE on single frames of a data set."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class CodecTask:
     ) -> tuple[Tensor, dict[str, float]]:
         frames = normalise(batch.to(self._device))
         if step == 0 and self.module.shortcuts is not None and part.index % self._own(part) == 0:
-            # with shortcuts latents have meaning, and the codes a place, from the start
+            # with shortcuts latents carry information from the start: codes begin among them
             self._move_codes(frames, torch.zeros_like(self._used))
-        # A young codebook passes on brightness and little else, and the encoder settles for that;
-        # an encoder that knows colours before it is quantised keeps them.
+        # A young codebook transmits little but brightness, and the encoder settles for that; an
+        # encoder that has learnt colours before it is quantised keeps them.
         quantise = step >= self._options.quantise_from * self._options.steps
         output = self.module(frames, quantise=quantise)
         loss = F.l1_loss(output.frames, frames) + output.quantisation_loss
@@ -74,7 +74,7 @@ class CodecTask:
         used = self._peers.union(here)
         self._used |= used
         last = (part.index + 1) % self._own(part) == 0
-        # Early on only: a code moved late would leave the decoder with a colour it never saw.
+        # Early on only: the decoder would never have seen the colour of a code moved late.
         if last and (step + 1) % _RESTART_EVERY == 0:
             if step < 0.75 * self._options.steps:
                 self._move_codes(frames, self._used)
@@ -85,16 +85,16 @@ class CodecTask:
         return figures_alone(self.module, self._held_out, self._device)
 
     def draw(self, path: Path) -> None:
-        """Nothing: a codec has no masks."""
+        """Does nothing: a codec has no masks."""
 
     def score(self, figures: dict[str, float | None]) -> float | None:
         return figures.get(self.judged_by)
 
     def _own(self, part: Part) -> int:
-        """How many parts of a batch this process takes."""
+        """The number of parts of a batch that this process takes."""
         return part.count // self._peers.size
 
     def _move_codes(self, frames: Float[Tensor, "b 3 h w"], used: Bool[Tensor, " k"]) -> None:
-        """Moves the codes that are not in use onto latents of frames."""
+        """Moves unused codes onto latents of frames."""
         latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
         self.module.restart_dead_codes(self._peers.together(latents), used)

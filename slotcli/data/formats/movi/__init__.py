@@ -1,4 +1,4 @@
-"""MOVi-A to MOVi-F, in whichever of its layouts a folder holds it."""
+"""MOVi-A to MOVi-F, in any of its layouts."""
 
 import re
 from collections.abc import Callable
@@ -31,13 +31,13 @@ _OPENERS: dict[LayoutName, Callable[[Path, SplitName], MoviFiles]] = {
     "tars": TarFiles,
     "frames": FrameFolders,
 }
-# Folders of TensorFlow Datasets between the place where everything is kept and the record files.
+# Folders of TensorFlow Datasets between its root and the record files.
 _ABOVE_RECORDS = re.compile(r"movi_[a-z]|\d+x\d+|\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
 class MoviPlace:
-    """A layout, and the folder that it begins at."""
+    """A layout, and its root folder."""
 
     layout: LayoutName
     folder: Path
@@ -46,9 +46,9 @@ class MoviPlace:
 class Movi(Dataset):
     """A split of MOVi; frames are decoded one by one, the latest of them stay in memory.
 
-    Labels are the ids in the file. Where a size is given, frames are resized as every other
-    picture is (`video.pixels.resized`) and labels by nearest neighbour. Raises NoInputError where
-    the folder holds no MOVi or not the split, DataError where a file is missing or broken.
+    Labels are the ids in the file. With a size, frames are resized as every other image is
+    (`video.pixels.resized`) and labels by nearest neighbour. Raises NoInputError where the folder
+    holds no MOVi or not the split, DataError where a file is missing or broken.
     """
 
     def __init__(self, folder: Path, split: SplitName, size: Size | None) -> None:
@@ -64,7 +64,7 @@ class Movi(Dataset):
         self.layout = place.layout
         self.remarks = self.files.remarks
         self._size = size
-        # Without a size, clips are copied or checked: none of them is asked for twice.
+        # Without a size, clips are copied or checked: each is read only once.
         self._cache: ClipCache[tuple[int, int]] = ClipCache(0 if size is None else CACHE_BYTES)
 
     def __len__(self) -> int:
@@ -117,9 +117,9 @@ class Movi(Dataset):
 
 
 def find_movi(folder: Path) -> MoviPlace | None:
-    """Which layout of MOVi a folder holds, by the names in it; None where it is none of them.
+    """The MOVi layout of a folder, recognised by the names in it; None where it has none.
 
-    Record files may lie deeper, as TensorFlow Datasets puts them: `movi_e/128x128/1.0.0`. Raises
+    Record files may be deeper, as TensorFlow Datasets stores them: `movi_e/128x128/1.0.0`. Raises
     UsageError where there are several such folders, AccessError.
     """
     with access_errors(folder):

@@ -1,10 +1,10 @@
 """MOVi as folders of frames: the authors' layout, which `data convert` writes too, and STEVE's.
 
-    SPLIT/00000000/000000.jpg, 000000_mask.png               one picture of ids a frame, or none
-    SPLIT/00000000/00000000_image.png, 00000000_mask_00.png  one binary picture an object, or none
+    SPLIT/00000000/000000.jpg, 000000_mask.png               an image of ids per frame, or none
+    SPLIT/00000000/00000000_image.png, 00000000_mask_00.png  a binary image per object, or none
     00000000/00000000_image.png                              splits are 70, 15, 15 % of the folders
 
-Pictures may be PNG or JPEG in either.
+Images may be PNG or JPEG in either.
 """
 
 import re
@@ -29,7 +29,7 @@ IDS = re.compile(r"(\d+)_mask\.png")
 OBJECT = re.compile(r"(\d+)_mask_(\d+)\.png")
 
 # Where the folder itself has no splits. Source: STEVE's loader (data.py).
-_SHARES: dict[SplitName, tuple[float, float]] = {
+_FRACTIONS: dict[SplitName, tuple[float, float]] = {
     "train": (0, 0.7),
     "validation": (0.7, 0.85),
     "test": (0.85, 1),
@@ -38,7 +38,7 @@ _SHARES: dict[SplitName, tuple[float, float]] = {
 
 @dataclass
 class _Listing:
-    """What lies in a clip's folder, by the number of the frame."""
+    """The files of a clip's folder, by frame number."""
 
     pictures: dict[int, str] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class FrameFolders:
         return found
 
     def verify(self, index: int) -> None:
-        """There is nothing: image files are checked in decoding."""
+        """Does nothing: image files are checked in decoding."""
 
     def complete_index(self) -> FileIndex | None:
         return None
@@ -119,7 +119,7 @@ class FrameFolders:
             )
 
     def _checked(self, index: int) -> _Listing:
-        """The files of a clip, none of which is missing."""
+        """The files of a clip, checked for gaps."""
         folder = self._folders[index]
         files = _list(folder)
         total = 1 + max((*files.pictures, *files.ids, *files.objects), default=-1)
@@ -145,10 +145,10 @@ class FrameFolders:
 
 
 def holds_frames(folder: Path) -> bool:
-    """Whether the first clip of a split is a folder of numbered pictures.
+    """Whether the first clip of a split is a folder of numbered images.
 
-    Without splits, pictures have to be called as STEVE calls them: numbered pictures alone may be
-    anybody's.
+    Without splits, images have to be named as STEVE names them: other data also has numbered
+    images.
     """
     every = [folder / name for names in SPLIT_NAMES.values() for name in names]
     with access_errors(folder):
@@ -163,7 +163,7 @@ def _first_files(place: Path) -> list[str]:
 
 
 def _clip_folders(folder: Path, split: SplitName) -> tuple[Path, list[Path]]:
-    """Where the clips of a split lie, and their folders."""
+    """The root folder of a split's clips, and their folders."""
     with access_errors(folder):
         for name in SPLIT_NAMES[split]:
             if (folder / name).is_dir():
@@ -171,7 +171,7 @@ def _clip_folders(folder: Path, split: SplitName) -> tuple[Path, list[Path]]:
         every = _subfolders(folder)
     if any((folder / name).is_dir() for names in SPLIT_NAMES.values() for name in names):
         raise no_split(folder, split)
-    low, high = (int(len(every) * share) for share in _SHARES[split])
+    low, high = (int(len(every) * fraction) for fraction in _FRACTIONS[split])
     return folder, every[low:high]
 
 
@@ -200,7 +200,7 @@ def _list(folder: Path) -> _Listing:
 
 
 def _refuse_gap(folder: Path, files: dict[int, str], total: int, example: str) -> None:
-    """Raises NoInputError for the first number up to `total` that has no file, by name."""
+    """Raises NoInputError naming the first of `total` numbers that has no file."""
     for number in range(total):
         if number not in files:
             name = re.sub(r"^\d+", lambda digits, n=number: f"{n:0{len(digits[0])}d}", example)
@@ -220,7 +220,7 @@ def _refuse_missing_objects(folder: Path, objects: dict[int, dict[int, str]], to
 
 
 def _joined_objects(paths: Sequence[Path]) -> UInt8[np.ndarray, "h w"]:
-    """Ids from binary masks: 1 for the first, 0 where there is none; of two the earlier counts."""
+    """Ids from binary masks: 1 for the first, 0 where there is none; the earlier of two wins."""
     labels = None
     for number, path in reversed(list(enumerate(paths, start=1))):
         mask = read_labels(path) > 0

@@ -1,4 +1,4 @@
-"""What the layouts that MOVi is kept in have in common, seen from the data set."""
+"""The common interface of the layouts of MOVi."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from slotcli.data.formats.file_index import FileIndex
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """A frame as it is stored, at its own size, and where errors about it should point."""
+    """A frame as it is stored, at its own size, and the origin that errors about it name."""
 
     picture: UInt8[np.ndarray, "h w 3"]
     labels: UInt8[np.ndarray, "h2 w2"] | None
@@ -30,7 +30,7 @@ class MoviFiles(Protocol):
     def name(self, index: int) -> str: ...
 
     def video_name(self, index: int) -> str | None:
-        """What the file itself calls the clip, None where it has no say in it."""
+        """The file's own name for the clip; None where it has none."""
         ...
 
     def frames(self, index: int) -> int: ...
@@ -40,9 +40,9 @@ class MoviFiles(Protocol):
         ...
 
     def verify(self, index: int) -> None:
-        """Checks whatever of a clip's files decoding does not check."""
+        """Checks the files of a clip that decoding does not check."""
         ...
 
     def complete_index(self) -> FileIndex | None:
-        """The index of all files of the split, None where nothing in them has to be searched."""
+        """The index of all files of the split; None where none of them has to be searched."""
         ...

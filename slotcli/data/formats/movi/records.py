@@ -22,11 +22,11 @@ SHARD = re.compile(r"(\w+)-(train|validation|test)\.tfrecord-(\d{5})-of-(\d{5})"
 
 
 class RecordFiles:
-    """The records of a split, found by their number; a shard is looked into when first needed.
+    """The records of a split, by number; a shard is opened when first needed.
 
-    The checksum of a record's length is always checked, that of its data by `verify` alone: it
-    takes twice as long as decoding, and reading all of the record, of which pictures are a tenth.
-    Pictures have checksums of their own, and any bit of one that is wrong is found in decoding.
+    The checksum of a record's length is always checked, that of its data only by `verify`, which
+    takes twice as long as decoding, and reads all of the record, a tenth of which is images. Images
+    have checksums of their own, and decoding detects any wrong bit of one.
     """
 
     labelled = True
@@ -87,7 +87,7 @@ class RecordFiles:
         return self._index
 
     def _place(self, index: int) -> tuple[int, int]:
-        """The shard that a record is in, and its number there."""
+        """The shard of a record, and its number in the shard."""
         shard = bisect_right(self._ends, index)
         return shard, index - (self._ends[shard - 1] if shard else 0)
 
@@ -145,7 +145,7 @@ def _shards(folder: Path, split: SplitName) -> list[Path]:
 
 
 def _shard_lengths(folder: Path, split: SplitName, shards: int) -> list[int] | None:
-    """How many records each file should have; None where nothing says so."""
+    """The number of records that each file should have; None where no metadata has it."""
     path = folder / INFO
     if not path.exists():
         return None

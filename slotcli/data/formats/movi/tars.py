@@ -1,10 +1,10 @@
-"""MOVi as VideoSAUR and SlotContrast keep it: tar files of numpy arrays, named as in webdataset.
+"""MOVi as VideoSAUR and SlotContrast store it: tar files of numpy arrays, named as in webdataset.
 
     movi_e-train-000000.tar, ...  or  train/000000.tar, ...
         KEY.video.npy             [t, h, w, 3] uint8
         KEY.segmentations.npy     [t, h, w, 1] integers
 
-Members of other names (flow, depth) are passed over.
+Members of other names (flow, depth) are skipped.
 """
 
 import re
@@ -27,7 +27,7 @@ from slotcli.types import OUTSIDE
 
 _TAR = re.compile(r"(?:.*[-_])?(\d{4,})\.tar")
 VIDEO, LABELS = "video.npy", "segmentations.npy"
-# What numpy lets through of the Python expression that an array's head is.
+# Exceptions of numpy for an array's header, which is a Python expression.
 _NO_HEAD = (ValueError, SyntaxError, TokenError, TypeError, OverflowError)
 
 
@@ -41,7 +41,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Array:
-    """An array in a file: where its numbers begin, and what they are."""
+    """An array in a file: the offset, type and shape of its data."""
 
     start: int
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class _Array:
 
 
 class TarFiles:
-    """The samples of a split in the order of their files; only the frames asked for are read."""
+    """The samples of a split in the order of their files; only the requested frames are read."""
 
     def __init__(self, folder: Path, split: SplitName) -> None:
         self._index = FileIndex(folder)
@@ -96,7 +96,7 @@ class TarFiles:
         ]
 
     def verify(self, index: int) -> None:
-        """There is nothing: a tar file has no checksum of its content."""
+        """Does nothing: a tar file has no checksum of its content."""
 
     def complete_index(self) -> FileIndex | None:
         return self._index
@@ -143,14 +143,14 @@ class TarFiles:
 
 
 def _split_name(name: str) -> tuple[str, str, str]:
-    """Key, dot and kind of a member: webdataset parts them at the first dot of the file's name."""
+    """Key, dot and kind of a member: webdataset splits them at the first dot of the file's name."""
     folder, slash, file = name.rpartition("/")
     key, dot, kind = file.partition(".")
     return folder + slash + key, dot, kind
 
 
 def _find(path: Path) -> list[Part]:
-    """The arrays in a tar file that are of use here."""
+    """The video and label arrays in a tar file."""
     with access_errors(path), path.open("rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -174,7 +174,7 @@ def _find(path: Path) -> list[Part]:
 
 
 def _array(path: Path, part: Part) -> _Array:
-    """Reads the head of an array in .npy format; one of Python objects is refused."""
+    """Reads the header of an array in .npy format; refuses arrays of Python objects."""
     name, start, length = part
     with access_errors(path), path.open("rb") as file:
         file.seek(start)
@@ -200,7 +200,7 @@ def _array(path: Path, part: Part) -> _Array:
 
 
 def _frames(path: Path, array: _Array, times: Sequence[int]) -> list[np.ndarray]:
-    """The array at each of the given places on its first axis."""
+    """The array at each of the given indices on its first axis."""
     shape = array.shape[1:]
     length = int(np.prod(shape)) * array.dtype.itemsize
     found: list[np.ndarray] = []
@@ -234,7 +234,7 @@ def _number(path: Path) -> int:
 
 
 def _tars(folder: Path, split: SplitName) -> list[Path]:
-    """The tar files of a split, all from 0 to the last."""
+    """The tar files of a split, from 0 to the last without a gap."""
     found = tar_files(folder, split)
     if not found:
         raise no_split(folder, split)

@@ -1,8 +1,8 @@
 """TFRecord files as TensorFlow Datasets writes them, read without TensorFlow.
 
-A file is a row of records: length (u64), its checksum, data, its checksum, little-endian. The data
-is a tf.train.Example, a protobuf map from a feature's name to a list of bytes, floats or integers.
-Only the features asked for are read; the others (of MOVi, megabytes of flow) are stepped over.
+A file is a sequence of records: length (u64), its checksum, data, its checksum, little-endian. The
+data is a tf.train.Example, a protobuf map from a feature's name to a list of bytes, floats or
+integers. Only the requested features are read; the others (of MOVi, megabytes of flow) are skipped.
 """
 
 import struct
@@ -24,12 +24,12 @@ _NAME, _FEATURE = 1, 2
 _BYTES_LIST = 1
 _LENGTH_DELIMITED = 2
 
-Span = tuple[int, int]  # start and end of a stretch of a file
+Span = tuple[int, int]  # start and end of a segment of a file
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where the data of a record lies; `number` counts the file's records from 0."""
+    """The position of a record's data; `number` counts the file's records from 0."""
 
     path: Path
     number: int
@@ -80,7 +80,7 @@ def check_record(record: Record) -> None:
 
 
 class Example:
-    """The features of one record that are lists of bytes, each item read when asked for."""
+    """The features of one record that are lists of bytes; each item is read when requested."""
 
     def __init__(self, record: Record, file: BinaryIO) -> None:
         self._record = record
@@ -108,7 +108,7 @@ class Example:
         return self._items[feature]
 
     def _spans(self) -> Iterator[tuple[str, Span]]:
-        """The name of each feature that is a list of bytes, and where the list lies."""
+        """The name of each feature that is a list of bytes, and the position of the list."""
         whole = (self._record.start, self._record.start + self._record.length)
         for _, features in self._fields(whole):
             for _, entry in self._fields(features):
@@ -145,7 +145,7 @@ def open_example(record: Record) -> Iterator[Example]:
 
 
 def _tag_and_length(head: bytes) -> tuple[int, int, int]:
-    """Two varints, and how many bytes they took; the tag is 0, which is none, if there are less."""
+    """Two varints, and their length in bytes; the tag is 0, which is invalid, if there are less."""
     values, value, shift = [], 0, 0
     for taken, byte in enumerate(head, start=1):
         value |= (byte & 127) << shift
