@@ -183,9 +183,9 @@ def _train_seeds(
         return
     chosen = write_choice(out, runs)
     for run in runs:
-        told = "not known" if run.degeneration is None else f"{run.degeneration:.3f}"
-        scored = run.degeneration is not None
-        fails = scored and not FIGURES["degeneration"].passes(run.degeneration)
+        score = run.degeneration
+        told = "not known" if score is None else f"{score:.3f}"
+        fails = score is not None and not FIGURES["degeneration"].passes(score)
         console.result(f"seed {run.seed}: degeneration {told}{' (degenerate)' * fails}")
     if chosen is None:
         console.warn("No seed's degeneration is known, so none is chosen; see each run's log.")

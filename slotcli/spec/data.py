@@ -19,7 +19,7 @@ class SynthSpec(Record):
     """
 
     kind: Literal["synth"] = "synth"
-    mix: dict[TierName, Fraction] = Field({"A": 0.2, "C": 0.5, "E": 0.3})
+    mix: dict[TierName, Fraction] = Field(default={"A": 0.2, "C": 0.5, "E": 0.3})
     clips: PositiveInt = 2000
     frames: PositiveInt = 12
     seed: Seed = 0

@@ -11,7 +11,7 @@ from slotcli.spec.networks import (
     EncoderSpec,
     MasksOnlySpec,
     VqvaeSpec,
-    _vqvae_unless_said,
+    vqvae_by_default,
 )
 from slotcli.spec.training import CodecTrainSpec, SlotTrainSpec
 from slotcli.spec.values import Record, Side, Text, Width
@@ -23,15 +23,15 @@ class CodecModelSpec(Record):
     )
     name: Text = Field(description="Free to choose; results name the model by it.")
     size: tuple[Side, Side] = Field(
-        (128, 128),
+        default=(128, 128),
         description=(
             "Height and width of the frames the model sees, in pixels; others are resized to it."
         ),
     )
     codec: Annotated[
-        VqvaeSpec | DvaeSpec, Field(discriminator="kind"), BeforeValidator(_vqvae_unless_said)
+        VqvaeSpec | DvaeSpec, Field(discriminator="kind"), BeforeValidator(vqvae_by_default)
     ] = Field(
-        VqvaeSpec(),
+        default=VqvaeSpec(),
         description="From frames to latents and back; frozen while a slot model is trained on it.",
     )
     train: CodecTrainSpec = Field(
@@ -66,13 +66,13 @@ class SlotModelSpec(Record):
     )
     name: Text = Field(description="Free to choose; results name the model by it.")
     size: tuple[Side, Side] = Field(
-        (128, 128),
+        default=(128, 128),
         description=(
             "Height and width of the frames the model sees, in pixels; others are resized to it."
         ),
     )
     num_slots: Width = Field(description="Number of slots per frame, the background's included.")
-    slot_dim: Width = Field(192, description="Dimensions per slot.")
+    slot_dim: Width = Field(default=192, description="Dimensions per slot.")
     encoder: EncoderSpec = Field(description="From frames to slots.")
     decoder: DecoderSpec = Field(description="From slots to frames.")
     train: SlotTrainSpec = Field(

@@ -48,33 +48,35 @@ class EncoderSpec(Record):
             "ImageNet."
         )
     )
-    iterations: Depth = Field(2, description="Slot attention iterations per frame.")
+    iterations: Depth = Field(default=2, description="Slot attention iterations per frame.")
     first_iterations: Depth = Field(
-        2, description="Slot attention iterations in the first frame of a clip."
+        default=2, description="Slot attention iterations in the first frame of a clip."
     )
     predictor: PredictorSpec | None = Field(
-        None,
+        default=None,
         description=(
             "A transformer from each frame's slots to the next frame's; models for images "
             "have none."
         ),
     )
     slot_bias: bool = Field(
-        False, description="Whether a learned scalar is added to each slot's attention logits."
+        default=False,
+        description="Whether a learned scalar is added to each slot's attention logits.",
     )
 
 
 class VqvaeSpec(Record):
-    kind: Literal["vqvae"] = Field("vqvae", description=_CODECS)
-    channels: Width = Field(64, description="Channels at full resolution.")
+    kind: Literal["vqvae"] = Field(default="vqvae", description=_CODECS)
+    channels: Width = Field(default=64, description="Channels at full resolution.")
     multipliers: Levels = Field(
-        (1, 2, 4), description="Channel multiplier of each level; each level halves the resolution."
+        default=(1, 2, 4),
+        description="Channel multiplier of each level; each level halves the resolution.",
     )
-    res_blocks: Depth = Field(2, description="Residual blocks per level.")
-    latent_channels: Width = Field(3, description="Channels of the latents.")
-    num_codes: Width = Field(4096, description="Entries of the codebook.")
+    res_blocks: Depth = Field(default=2, description="Residual blocks per level.")
+    latent_channels: Width = Field(default=3, description="Channels of the latents.")
+    num_codes: Width = Field(default=4096, description="Entries of the codebook.")
     shortcuts: bool = Field(
-        False,
+        default=False,
         description="Whether colour has a linear path past the networks (the published: no).",
     )
 
@@ -86,9 +88,9 @@ class VqvaeSpec(Record):
 class DvaeSpec(Record):
     """The discrete VAE of SLATE and STEVE: one token for each 4x4 block of pixels."""
 
-    kind: Literal["dvae"] = Field("dvae", description=_CODECS)
-    channels: Width = Field(64, description="Channels at full resolution.")
-    num_codes: Width = Field(4096, description="Entries of the codebook.")
+    kind: Literal["dvae"] = Field(default="dvae", description=_CODECS)
+    channels: Width = Field(default=64, description="Channels at full resolution.")
+    num_codes: Width = Field(default=4096, description="Entries of the codebook.")
 
     @property
     def downsampling(self) -> int:
@@ -109,7 +111,7 @@ class PixelsSpec(Record):
         return 3
 
 
-def _vqvae_unless_said(value: object) -> object:
+def vqvae_by_default(value: object) -> object:
     return {"kind": "vqvae"} | cast(dict[str, Any], value) if isinstance(value, dict) else value
 
 
@@ -118,20 +120,21 @@ class SpatialBroadcastSpec(Record):
 
     kind: Literal["spatial_broadcast"] = Field(description=_DECODERS)
     channels: Width = Field(
-        64, description="Channels at full resolution; the other levels have multiples of it."
+        default=64,
+        description="Channels at full resolution; the other levels have multiples of it.",
     )
     codec: VqvaeSpec | None = Field(
-        None, description="Has to equal the codec that train.codec defines."
+        default=None, description="Has to equal the codec that train.codec defines."
     )
 
 
 class TokenTransformerSpec(Record):
     kind: Literal["token_transformer"] = Field(description=_DECODERS)
     codec: DvaeSpec = Field(
-        DvaeSpec(), description="Has to equal the codec that train.codec defines."
+        default=DvaeSpec(), description="Has to equal the codec that train.codec defines."
     )
-    blocks: Depth = Field(8, description="Transformer blocks.")
-    heads: Width = Field(4, description="Attention heads.")
+    blocks: Depth = Field(default=8, description="Transformer blocks.")
+    heads: Width = Field(default=4, description="Attention heads.")
 
 
 class LatentDiffusionSpec(Record):
@@ -139,45 +142,49 @@ class LatentDiffusionSpec(Record):
     codec: Annotated[
         VqvaeSpec | PixelsSpec,
         Field(discriminator="kind"),
-        BeforeValidator(_vqvae_unless_said),
-    ] = Field(VqvaeSpec(), description="Has to equal the codec that train.codec defines.")
+        BeforeValidator(vqvae_by_default),
+    ] = Field(default=VqvaeSpec(), description="Has to equal the codec that train.codec defines.")
     channels: Width = Field(
-        128, description="Channels at full resolution; the other levels have multiples of it."
+        default=128,
+        description="Channels at full resolution; the other levels have multiples of it.",
     )
     multipliers: Levels = Field(
-        (1, 2, 3, 4),
+        default=(1, 2, 3, 4),
         description="Channel multiplier of each level; each level halves the resolution.",
     )
-    res_blocks: Depth = Field(2, description="Residual blocks per level.")
+    res_blocks: Depth = Field(default=2, description="Residual blocks per level.")
     target: Literal["eps", "x0", "v"] = Field(
-        "eps", description="What the U-Net predicts: eps (the paper), x0 or v."
+        default="eps", description="What the U-Net predicts: eps (the paper), x0 or v."
     )
     positions: bool = Field(
-        False, description="Whether the U-Net has position embeddings (the paper's has none)."
+        default=False,
+        description="Whether the U-Net has position embeddings (the paper's has none).",
     )
     layout: Annotated[int, Field(ge=0, le=2**16)] = Field(
-        0, description="Channels in which the U-Net sees where slots are; 0, the paper's: none."
+        default=0,
+        description="Channels in which the U-Net sees where slots are; 0, the paper's: none.",
     )
     appearance: bool = Field(
-        False, description="Whether it also reads how each slot's place looks in the frame."
+        default=False, description="Whether it also reads how each slot's place looks in the frame."
     )
     patch: Annotated[int, Field(gt=0, le=64)] = Field(
-        1,
+        default=1,
         description=(
             "Side of the squares of latents that the U-Net takes as one position (1: the paper)."
         ),
     )
     null_tokens: Annotated[int, Field(ge=0, le=2**16)] = Field(
-        0, description="Null tokens beside the slots, for positions where no slot fits."
+        default=0, description="Null tokens beside the slots, for positions where no slot fits."
     )
     latent_scale: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="Factor on the codec's latents, to give them unit variance."
+        default=1.0, description="Factor on the codec's latents, to give them unit variance."
     )
     noise_scale: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="Standard deviation of the noise that rendering starts from (1: paper)."
+        default=1.0,
+        description="Standard deviation of the noise that rendering starts from (1: paper).",
     )
     evaluations: Annotated[int, Field(gt=0, le=1000)] = Field(
-        20, description="Function evaluations a rendered frame takes (20: the paper)."
+        default=20, description="Function evaluations a rendered frame takes (20: the paper)."
     )
 
     @property

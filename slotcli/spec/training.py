@@ -19,41 +19,45 @@ class OptimiserSpec(Record):
     steps: PositiveInt = Field(description="Optimiser steps.")
     batch_size: PositiveInt = Field(description="Clips (for a codec: frames) per step.")
     accumulate: PositiveInt = Field(
-        1, description="Gradient accumulation: parts per batch, to save memory."
+        default=1, description="Gradient accumulation: parts per batch, to save memory."
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         description="Adam's peak learning rate; cosine decay follows the warm-up."
     )
     final_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Learning rate at the last step."
+        default=0.0, description="Learning rate at the last step."
     )
     warmup: Fraction = Field(
-        0.05, description="Share of the steps in which the learning rate rises from 0."
+        default=0.05, description="Share of the steps in which the learning rate rises from 0."
     )
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Gradients are clipped to this norm. Left out: no clipping."
+        default=None, description="Gradients are clipped to this norm. Left out: no clipping."
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0,
+        default=0.0,
         description="Decay of the moving average of the weights, which is saved and used; 0: none.",
     )
     evaluate_every: PositiveInt = Field(
-        1000, description="Steps between evaluations on held-out clips; each saves a state too."
+        default=1000,
+        description="Steps between evaluations on held-out clips; each saves a state too.",
     )
     patience: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0,
+        default=0,
         description=(
             "Early stopping: evaluations in a row without a better score after which the "
             "run ends; the start is then evaluated too. 0: none."
         ),
     )
-    keep_last: PositiveInt = Field(2, description="How many of the latest saved states are kept.")
-    keep_every: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="The state of every N-th step is kept too; 0: none of these."
+    keep_last: PositiveInt = Field(
+        default=2, description="How many of the latest saved states are kept."
     )
-    flip: bool = Field(False, description="Whether clips are mirrored at random.")
+    keep_every: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="The state of every N-th step is kept too; 0: none of these."
+    )
+    flip: bool = Field(default=False, description="Whether clips are mirrored at random.")
     seed: Seed = Field(
-        0, description="Seed of weights, batches and noise. Degenerate runs happen: try several."
+        default=0,
+        description="Seed of weights, batches and noise. Degenerate runs happen: try several.",
     )
 
 
@@ -65,29 +69,31 @@ class CodecTrainSpec(OptimiserSpec):
     """
 
     data: DataSpec = Field(
-        SynthSpec(),
+        default=SynthSpec(),
         description=(
             'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
             "ytvis, each with path and split. `train --data FOLDER` replaces it."
         ),
     )
     frames_per_clip: PositiveInt = Field(
-        1, description="Consecutive frames of each clip in a codec's batch."
+        default=1, description="Consecutive frames of each clip in a codec's batch."
     )
     crop: Annotated[int, Field(ge=0, le=4096)] = Field(
-        0, description="Side of the random square crop a codec is trained on; 0: whole frames."
+        default=0,
+        description="Side of the random square crop a codec is trained on; 0: whole frames.",
     )
     perceptual_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights."
+        default=0.0, description="Weight of LPIPS in a VQ-VAE's loss; it needs VGG16's weights."
     )
     gradient_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of the difference of image gradients in a VQ-VAE's loss."
+        default=0.0, description="Weight of the difference of image gradients in a VQ-VAE's loss."
     )
     chroma_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of the difference of colours, brightness apart, in that loss."
+        default=0.0,
+        description="Weight of the difference of colours, brightness apart, in that loss.",
     )
     quantise_from: Fraction = Field(
-        0.0, description="Share of the steps after which a VQ-VAE's latents are quantised."
+        default=0.0, description="Share of the steps after which a VQ-VAE's latents are quantised."
     )
 
 
@@ -103,10 +109,11 @@ class SlotTrainSpec(OptimiserSpec):
     """
 
     codec: Text | None = Field(
-        None, description="The trained codec: a model's name, its folder or its weights file."
+        default=None,
+        description="The trained codec: a model's name, its folder or its weights file.",
     )
     data: DataSpec = Field(
-        SynthSpec(),
+        default=SynthSpec(),
         description=(
             'Also: { kind = "folder", path = "clips" }, or movi, clevrtex, celeba, davis, '
             "ytvis, each with path and split. `train --data FOLDER` replaces it."
@@ -116,49 +123,53 @@ class SlotTrainSpec(OptimiserSpec):
         description="Peak learning rate of the decoder."
     )
     trunk_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        0.0,
+        default=0.0,
         description="Peak learning rate of the backbone's ImageNet weights; 0 keeps them frozen.",
     )
     mask_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of the loss on instance masks, which the data must then have."
+        default=0.0,
+        description="Weight of the loss on instance masks, which the data must then have.",
     )
     sizes: tuple[tuple[Side, Side], ...] = Field(
-        (),
+        default=(),
         description="Frame sizes that steps draw from, for a model without a decoder; []: `size`.",
     )
-    clip_length: PositiveInt = Field(3, description="Frames per training window.")
+    clip_length: PositiveInt = Field(default=3, description="Frames per training window.")
     clip_stride: PositiveInt = Field(
-        1, description="Distance between two frames of a window, in frames of the clip."
+        default=1, description="Distance between two frames of a window, in frames of the clip."
     )
     timesteps: Literal["uniform", "mid"] = Field(
-        "uniform",
+        default="uniform",
         description=(
             "How diffusion timesteps are sampled: uniform (the paper), or mid: fewer extremes."
         ),
     )
     coherence_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of the auxiliary grouping loss; 0 in the published models."
+        default=0.0, description="Weight of the auxiliary grouping loss; 0 in the published models."
     )
     coherence_of: Literal["colour", "motion"] = Field(
-        "colour",
+        default="colour",
         description="What that loss groups pixels by: colour, or motion (for still cameras).",
     )
     coherence_until: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None,
+        default=None,
         description="Share of the steps over which that weight falls to 0. Left out: constant.",
     )
     contrast_weight: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Weight of a contrastive loss: distinct slots that persist over time."
+        default=0.0,
+        description="Weight of a contrastive loss: distinct slots that persist over time.",
     )
     next_frame: Fraction = Field(
-        0.0, description="Share of the steps that decode the next frame, from predicted slots."
+        default=0.0,
+        description="Share of the steps that decode the next frame, from predicted slots.",
     )
-    freeze_encoder: bool = Field(False, description="Whether to train the decoder only.")
+    freeze_encoder: bool = Field(default=False, description="Whether to train the decoder only.")
     cache_latents: bool = Field(
-        True, description="Whether to keep the codec's latents of frames in memory, up to 2 GiB."
+        default=True,
+        description="Whether to keep the codec's latents of frames in memory, up to 2 GiB.",
     )
     cache_encoder: bool = Field(
-        False,
+        default=False,
         description=(
             "Whether to keep a frozen encoder's outputs for whole clips in memory; batches "
             "are then of frames."
