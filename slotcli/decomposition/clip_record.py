@@ -32,7 +32,7 @@ SCHEMA = "slotcli.result/1"
 
 _MIN_COVERAGE = 0.98
 
-Verdict = Literal["ok", "degraded"]
+Status = Literal["ok", "degraded"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ClipResult:
     """
 
     folder: Path
-    status: Verdict
+    status: Status
     frames: int
     resumed: int
     seconds: float
@@ -85,7 +85,7 @@ class ClipResult:
     warnings: list[str]
 
 
-def judge_damage(damage: Damage, options: DecomposeOptions, name: str) -> Verdict:
+def judge_damage(damage: Damage, options: DecomposeOptions, name: str) -> Status:
     """Degraded where more frames are lost than `max_bad` allows, or the end is missing.
 
     Raises DataError for any loss or repair if the options are strict.
@@ -139,9 +139,9 @@ def result_record(
     job: ClipJob,
     source: SourceInfo,
     damage: Damage,
-    outputs: ClipOutputs,
     result: ClipResult,
     metadata: dict[str, Any],
+    verdict: dict[str, Any],
 ) -> dict[str, Any]:
     """The contents of result.json, except the slot file's hash."""
     return {
@@ -162,7 +162,7 @@ def result_record(
         "counts": {"frames": result.frames, **damage_counts(damage)},
         "coverage": damage.coverage,
         "warnings": result.warnings,
-        "verdict": outputs.verdict(),
+        "verdict": verdict,
         "options": metadata["run"]["options"],
         "resumed_frames": result.resumed,
         "seconds": result.seconds,

@@ -137,7 +137,7 @@ class ClipRun:
         self._behind.finish()
         job, source, outputs = self._job, self._reader.info, self._outputs
         damage = self._reader.damage
-        verdict = judge_damage(damage, job.options, source.name)
+        status = judge_damage(damage, job.options, source.name)
         if outputs.frames == 0:
             raise NoInputError(
                 f"{source.name}: no frame is in the segment that was asked for.",
@@ -151,18 +151,19 @@ class ClipRun:
         # Rounded as it is recorded, so that a page made again shows the same.
         seconds = round(time.monotonic() - self._started, 3)
         pictures = (OVERLAY, STRIP) if outputs.has_overlay else (STRIP,)
-        page = report_page(metadata, summaries, warnings, seconds, outputs.verdict(), pictures)
+        verdict = outputs.verdict()
+        page = report_page(metadata, summaries, warnings, seconds, verdict, pictures)
         write_report(self._work / PAGE, page)
         result = ClipResult(
             self.clip.result,
-            verdict,
+            status,
             outputs.frames,
             self._resumed,
             seconds,
             self._busy_seconds(),
             warnings,
         )
-        record = result_record(job, source, damage, outputs, result, metadata)
+        record = result_record(job, source, damage, result, metadata, verdict)
         record["slots_sha256"] = file_sha256(self._work / SLOT_FILE)
         with whole_file(self._work / RESULT) as file:
             file.write(json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
