@@ -4,9 +4,9 @@
 
 Top to bottom: clips of two circles; a model of slotcli's own parts (a CNN, slot attention over
 time, a U-Net that denoises pixels given the slots; no codec); the loss of the paper's Eq. 5, beside
-an auxiliary grouping loss, without which so few steps do not separate objects; and a picture of
-clips, masks, and frames that the U-Net samples from the slots alone. After 450 steps (seed 0) masks
-are on green and yellow circles, blue ones are background; samples take many more steps.
+an auxiliary grouping loss (not in the paper); and a picture of clips, masks, and frames that the
+U-Net samples from the slots alone. After 450 steps (seed 0) masks are on green and yellow circles,
+blue ones are background, and samples are not circles yet.
 """
 
 import argparse
