@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from slotcli.training.adapt.run import Adaptation
 
 _TOLD = ("degeneration", "position_determinism", "shift_equivariance", "used_slots")
-_TRUE = ("fg_ari", "ari", "miou")
 
 
 def adapt(
@@ -205,6 +204,7 @@ def _apart(spec: "SlotModelSpec") -> dict[str, Any]:
 
 def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
     """Reports the outcome. Raises LossError where the model is unchanged."""
+    from slotcli.evaluation.figures import TRUE
     from slotcli.training.adapt.recipe import MIN_GAIN
 
     before, best, better = outcome.before, outcome.best, outcome.better
@@ -224,13 +224,13 @@ def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> Non
         }
     )
     if not console.wants_json():
-        names = [name for name in (*_TOLD, *_TRUE) if name in before]
+        names = [name for name in (*_TOLD, *TRUE) if name in before]
         rows = [
             [
                 name.replace("_", " "),
                 _shown(before[name]),
                 _shown(best[name]),
-                "against ground truth, not used to choose" if name in _TRUE else "",
+                "against ground truth, not used to choose" if name in TRUE else "",
             ]
             for name in names
         ]

@@ -17,8 +17,6 @@ Config = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-
-
 RunFolder = Annotated[
     Path,
     typer.Option(
@@ -29,8 +27,6 @@ RunFolder = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-
-
 DataFolder = Annotated[
     Path | None,
     typer.Option(
@@ -39,8 +35,6 @@ DataFolder = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-
-
 Init = Annotated[
     str | None,
     typer.Option(
@@ -49,8 +43,6 @@ Init = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-
-
 Resume = Annotated[
     Literal["auto", "never"],
     typer.Option(
@@ -58,8 +50,6 @@ Resume = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
-
-
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -68,8 +58,6 @@ DryRun = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
-
-
 Tensorboard = Annotated[
     bool,
     typer.Option(
@@ -78,16 +66,12 @@ Tensorboard = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-
-
 Workers = Annotated[
     int,
     typer.Option(
         min=0, help="Processes that make batches; 0: a thread of this one. The same batches."
     ),
 ]
-
-
 Seeds = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,8 @@ from slotcli.files.writing import whole_file
 from slotcli.spec import SplitName
 from slotcli.types import Size
 
+WITHOUT_SPLITS: SplitName = "train"  # the split name of data that has no splits
+
 
 def check_clips(dataset: Dataset, progress: Callable[[int, int], None]) -> dict[str, SlotcliError]:
     """The broken clips, by name, with their errors; also checks what decoding does not."""
@@ -82,9 +84,6 @@ def write_index(dataset: Dataset) -> Path | None:
     with whole_file(path) as file:
         file.write(index.with_latest().text().encode())
     return path
-
-
-WITHOUT_SPLITS: SplitName = "train"  # the split name of data that has no splits
 
 
 @dataclass(frozen=True)

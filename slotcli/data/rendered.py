@@ -11,6 +11,8 @@ from slotcli.scenes.seeds import VALIDATION_SEEDS
 from slotcli.spec import SynthSpec
 from slotcli.types import Clip, Size
 
+_RENDERED_TOGETHER = 16
+
 
 class SynthDataset(Dataset):
     """Scenes rendered when they are first used, then kept in memory."""
@@ -92,6 +94,3 @@ class SynthDataset(Dataset):
                 self._clips[other] = clip
             else:
                 self._kept.put(self._scene(other), clip)
-
-
-_RENDERED_TOGETHER = 16

@@ -26,6 +26,20 @@ _TIMING_BYTES = 25
 _MIN_ROUNDS = 5
 _MAX_ROUNDS = 25
 _TRIAL_SECONDS = 1.5
+# Bytes per pixel and frame: overlays of camera clips, masks of twelve ragged objects at 1080p.
+_OVERLAY_BYTES = 0.15
+_MASK_BYTES: dict[MaskFormat, float] = {
+    "png": 0.05,
+    "objects": 0.1,
+    "ffv1": 0.03,
+    "ytvis": 0.4,
+    "coco": 0.15,
+    "mots": 0.15,
+    "npz": 0.05,
+    "alpha": 1.6,
+}
+_ROW_BYTES = 90  # of tracks.csv, per slot and frame
+_MARGIN = 1.2
 
 
 @dataclass(frozen=True)
@@ -121,28 +135,6 @@ def _tried(model: SlotModel, size: Size, device: torch.device, chunk: int) -> _C
     timed = rounds[1:]  # the first round warms up
     per_frame = stored // chunk + _TIMING_BYTES
     return _Cost(median(timed), min(timed), max(timed), per_frame)
-
-
-# Bytes per pixel and frame: overlays of camera clips, masks of twelve ragged objects at 1080p.
-_OVERLAY_BYTES = 0.15
-
-
-_MASK_BYTES: dict[MaskFormat, float] = {
-    "png": 0.05,
-    "objects": 0.1,
-    "ffv1": 0.03,
-    "ytvis": 0.4,
-    "coco": 0.15,
-    "mots": 0.15,
-    "npz": 0.05,
-    "alpha": 1.6,
-}
-
-
-_ROW_BYTES = 90  # of tracks.csv, per slot and frame
-
-
-_MARGIN = 1.2
 
 
 def bytes_per_frame(

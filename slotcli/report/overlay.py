@@ -19,6 +19,7 @@ GOLDEN_ANGLE = 0.6180339887  # turns
 STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 OUTSIDE_OPACITY = 0.6  # of black over the pixels outside the crop
+OPACITY = 0.5
 
 
 @cache
@@ -138,6 +139,3 @@ class OverlayWriter:
         if self._begin is None:
             self._begin = pts
         self._video.write(drawn, pts - self._begin, duration)
-
-
-OPACITY = 0.5

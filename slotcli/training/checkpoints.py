@@ -17,6 +17,8 @@ from slotcli.training.state import MARKER, RunState, load_state, save_state
 
 _NAME = re.compile(r"step-(\d{8,})")
 Notice = Callable[[str], None]
+SKIPS = 3  # in a row, after which a run rolls back
+ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,6 @@ def _score(path: Path) -> float | None:
         return None
     score = cast(dict[str, Any], facts).get("score") if isinstance(facts, dict) else None
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
-
-
-SKIPS = 3  # in a row, after which a run rolls back
-
-
-ROLLBACKS = 3
 
 
 def go_back(state: RunState, checkpoints: Checkpoints, notice: Notice) -> list[Path]:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from slotcli.data import rendered as datasets
 from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError
 from slotcli.spec import SynthSpec
@@ -21,7 +20,7 @@ def test_kept_clips_are_those_that_are_rendered_and_are_not_rendered_again(
     rendered = SynthDataset(spec, SIZE).clip(1, 1, 2, 2)
     kept = spec.model_copy(update={"cache": str(tmp_path / "scenes")})
     assert_equal(SynthDataset(kept, SIZE).clip(1, 1, 2, 2), rendered)
-    monkeypatch.setattr(datasets, "render_clips", None)
+    monkeypatch.setattr(rendered_scenes, "render_clips", None)
     assert_equal(SynthDataset(kept, SIZE).clip(1, 1, 2, 2), rendered)
     assert [path.suffix for path in (tmp_path / "scenes").iterdir()] == [".npy"]
 
