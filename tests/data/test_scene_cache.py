@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from slotcli.data import rendered as rendered_scenes
 from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError
 from slotcli.spec import SynthSpec
