@@ -9,26 +9,8 @@ from types import FrameType
 import typer
 
 from slotcli import __version__
-from slotcli.commands import (
-    adapt,
-    audit,
-    bench,
-    config,
-    console,
-    data,
-    decompose,
-    doctor,
-    evaluate,
-    export,
-    global_options,
-    info,
-    models,
-    pretrain,
-    reconstruct,
-    report,
-    train,
-)
-from slotcli.commands.command_line import Command, Group
+from slotcli.commands import console
+from slotcli.commands.program import Program
 from slotcli.errors import NoInputError, SlotcliError, Terminated
 from slotcli.limits import exhaustion, guarded, wait_without_spinning
 
@@ -61,28 +43,13 @@ Exit codes:
 
 app = typer.Typer(
     name="slotcli",
-    cls=Group,
+    cls=Program,
     help="Find the objects in videos without annotations: mask tracks and slot vectors.",
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command)(decompose.decompose)
-app.command(cls=Command)(reconstruct.reconstruct)
-app.command(cls=Command)(export.export)
-app.command(cls=Command)(pretrain.pretrain)
-app.command(cls=Command)(train.train)
-app.command(cls=Command)(adapt.adapt)
-app.command(cls=Command)(evaluate.evaluate)
-app.command(cls=Command)(audit.audit)
-app.command(cls=Command)(report.report)
-app.command(cls=Command)(info.info)
-app.command(cls=Command)(doctor.doctor)
-app.add_typer(data.app, name="data")
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
-app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> bool:
@@ -146,7 +113,7 @@ def _exit_code() -> int:
     console.restart()
     try:
         try:
-            program = global_options.accepted_everywhere(app)
+            program = typer.main.get_command(app)
             code = program(standalone_mode=False, prog_name="slotcli")
         finally:
             console.end_progress()

@@ -13,9 +13,13 @@ from slotcli.commands.command_line import first_sentence
 README = Path(__file__).parents[1] / "README.md"
 
 
+def program() -> Any:
+    return typer.main.get_command(app)
+
+
 def commands(command: Any = None, above: str = "slotcli") -> Iterator[tuple[str, Any]]:
     """Every command that is no group, with its full name, in the order of --help."""
-    for name, own in (command or typer.main.get_command(app)).commands.items():
+    for name, own in (command or program()).commands.items():
         if hasattr(own, "commands"):
             yield from commands(own, f"{above} {name}")
         else:

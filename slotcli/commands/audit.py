@@ -1,7 +1,7 @@
 """slotcli audit: a verdict on a model, or on results, that needs no true masks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -173,7 +173,8 @@ def _audit_model(
             "split": None if found_kind in ("synth", "folder") else part,
             "frames": frames,
             "left_out": _plain(left_out),
-            **audit_record(scores, verdict),
+            **scores.as_dict(),
+            **verdict.as_dict(),
         }
     )
     if verdict.passed is False:
@@ -205,7 +206,8 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
             "frames": frames,
             "left_out": _plain(found.left_out),
             "without_pictures": _plain(found.without_pictures),
-            **audit_record(scores, verdict),
+            **scores.as_dict(),
+            **verdict.as_dict(),
         }
     )
     if verdict.passed is False:
@@ -246,11 +248,6 @@ def show_audit(title: str, scores: "AuditScores", verdict: "Verdict") -> None:
     console.result(title)
     console.table("", ["", "score", "wanted", ""], rows)
     console.result(verdict.sentence)
-
-
-def audit_record(scores: "AuditScores", verdict: "Verdict") -> dict[str, Any]:
-    """The scores, and the verdict with its limits."""
-    return {**scores.as_dict(), **verdict.as_dict()}
 
 
 def _warn(what: str, errors: dict[str, SlotcliError]) -> None:

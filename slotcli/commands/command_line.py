@@ -79,10 +79,9 @@ class Group(TyperGroup):
 
     def format_commands(self, ctx: "Context", formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, first_sentence(own.help or "")) for name, own in commands if own]
-            )
+        write_sentences(
+            [(name, first_sentence(own.help or "")) for name, own in commands if own], formatter
+        )
 
     def format_epilog(self, ctx: "Context", formatter: Any) -> None:
         _write_epilog(self.epilog, formatter)
@@ -97,6 +96,12 @@ def first_sentence(help_text: str) -> str:
     """The first sentence of a docstring, on one line."""
     paragraph = " ".join(inspect.cleandoc(help_text).partition("\n\n")[0].split())
     return re.split(r"(?<=\.)\s", paragraph, maxsplit=1)[0]
+
+
+def write_sentences(sentences: list[tuple[str, str]], formatter: Any) -> None:
+    """The commands of a help page, each with the first sentence of its own."""
+    with formatter.section("Commands"):
+        formatter.write_dl(sentences)
 
 
 def refuse_unusable(args: Sequence[str]) -> None:

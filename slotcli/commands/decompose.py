@@ -1,8 +1,6 @@
 """slotcli decompose: videos to mask tracks, slots, an overlay and a report."""
 
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -10,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from slotcli.commands import console, setup
+from slotcli.commands.decompose_outcomes import Count, finish, summarise, tell
+from slotcli.commands.dry_run import show_plan
 from slotcli.commands.mask_words import parsed_background, parsed_size
-from slotcli.commands.meters import Meter
 from slotcli.commands.options import (
     COMPUTING,
     DEFAULT_MODEL,
@@ -32,11 +31,9 @@ from slotcli.commands.options import (
     chosen,
 )
 from slotcli.commands.passed_over import tell_passed_over
-from slotcli.errors import LossError, SlotcliError, UsageError
+from slotcli.errors import SlotcliError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slotcli.decomposition.batch import Outcome
     from slotcli.decomposition.plan import PlannedClip
     from slotcli.decomposition.worker import Work
@@ -295,7 +292,7 @@ def decompose(
             clips = sharded(clips, shard)
             failed = failed if shard.startswith("1/") else []
         if dry_run:
-            _show_plan(work, clips, failed)
+            show_plan(work, clips, failed)
             return
         console.keeps_finished(anew_with="--overwrite" if overwrite else "")
         known: list[Outcome] = []
@@ -306,9 +303,9 @@ def decompose(
                 done = {outcome.clip for outcome in known}
                 left = [Outcome(clip, "unfinished") for clip in clips if clip not in done]
                 with suppress(SlotcliError):  # the first exception is the one to report
-                    _summarise([*known, *left], out, shard)
+                    summarise([*known, *left], out, shard)
             raise
-        _finish(known, out, shard, single=single)
+        finish(known, out, shard, single=single)
 
 
 def _run(
@@ -325,7 +322,7 @@ def _run(
 
         console.note(f"{len(clips)} clips for the workers of a Ray cluster.")
         with console.progress("waiting for the workers", "clips") as meter:
-            _tell(chain(failed, run_on_ray(work, clips)), _Count(meter, count), known)
+            tell(chain(failed, run_on_ray(work, clips)), Count(meter, count), known)
         return
     console.phase("loading the model")
     loaded = work.load()
@@ -333,143 +330,5 @@ def _run(
     single = count == 1
     name, unit = (clips[0].source.name, "frames") if single else ("clips", "clips")
     with console.progress(f"decoding {name}", unit) as meter:
-        counted = _Count(meter, count)
-        _tell(chain(failed, work.run(loaded, clips, counted.frames)), counted, known)
-
-
-@dataclass
-class _Count:
-    """Counts the frames of a single clip, or the clips of a batch with the current one's frames."""
-
-    meter: Meter
-    clips: int
-    ended: int = 0
-
-    def frames(self, clip: "PlannedClip", frames: int, expected: int | None) -> None:
-        """As `runs.batch.Progress`."""
-        if self.clips > 1:
-            self.meter.update(self.ended, self.clips, f"{clip.source.name}: {frames} frames")
-            return
-        self.meter.update(frames, expected)
-        if frames == expected:
-            self.meter.phase("drawing the report")
-
-    def end_one(self, clip: "PlannedClip") -> None:
-        """Counts a clip whose outcome is known."""
-        self.ended += 1
-        if self.clips > 1:
-            self.meter.update(self.ended, self.clips, clip.source.name)
-        else:
-            console.end_progress()
-
-
-def _tell(outcomes: "Iterator[Outcome]", count: _Count, known: "list[Outcome]") -> None:
-    """Reports each clip's outcome as soon as it is known, and adds it to `known`."""
-    from slotcli.decomposition.standard_input import name_standard_input
-
-    for outcome in outcomes:
-        known.append(outcome)
-        result, error = outcome.result, outcome.error
-        count.end_one(outcome.clip)
-        if error is not None and count.clips > 1:
-            name_standard_input(error, outcome.clip.source)
-            console.cause(error)
-            console.error(error.what, error.advice)
-        for warning in result.warnings if result else ():
-            console.warn(f"{outcome.clip.source.name}: {warning}")
-        console.record(outcome.as_dict())
-        if result is None:
-            if error is None:
-                console.note(f"{outcome.clip.result}: done already.")
-        elif not console.wants_json():
-            rate = result.frames / max(result.seconds, 1e-9)
-            resumed = f", {result.resumed} of them from before" if result.resumed else ""
-            console.result(f"{result.folder}: {result.frames} frames{resumed}, {rate:.1f} a second")
-
-
-def _finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool) -> None:
-    """Prints the summary of a batch, and sets the exit code."""
-    if single and outcomes[0].error is not None:
-        raise outcomes[0].error
-    if not single:
-        _summarise(outcomes, out, shard)
-    counts = Counter(outcome.status for outcome in outcomes)
-    if counts["busy"]:
-        console.note(f"{counts['busy']} clips were left to other runs that are computing them.")
-    _say_what_to_open(outcomes, out, shard, single=single)
-    if counts["failed"] or counts["degraded"]:
-        raise LossError(
-            f"{counts['failed']} of {len(outcomes)} clips failed, {counts['degraded']} lost more "
-            "than allowed.",
-            "The rest is written; result.json and summary.csv list what was lost.",
-        )
-
-
-def _say_what_to_open(
-    outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool
-) -> None:
-    from slotcli.files.layout import PAGE
-
-    results = [own.clip.result for own in outcomes if own.status in ("ok", "degraded", "done")]
-    if single or (shard is not None and len(results) == 1):
-        pages = [folder / PAGE for folder in results]
-    else:
-        pages = [out / "index.html"] if shard is None else [out]
-    for page in pages:
-        if page.exists():
-            console.note(f"Open {page}")
-
-
-def _summarise(outcomes: "list[Outcome]", out: Path, shard: str | None) -> None:
-    from slotcli.decomposition.summary import write_summary
-
-    if out.is_dir():
-        name = "summary" if shard is None else f"summary-{shard.replace('/', '-of-')}"
-        write_summary(out, outcomes, name)
-
-
-def _show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]") -> None:
-    import torch
-
-    from slotcli.decomposition.estimate import Estimate, estimated, free_for
-
-    console.phase("timing the model")
-    found = estimated(clips, work.load(), work.options, torch.device(work.device))
-    found += [
-        Estimate(outcome.clip, None, None, None, None, outcome.error.what)
-        for outcome in failed
-        if outcome.error is not None
-    ]
-    for one in found:
-        console.record(one.as_dict())
-    if console.wants_json():
-        return
-    rows = [
-        [
-            str(one.clip.source),
-            str(one.clip.result),
-            "?" if one.frames is None else str(one.frames),
-            "?" if one.size is None else f"{one.size[1]} x {one.size[0]}",
-            "?" if one.seconds is None else _duration(one.seconds),
-            "?" if one.bytes is None else f"{one.bytes / 2**20:.1f} MiB",
-            one.remark,
-        ]
-        for one in found
-    ]
-    columns = ["clip", "result", "frames", "size", "time", "disk", ""]
-    console.table("", columns, rows)
-    seconds, size = (sum(one.seconds or 0 for one in found), sum(one.bytes or 0 for one in found))
-    spans = [one.span for one in found if one.span is not None]
-    low, high = (_duration(sum(part)) for part in zip(*spans, strict=True)) if spans else ("?", "?")
-    console.result(
-        f"{len(clips)} clip{'s' * (len(clips) != 1)}: about {_duration(seconds)} on the model "
-        f"({low} to {high} in a trial just now), {size / 2**20:.0f} MiB; "
-        f"{free_for(clips) / 2**20:.0f} MiB are free."
-    )
-    console.result("Estimates. Decoding and writing run beside the model and can take longer.")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        counted = Count(meter, count)
+        tell(chain(failed, work.run(loaded, clips, counted.frames)), counted, known)

@@ -1,49 +1,25 @@
 """slotcli evaluate: a slot model's scores beside those of trivial baselines."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slotcli.commands import console, setup
-from slotcli.commands.audit import audit_record, load_slot_model, show_audit
+from slotcli.commands.audit import load_slot_model, show_audit
 from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overwrite, Threads
 from slotcli.commands.outlined_results import evaluate_outlines
 from slotcli.commands.passed_over import tell_passed_over
-from slotcli.commands.score_tables import plain_scores, show_scores, tell_identity
+from slotcli.commands.score_tables import show_evaluation
 from slotcli.data.kinds import LabelledKind
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from slotcli.evaluation.model_scores import ClipScores, Evaluation
+    from slotcli.evaluation.model_scores import ClipScores
     from slotcli.evaluation.perceptual import Lpips
 
-SCHEMA = "slotcli.evaluation/1"
-_SEGMENTATION = {
-    "fg_ari": "FG-ARI",
-    "ari": "ARI",
-    "miou": "mIoU",
-    "fg_miou": "fg-mIoU",
-    "mbo": "mBO",
-}
-_PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "mse": "MSE"}
-_PER_VIDEO = _SEGMENTATION | {"identity": "identity"}
-_NAMES = _PER_VIDEO | _PICTURES
-_METHOD = {
-    "per_video": "time folded into space: one score per clip, slots matched to objects once",
-    "per_frame": "each frame scored alone, averaged over its clip, then over clips",
-    "identity": "objects in the first and last frame with one label in both, not the background's",
-    "interval": "95 %, expanded percentile bootstrap over clips",
-    "mse": "squared error in [0, 1], summed over channels and pixels, averaged over frames",
-    "lpips": "version 0.1, on images clamped to [-1, 1]",
-}
-_WAYS = {
-    "after": "after upsampling",
-    "before": "before upsampling",
-    "guided": "after upsampling along edges",
-}
 FEW_CLIPS = 16
 SCORES = "Scores"
 
@@ -177,6 +153,14 @@ def evaluate(
     from slotcli.data.recognise import recognise
     from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
     from slotcli.evaluation.score_files import PER_CLIP, SUMMARY, clip_table, write_summary
+    from slotcli.evaluation.score_record import (
+        NAMES,
+        PER_VIDEO,
+        PICTURES,
+        SEGMENTATION,
+        reasons,
+        score_record,
+    )
     from slotcli.evaluation.sources import RENDERED, open_source
     from slotcli.scenes.seeds import TEST_SEEDS, VALIDATION_SEEDS
 
@@ -217,7 +201,7 @@ def evaluate(
     console.phase("loading LPIPS")
     distance, no_lpips = _open_lpips(lpips, lpips_weights, chosen) if render else (None, "")
     with (
-        clip_table(out, list(_PER_VIDEO), list(_PICTURES)) as write,
+        clip_table(out, list(PER_VIDEO), list(PICTURES)) as write,
         console.progress("scoring clips", "clips") as meter,
     ):
 
@@ -245,22 +229,21 @@ def evaluate(
         "pictures": means(found.pictures),
     }
     has_decoder = spec.decoder.kind != "none"
-    reasons = _reasons(found, no_lpips, has_decoder=has_decoder)
+    missing = reasons(found, no_lpips, has_decoder=has_decoder)
     ahead = {
         name: better_baselines(tables["segmentation"], score)
-        for score, name in _SEGMENTATION.items()
+        for score, name in SEGMENTATION.items()
     }
     verdict = None if found.audit is None else found.audit.verdict(ahead)
-    summary = {
-        "schema": SCHEMA,
-        "model": {
+    summary = score_record(
+        model={
             "name": spec.name,
             "step": loaded.step,
             "weights_sha256": loaded.sha256,
             "num_slots": spec.num_slots,
             "size": list(spec.size),
         },
-        "data": {
+        data={
             "source": data,
             "kind": found_kind or "rendered",
             "split": None if whole else part,
@@ -268,14 +251,12 @@ def evaluate(
             "frames": frames,
             "first_clip": source.names[0],
         },
-        "method": {**_METHOD, "argmax": way, "frames_drawn_of_a_clip": render_frames},
-        **{name: plain_scores(rows) for name, rows in tables.items()},
-        "lpips": None if distance is None else _provenance(distance),
-        "undefined": reasons,
-        "audit": None
-        if found.audit is None or verdict is None
-        else audit_record(found.audit, verdict),
-    }
+        method={"argmax": way, "frames_drawn_of_a_clip": render_frames},
+        tables=tables,
+        undefined=missing,
+        lpips=distance,
+        audit=None if found.audit is None or verdict is None else (found.audit, verdict),
+    )
     if out is not None:
         write_summary(out, summary)
     console.record(summary)
@@ -284,23 +265,9 @@ def evaluate(
             f"{spec.name} ({spec.num_slots} slots), {len(source.names)} clips of {data}"
             f"{'' if whole else f' ({part})'}, at most {frames} frames each."
         )
-        console.result(
-            f"Mean ± half of its 95 % interval, in percent; labels by argmax {_WAYS[way]}."
-        )
-        console.result("Per video, time folded into space:")
-        show_scores(tables["segmentation"], _SEGMENTATION, 100)
-        tell_identity(tables["segmentation"])
-        console.result("Per frame, each scored alone:")
-        show_scores(tables["segmentation_per_frame"], _SEGMENTATION, 100)
-    if found.pictures and not console.wants_json():
-        console.result(
-            f"Renderings of {len(found.pictures)} clips from their slots, at most {render_frames} "
-            "frames each."
-        )
-        console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
-        show_scores(tables["pictures"], _PICTURES, 1)
-    for score, reason in reasons.items():
-        console.note(f"{_NAMES.get(score, score)}: {reason}")
+        show_evaluation(tables, way, drawn=len(found.pictures), frames=render_frames)
+    for score, reason in missing.items():
+        console.note(f"{NAMES.get(score, score)}: {reason}")
     if len(source.names) < FEW_CLIPS:
         console.note(f"Intervals from fewer than {FEW_CLIPS} clips are too narrow.")
     if found.audit is not None and verdict is not None:
@@ -329,38 +296,3 @@ def _open_lpips(
             f"LPIPS ({trunk}): not torchvision's weights; not comparable with published figures."
         )
     return distance, ""
-
-
-def _reasons(found: "Evaluation", no_lpips: str, *, has_decoder: bool) -> dict[str, str]:
-    """By score, the reason why some clips have none."""
-    from slotcli.evaluation.model_scores import undefined
-
-    count, drawn = len(found.clips), len(found.pictures)
-    causes = {
-        "ari": "no pixel is labelled",
-        "miou": "no pixel is labelled",
-        "identity": "no true object is in the first and the last of several frames",
-    }
-    reasons = {
-        score: f"undefined for {missing} of {count} clips: "
-        f"{causes.get(score, 'they show no true object')}."
-        for score, missing in undefined(found.video).items()
-    }
-    for score, missing in undefined(found.pictures).items():
-        reasons[score] = f"undefined for {missing} of {drawn} clips: the frames are too small."
-    if no_lpips:
-        reasons["lpips"] = no_lpips
-    if not drawn:
-        none = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
-        reasons["pictures"] = f"{none}."
-    if found.audit is None:
-        reasons["audit"] = "it takes at least 2 clips."
-    return reasons
-
-
-def _provenance(lpips: "Lpips") -> dict[str, Any]:
-    return {
-        "trunk": lpips.trunk,
-        "weights_sha256": lpips.sha256,
-        "published": lpips.published,
-    }

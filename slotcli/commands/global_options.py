@@ -1,5 +1,6 @@
 """--quiet, --verbose and --json, which every command takes before its name and after it."""
 
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -43,14 +44,8 @@ Json = Annotated[
 ]
 
 
-def accepted_everywhere(app: typer.Typer) -> Any:
-    """The program as a click command, in which each command has the global options."""
-    command = typer.main.get_command(app)
-    _extend(command, _global_options())
-    return command
-
-
-def _global_options() -> list[Any]:
+@cache
+def global_options() -> list[Any]:
     """The options as click objects, which typer makes only from a function's signature."""
     template = typer.Typer(add_completion=False)
 
@@ -60,7 +55,8 @@ def _global_options() -> list[Any]:
     return typer.main.get_command(template).params
 
 
-def _extend(command: Any, options: list[Any]) -> None:
-    command.params.extend(options)
+def add_global_options(command: Any) -> None:
+    """Gives the options to a click command and to those below it."""
+    command.params.extend(global_options())
     for below in getattr(command, "commands", {}).values():
-        _extend(below, options)
+        add_global_options(below)

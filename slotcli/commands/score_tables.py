@@ -1,12 +1,42 @@
 """Tables of scores with their intervals."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slotcli.commands import console
 
 if TYPE_CHECKING:
     from slotcli.evaluation.intervals import MeanInterval
+    from slotcli.evaluation.score_record import Table
+    from slotcli.evaluation.segmenter import Argmax
+
+
+_WAYS = {
+    "after": "after upsampling",
+    "before": "before upsampling",
+    "guided": "after upsampling along edges",
+}
+
+
+def show_evaluation(
+    tables: "dict[str, Table]", argmax: "Argmax", *, drawn: int, frames: int
+) -> None:
+    """Prints the tables of `score_record`; `drawn` clips were rendered, `frames` frames of each."""
+    from slotcli.evaluation.score_record import PICTURES, SEGMENTATION
+
+    console.result(
+        f"Mean ± half of its 95 % interval, in percent; labels by argmax {_WAYS[argmax]}."
+    )
+    console.result("Per video, time folded into space:")
+    show_scores(tables["segmentation"], SEGMENTATION, 100)
+    _tell_identity(tables["segmentation"])
+    console.result("Per frame, each scored alone:")
+    show_scores(tables["segmentation_per_frame"], SEGMENTATION, 100)
+    if drawn:
+        console.result(
+            f"Renderings of {drawn} clips from their slots, at most {frames} frames each."
+        )
+        console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
+        show_scores(tables["pictures"], PICTURES, 1)
 
 
 def show_scores(
@@ -31,7 +61,7 @@ def _cell(value: "MeanInterval", scale: int) -> str:
     return f"{mean} ±{half:.{digits if half < 9.95 else 0}f}"
 
 
-def tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
+def _tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
     """Prints the fraction of objects that keep their label, of the first row and the best other."""
     (_, own), *others = ((row, scores["identity"]) for row, scores in rows.items())
     known = [(value.mean, row, value) for row, value in others if value.mean is not None]
@@ -41,10 +71,3 @@ def tell_identity(rows: "dict[str, dict[str, MeanInterval]]") -> None:
             f"Objects with one label in the first and last frame: {_cell(own, 100)} % "
             f"({row}: {_cell(best, 100)} %)."
         )
-
-
-def plain_scores(rows: "dict[str, dict[str, MeanInterval]]") -> dict[str, Any]:
-    """The same scores for a JSON file."""
-    return {
-        row: {name: asdict(value) for name, value in scores.items()} for row, scores in rows.items()
-    }

@@ -11,6 +11,8 @@ import readme_tables
 from PIL import Image
 
 from slotcli.__main__ import EXIT_CODES
+from slotcli.commands.command_line import first_sentence
+from slotcli.commands.program import SENTENCES
 
 COMMANDS = dict(readme_tables.commands())
 GROUPS = ["slotcli", "slotcli data", "slotcli models", "slotcli config", "slotcli bench"]
@@ -57,6 +59,11 @@ def test_examples_name_their_command_and_options_that_exist(cli, name):
                 known = {opt for own in COMMANDS[command].params for opt in own.opts}
                 words = line[line.index(command) :].split("|")[0].split(">")[0].split()
                 assert {word for word in words if word.startswith("-") and word != "-"} <= known
+
+
+def test_the_first_help_page_has_each_command_s_own_first_sentence():
+    commands = dict(readme_tables.program().commands)
+    assert {name: first_sentence(own.help) for name, own in commands.items()} == SENTENCES
 
 
 def test_options_of_a_large_command_are_in_panels(cli):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import typer
 
 from slotcli.__main__ import app
-from slotcli.commands.global_options import accepted_everywhere
 
 FLAGS = {"--quiet", "-q", "--verbose", "-v", "--json"}
 
@@ -19,7 +19,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def test_every_command_has_them_once() -> None:
-    every = dict(commands(accepted_everywhere(app)))
+    every = dict(commands(typer.main.get_command(app)))
     assert {(), ("data",), ("data", "synth"), ("bench", "train"), ("decompose",)} <= set(every)
     for path, command in every.items():
         names = [name for option in command.params for name in option.opts if name in FLAGS]
