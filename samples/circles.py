@@ -21,7 +21,7 @@ from slotcli.decoders.base import Drawing
 from slotcli.definition import parse_spec
 from slotcli.model import SlotModel, denormalise, normalise
 from slotcli.spec import SlotModelSpec
-from slotcli.training.auxiliary.grouping import distortion
+from slotcli.training.auxiliary.grouping import grouping_loss
 
 SIDE, FRAMES, CLIPS = 32, 3, 6  # pixels, frames per clip, clips per batch
 COLOURS = torch.tensor([[220, 60, 50], [60, 180, 75], [60, 90, 220], [240, 200, 40]])
@@ -72,7 +72,7 @@ def loss_of(model: SlotModel, frames: Tensor) -> tuple[Tensor, Tensor]:
     track = model.encoder(pixels)  # slots [b, t, n, d], attention [b, t, n, h', w']
     target = model.decoder.target(pixels.flatten(0, 1))
     denoising = model.decoder.loss(track.slots.flatten(0, 1), target)
-    return denoising, distortion(track.attention, pixels)
+    return denoising, grouping_loss(track.attention, pixels)
 
 
 def train(model: SlotModel, steps: int, generator: torch.Generator) -> list[float]:

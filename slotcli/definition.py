@@ -16,6 +16,14 @@ from slotcli.spec import CodecModelSpec, ModelSpec, Record, SlotModelSpec
 from slotcli.wrong_keys import key_paths, wrong_key
 
 _WIDTH = 100
+# Keys of earlier versions, per table: still read everywhere, never written.
+_RENAMED = {
+    "train": {
+        "coherence_weight": "grouping_weight",
+        "coherence_of": "grouping_by",
+        "coherence_until": "grouping_until",
+    }
+}
 
 
 def definition_text(spec: CodecModelSpec | SlotModelSpec, *, commented: bool = False) -> str:
@@ -86,8 +94,10 @@ def parse_spec(
 ) -> CodecModelSpec | SlotModelSpec:
     """A checked spec from plain values, to which `overrides` have already been applied.
 
-    Raises ConfigError naming the wrong key and its source: `origin` or an override.
+    Keys of earlier versions are renamed. Raises ConfigError naming the wrong key and its source:
+    `origin` or an override.
     """
+    values = _with_current_keys(values, origin)
     try:
         return _adapter.validate_python(values)
     except ValidationError as error:
@@ -117,24 +127,54 @@ def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> CodecModelSp
     # Not only TOMLDecodeError: numbers may be too long, and arrays nested too deep, to be read.
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.", "Correct the file.") from None
-    for override in overrides:
-        _apply(values, override)
-    return parse_spec(values, str(path), overrides)
+    return _overridden(values, overrides, str(path))
 
 
 def with_overrides(
     spec: CodecModelSpec | SlotModelSpec, overrides: tuple[str, ...], origin: str
 ) -> CodecModelSpec | SlotModelSpec:
     """The spec with `key.path=value` applied, as in `load_definition`. Raises ConfigError."""
-    values = spec_json(spec)
-    for override in overrides:
-        _apply(values, override)
-    return parse_spec(values, origin, overrides)
+    return _overridden(spec_json(spec), overrides, origin)
 
 
 def spec_json(spec: CodecModelSpec | SlotModelSpec) -> dict[str, Any]:
     """The spec as plain values that `parse_spec` reads back."""
     return json.loads(spec.model_dump_json())
+
+
+def _overridden(
+    values: dict[str, Any], overrides: tuple[str, ...], origin: str
+) -> CodecModelSpec | SlotModelSpec:
+    values = _with_current_keys(values, origin)
+    current = tuple(map(_with_current_key, overrides))
+    for override in current:
+        _apply(values, override)
+    return parse_spec(values, origin, current)
+
+
+def _with_current_keys(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    """A copy without old keys. Raises ConfigError where one is beside its current name."""
+    current = dict(values)
+    for name, renamed in _RENAMED.items():
+        table: object = values.get(name)
+        if not isinstance(table, dict):
+            continue
+        keys = cast(dict[str, Any], table)
+        for old, new in renamed.items():
+            if old in keys and new in keys:
+                raise ConfigError(
+                    f"{origin}: {name}.{old} is the earlier name of {name}.{new}: both are given.",
+                    f"Remove {name}.{old}.",
+                )
+        current[name] = {renamed.get(key, key): value for key, value in keys.items()}
+    return current
+
+
+def _with_current_key(override: str) -> str:
+    """A `key.path=value` under the key's current name."""
+    path, equals, text = override.partition("=")
+    table, dot, key = path.partition(".")
+    return f"{table}{dot}{_RENAMED.get(table, {}).get(key, key)}{equals}{text}"
 
 
 def _written_path(values: dict[str, Any], location: tuple[int | str, ...]) -> str:

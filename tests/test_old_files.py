@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotcli.checkpoint import load_model
+from slotcli.checkpoint import DEFINITION, load_model
+from slotcli.definition import definition_text, parse_spec, spec_json
+from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
 OLD = Path(__file__).parent / "fixtures" / "written_by_5427bcb"
@@ -59,3 +61,32 @@ def test_the_clip_is_rendered_from_its_slots(cli, old: Path) -> None:
     code, _, err = cli("reconstruct", RESULT, "--model", "run", *ON)
     assert code == 0, err
     assert (old / RESULT / "reconstruction.mp4").is_file()
+
+
+def test_a_run_whose_files_have_earlier_names_resumes_unchanged(
+    cli, tmp_path: Path, tiny_slot_spec: SlotModelSpec
+) -> None:
+    values = spec_json(tiny_slot_spec)
+    values["decoder"]["codec"], values["train"]["codec"] = {"kind": "pixels"}, None
+    (tmp_path / DEFINITION).write_text(definition_text(parse_spec(values, "tests")))
+    small = ("steps=1", "evaluate_every=1", "clip_length=1", "data.clips=4")
+    given = ["train", "--config", DEFINITION, "--out", "new", *ON]
+    given += [part for knob in small for part in ("--set", f"train.{knob}")]
+    code, _, err = cli(*given, "--set", "train.grouping_weight=1.0")
+    assert code == 0, err
+    run = tmp_path / "new"
+    log = (run / "log.jsonl").read_text()
+    assert '"grouping": ' in log
+    (run / "log.jsonl").write_text(log.replace('"grouping"', '"distortion"'))
+    text = (run / DEFINITION).read_text()
+    (run / DEFINITION).write_text(text.replace("\ngrouping_weight", "\ncoherence_weight"))
+    code, _, err = cli(*given, "--set", "train.coherence_weight=1.0", "--set", "train.steps=2")
+    assert code == 0, err
+    assert "train.steps was 1, is now 2." in err
+    assert "weight was" not in err
+    header, *rows = (run / "log.csv").read_text().splitlines()
+    column = header.split(",").index("grouping")
+    assert "distortion" not in header
+    assert len(rows) == 2
+    assert all(float(row.split(",")[column]) > 0 for row in rows)
+    assert '"distortion"' not in (run / "log.jsonl").read_text()

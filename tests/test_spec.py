@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -133,3 +134,26 @@ def test_a_spec_cannot_be_changed(tiny_slot_spec: SlotModelSpec) -> None:
 
 def test_the_kinds_of_published_data_sets_are_those_of_the_command_line():
     assert get_args(PublicSpec.model_fields["kind"].annotation) == get_args(PublicKind)
+
+
+def test_keys_of_earlier_versions_are_read_wherever_a_key_may_be(tmp_path: Path) -> None:
+    spec = load_definition(TINY)
+    text = TINY.read_text()
+    for new, old in (("grouping_by", "coherence_of"), ("grouping_weight", "coherence_weight")):
+        assert f"\n{new} = " in text
+        text = text.replace(f"\n{new} = ", f"\n{old} = ")
+    path = tmp_path / DEFINITION
+    path.write_text(text)
+    assert load_definition(path) == spec
+    assert parse_spec(tomllib.loads(text), "text") == spec
+    overridden = load_definition(path, ("train.coherence_until=0.5", "train.coherence_weight=3"))
+    assert overridden == load_definition(
+        TINY, ("train.grouping_until=0.5", "train.grouping_weight=3")
+    )
+
+
+def test_a_key_beside_its_earlier_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / DEFINITION
+    path.write_text(TINY.read_text() + "\ncoherence_weight = 2.0\n")
+    with pytest.raises(ConfigError, match=r"coherence_weight is the earlier name of train\.groupi"):
+        load_definition(path)

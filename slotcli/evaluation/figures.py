@@ -5,7 +5,7 @@ Curves, tables, cards, pages and the verdict read this table.
 
 import operator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
 _SHARE = (0.0, 1.0)
@@ -51,7 +51,7 @@ FIGURES = {
     "loss": Figure("loss", logarithmic=True, noisy=True, held_out=False),
     "denoising": Figure("denoising loss", logarithmic=True, noisy=True, held_out=False),
     "mask": Figure("mask loss", logarithmic=True, noisy=True, held_out=False),
-    "distortion": Figure("grouping loss", logarithmic=True, noisy=True, held_out=False),
+    "grouping": Figure("grouping loss", logarithmic=True, noisy=True, held_out=False),
     "slot_contrast": Figure("contrastive loss", logarithmic=True, noisy=True, held_out=False),
     "gradient_norm": Figure("gradient norm", logarithmic=True, noisy=True, held_out=False),
     "learning_rate": Figure("learning rate", span=_FROM_ZERO, held_out=False),
@@ -97,6 +97,13 @@ LABEL_FREE = (
     "slot_information",
 )
 TRUE = ("fg_ari", "ari", "miou")
+# Names in the logs and states of earlier versions.
+_RENAMED = {"distortion": "grouping"}
+
+
+def with_current_names(figures: dict[str, Any]) -> dict[str, Any]:
+    """Logged figures, by name, under the names of this version."""
+    return {_RENAMED.get(name, name): value for name, value in figures.items()}
 
 
 def figure(name: str) -> Figure:

@@ -133,9 +133,9 @@ class SlotModelSpec(Record):
                 raise ValueError("train.cache_encoder needs train.freeze_encoder")
             if isinstance(self.decoder, MasksOnlySpec):
                 raise ValueError("train.cache_encoder needs a decoder, which alone is trained")
-            if train.coherence_weight or train.contrast_weight or train.next_frame:
+            if train.grouping_weight or train.contrast_weight or train.next_frame:
                 raise ValueError(
-                    "train.coherence_weight, contrast_weight and next_frame are for an encoder"
+                    "train.grouping_weight, contrast_weight and next_frame are for an encoder"
                     " that learns, which train.cache_encoder excludes"
                 )
         return self

@@ -104,8 +104,8 @@ class SlotTrainSpec(OptimiserSpec):
     then required. With `sizes`, each step has frames of one of these, not of the model's size.
     `trunk_learning_rate` is that of a backbone's ImageNet weights; 0 freezes them.
 
-    `coherence_weight` is that of the auxiliary grouping loss, which makes slots uniform in colour,
-    or in motion. It falls to 0 over the fraction `coherence_until` of the steps, if given.
+    `grouping_weight` is that of the auxiliary grouping loss, which makes slots uniform in colour,
+    or in motion. It falls to 0 over the fraction `grouping_until` of the steps, if given.
     """
 
     codec: Text | None = Field(
@@ -144,16 +144,16 @@ class SlotTrainSpec(OptimiserSpec):
             "How diffusion timesteps are sampled: uniform (the paper), or mid: fewer extremes."
         ),
     )
-    coherence_weight: Annotated[float, Field(ge=0)] = Field(
+    grouping_weight: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Weight of the auxiliary grouping loss; 0 in the published models."
     )
-    coherence_of: Literal["colour", "motion"] = Field(
+    grouping_by: Literal["colour", "motion"] = Field(
         default="colour",
-        description="What that loss groups pixels by: colour, or motion (for still cameras).",
+        description="Feature that loss groups pixels by: colour, or motion (for still cameras).",
     )
-    coherence_until: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    grouping_until: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
-        description="Share of the steps over which that weight falls to 0. Left out: constant.",
+        description="Fraction of the steps over which that weight falls to 0. Left out: constant.",
     )
     contrast_weight: Annotated[float, Field(ge=0)] = Field(
         default=0.0,

@@ -9,6 +9,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from slotcli.errors import DataError, UnavailableError, printable
+from slotcli.evaluation.figures import with_current_names
 from slotcli.files.writing import output_errors, whole_file
 from slotcli.training.learning_curves import write_learning_curves
 
@@ -89,7 +90,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"step {step!r}")
             while rows and rows[-1]["step"] >= step:
                 rows.pop()
-            rows.append(row)
+            rows.append(with_current_names(row))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{printable(path)}: no log of a run: {shorten(str(error), 200)}.",

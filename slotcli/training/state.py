@@ -18,6 +18,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from slotcli.checkpoint import read_tensors, require_fit, write_tensors
 from slotcli.errors import DataError
+from slotcli.evaluation.figures import with_current_names
 from slotcli.faults import may_fail
 from slotcli.files.writing import output_errors
 from slotcli.training.optimiser import Average
@@ -152,7 +153,7 @@ def load_state(path: Path, state: RunState) -> None:
         state.adam.state[parameter] = {"step": step.to(parameter.device), **moments}
     if scale:  # else the state is of a run at another precision: the scaler starts at its default
         state.scaler.load_state_dict(state.scaler.state_dict() | scale)
-    state.sums = dict(sums)
+    state.sums = with_current_names(sums)
     state.average.updates = counts.pop("updates")
     for name, value in counts.items():
         setattr(state, name, value)

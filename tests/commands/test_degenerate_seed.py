@@ -1,6 +1,6 @@
 """A run that really is degenerate, among seeds: flagged and not chosen, though its loss is lower.
 
-Both runs are trained, for about half a minute of one thread each. Without the colour nudge so few
+Both runs are trained, for about half a minute of one thread each. Without the grouping loss so few
 steps teach a model to denoise and its slots nothing; with it slots find the objects. Seeds of one
 definition did not differ as much as that, so two definitions stand for two seeds.
 """
@@ -53,14 +53,14 @@ def test_a_degenerate_seed_fails_and_a_better_one_of_higher_loss_is_chosen(
     for seed, weight in ((0, 0.0), (1, 10.0)):
         code, _, err = cli(
             *(*given, "--out", f"many/seed-{seed}", "--set", f"train.seed={seed}"),
-            *("--set", f"train.coherence_weight={weight}"),
+            *("--set", f"train.grouping_weight={weight}"),
         )
         assert code == 0, err
     code, out, err = cli(*given, "--out", "many", "--seeds", "0,1")
     assert code == 0, err
     listed = json.loads((tmp_path / "many" / "seeds.json").read_text())
     blind, seeing = (run["figures"] for run in listed["seeds"])
-    for name, figures in (("without the nudge", blind), ("with it", seeing)):
+    for name, figures in (("without the grouping loss", blind), ("with it", seeing)):
         denoising = figures.get("denoising", figures["loss"])
         print(
             f"{name}: loss {figures['loss']:.3f}, of it denoising {denoising:.3f}, degeneration "

@@ -1,11 +1,11 @@
-"""Nudges towards slots that are alike, against loops in float64, and what they are minimal for."""
+"""The auxiliary grouping loss, against loops in float64, and what they are minimal for."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate, one_hot
 
-from slotcli.training.auxiliary.grouping import dispersion, distortion
+from slotcli.training.auxiliary.grouping import dispersion, grouping_loss
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -23,7 +23,7 @@ def test_equals_a_loop_over_slots_and_positions(weighted: bool) -> None:
             weight = members[:, slot] * clip[:, 3]
             mean = (weight[:, None] * clip[:, :3]).sum((0, 2, 3)) / weight.sum()
             total += (weight * ((clip[:, :3] - mean[:, None, None]) ** 2).sum(1)).sum()
-    found = distortion(attention, features, weights)
+    found = grouping_loss(attention, features, weights)
     np.testing.assert_allclose(found, total / (2 * 3 * 30), rtol=1e-4)
 
 
@@ -32,10 +32,10 @@ def test_is_zero_for_slots_of_one_colour_and_pays_for_changing_objects() -> None
     labels = torch.randint(3, (1, 2, 8, 8), generator=torch.Generator().manual_seed(0))
     frames = colours[labels].permute(0, 1, 4, 2, 3).contiguous()
     attention = one_hot(labels, 3).permute(0, 1, 4, 2, 3).float()
-    assert distortion(attention, frames).item() < 1e-4
+    assert grouping_loss(attention, frames).item() < 1e-4
     swapped = attention.clone()
     swapped[:, 1] = attention[:, 1].flip(1)  # the slots change objects after the first frame
-    assert distortion(swapped, frames).item() > 0.1
+    assert grouping_loss(swapped, frames).item() > 0.1
 
 
 def test_dispersion_is_the_chance_of_two_slots_over_all_pairs_of_positions() -> None:

@@ -16,7 +16,7 @@ from slotcli.data.rendered import SynthDataset
 from slotcli.errors import CannotCreateError, Terminated, UsageError
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
-from slotcli.training.auxiliary.grouping import motion_distortion
+from slotcli.training.auxiliary.grouping import motion_grouping_loss
 from slotcli.training.auxiliary.motion import motion
 from slotcli.training.loop import train
 from slotcli.training.parallel.peers import WHOLE
@@ -277,14 +277,14 @@ def test_a_frozen_encoder_stands_while_the_decoder_learns(
     assert changed == {"decoder"}
 
 
-def test_the_nudge_is_logged_and_reaches_the_encoder(
+def test_the_grouping_loss_is_logged_and_reaches_the_encoder(
     tiny_slot_spec: SlotModelSpec, clips: SynthDataset
 ) -> None:
-    train_spec = tiny_slot_spec.train.model_copy(update={"coherence_weight": 1.0})
+    train_spec = tiny_slot_spec.train.model_copy(update={"grouping_weight": 1.0})
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
     loss, figures = task.loss(task.batch(0), 0)
-    assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["grouping"])
     loss.backward()
     assert task.module.encoder.initial_slots.grad is not None
 
@@ -292,7 +292,7 @@ def test_the_nudge_is_logged_and_reaches_the_encoder(
 def test_the_motion_of_a_window_is_its_part_of_the_clips(
     tiny_slot_spec: SlotModelSpec, clips: SynthDataset
 ) -> None:
-    options = {"coherence_weight": 1.0, "coherence_of": "motion", "flip": True}
+    options = {"grouping_weight": 1.0, "grouping_by": "motion", "flip": True}
     train_spec = tiny_slot_spec.train.model_copy(update=options)
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     assert isinstance(task, SlotTask)
@@ -304,7 +304,7 @@ def test_the_motion_of_a_window_is_its_part_of_the_clips(
         part = whole[window.start : window.start + train_spec.clip_length]
         torch.testing.assert_close(own, part.flip(-1) if window.flip else part)
     loss, figures = task.loss(task.batch(0), 0)
-    assert loss.item() == pytest.approx(figures["denoising"] + figures["distortion"])
+    assert loss.item() == pytest.approx(figures["denoising"] + figures["grouping"])
 
 
 def test_the_next_frame_is_drawn_from_predicted_slots(
@@ -347,31 +347,31 @@ def test_contrast_is_logged_and_reaches_the_encoder(
     assert gradient.any()
 
 
-def test_the_nudge_ends_when_it_is_told_to(
+def test_the_grouping_loss_falls_to_zero(
     tiny_slot_spec: SlotModelSpec, clips: SynthDataset
 ) -> None:
-    options = {"coherence_weight": 2.0, "coherence_until": 0.5, "steps": 100}
+    options = {"grouping_weight": 2.0, "grouping_until": 0.5, "steps": 100}
     train_spec = tiny_slot_spec.train.model_copy(update=options)
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     for step, weight in ((0, 2.0), (25, 1.0), (50, 0.0), (99, 0.0)):
         loss, figures = task.loss(task.batch(step), step)
-        added = weight * figures["distortion"]
+        added = weight * figures["grouping"]
         assert loss.item() == pytest.approx(figures["denoising"] + added, rel=1e-5)
 
 
-def test_a_background_comes_to_be_asked_to_be_one_slot(
+def test_the_background_term_is_warmed_up(
     tiny_slot_spec: SlotModelSpec, clips: SynthDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"coherence_weight": 1.0, "coherence_of": "motion", "steps": 100}
+    options = {"grouping_weight": 1.0, "grouping_by": "motion", "steps": 100}
     train_spec = tiny_slot_spec.train.model_copy(update=options)
     task = make_task(tiny_slot_spec.model_copy(update={"train": train_spec}), clips)
     shares: list[float] = []
 
-    def spy(attention: Tensor, frames: Tensor, moving: Tensor, rest: float) -> Tensor:
-        shares.append(rest)
-        return motion_distortion(attention, frames, moving, rest)
+    def spy(attention: Tensor, frames: Tensor, moving: Tensor, background_weight: float) -> Tensor:
+        shares.append(background_weight)
+        return motion_grouping_loss(attention, frames, moving, background_weight)
 
-    monkeypatch.setattr(slot_task, "motion_distortion", spy)
+    monkeypatch.setattr(slot_task, "motion_grouping_loss", spy)
     for step in (0, 5, 25, 99):
         task.loss(task.batch(step), step)
     assert shares == pytest.approx([0.0, 0.2, 1.0, 1.0])

@@ -6,7 +6,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from slotcli.training.auxiliary.grouping import motion_distortion
+from slotcli.training.auxiliary.grouping import motion_grouping_loss
 from slotcli.training.auxiliary.motion import motion
 
 SIDE, LENGTH, BLOCK = 48, 8, 8
@@ -84,19 +84,19 @@ def test_slots_that_part_two_equal_moving_blocks_pay_least(rival: str) -> None:
     moving = motion(_two_of_a_colour()[0])[3:6]
     normal = frames[None].float() / 127.5 - 1
     paid = {
-        name: motion_distortion(_as_attention(each), normal, moving[None]).item()
+        name: motion_grouping_loss(_as_attention(each), normal, moving[None]).item()
         for name, each in {"true": labels, rival: others[rival]}.items()
     }
     assert paid["true"] < 0.9 * paid[rival]
 
 
-def test_a_ground_in_two_slots_costs_less_while_rest_counts_for_nothing() -> None:
+def test_a_ground_in_two_slots_costs_less_at_a_low_background_weight() -> None:
     frames, labels = _two_of_a_colour()
     parted = labels + 3 * ((labels == 0) & (torch.arange(SIDE) < SIDE // 2))
     moving, normal = motion(frames)[None], frames[None].float() / 127.5 - 1
     paid = [
-        motion_distortion(_as_attention(parted), normal, moving, rest).item()
-        for rest in (0.0, 0.5, 1.0)
+        motion_grouping_loss(_as_attention(parted), normal, moving, weight).item()
+        for weight in (0.0, 0.5, 1.0)
     ]
     assert paid[0] < paid[1] < paid[2]
     assert paid[1] == pytest.approx((paid[0] + paid[2]) / 2)

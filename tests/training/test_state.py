@@ -184,3 +184,12 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotCreateError):
         Run(1).save(tmp_path / "file" / "state")
+
+
+def test_a_figure_summed_under_its_earlier_name_is_summed_on(tmp_path: Path) -> None:
+    run = Run(2)
+    run.state.sums["distortion"] = 0.5
+    run.save(tmp_path / "state")
+    resumed = Run(0)
+    resumed.load(tmp_path / "state")
+    assert resumed.state.sums == {"loss": pytest.approx(2 / 3), "grouping": 0.5}

@@ -24,7 +24,7 @@ def adapted_spec(
     """
     train = parent.train
     rate = _RATE * train.learning_rate if learning_rate is None else learning_rate
-    ended = train.coherence_until is not None  # the parent's training ended without the term
+    ended = train.grouping_until is not None  # the parent's training ended without the term
     careful = train.model_copy(
         update={
             "steps": steps,
@@ -36,8 +36,8 @@ def adapted_spec(
             "patience": _PATIENCE,
             "keep_last": 1,
             "keep_every": 0,
-            "coherence_weight": 0.0 if ended else train.coherence_weight,
-            "coherence_until": None,
+            "grouping_weight": 0.0 if ended else train.grouping_weight,
+            "grouping_until": None,
             "seed": seed,
         }
     )

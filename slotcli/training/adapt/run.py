@@ -14,8 +14,15 @@ from slotcli.checkpoint import DEFINITION, WEIGHTS, LoadedModel, read_tensors, s
 from slotcli.data.dataset import Dataset
 from slotcli.data.division import Division, Excerpts
 from slotcli.data.held_out import held_out_clips
-from slotcli.definition import definition_text, spec_json
-from slotcli.errors import CannotCreateError, NumericError, SlotcliError, UsageError, printable
+from slotcli.definition import definition_text, parse_spec, spec_json
+from slotcli.errors import (
+    CannotCreateError,
+    ConfigError,
+    NumericError,
+    SlotcliError,
+    UsageError,
+    printable,
+)
 from slotcli.files.places import beside, put_in_place, recover, work_folder
 from slotcli.files.writing import output_errors, whole_file
 from slotcli.spec import SlotModelSpec
@@ -131,8 +138,10 @@ def _begin(run: Path, asked: Adaptation, *, anew: bool) -> None:
     with output_errors(run):
         if path.is_file():
             try:
-                same = json.loads(path.read_bytes()) == request
-            except ValueError:
+                before = json.loads(path.read_bytes())
+                before["spec"] = spec_json(parse_spec(before["spec"], printable(path)))
+                same = before == request
+            except (ValueError, TypeError, LookupError, ConfigError):
                 same = False
             if same:
                 return

@@ -13,7 +13,7 @@ _COLOUR, _MOTION, _POSITION = 0.3, 0.4, 2.0
 _BACKGROUND = 0.05
 
 
-def distortion(
+def grouping_loss(
     attention: Float[Tensor, "b t n i j"],
     features: Float[Tensor, "b t c h w"],
     weights: Float[Tensor, "b t h w"] | None = None,
@@ -36,17 +36,17 @@ def distortion(
     return squares.mean()
 
 
-def motion_distortion(
+def motion_grouping_loss(
     attention: Float[Tensor, "b t n i j"],
     frames: Float[Tensor, "b t 3 h w"],
     moving: Float[Tensor, "b t h w"],
-    rest: float = 1.0,
+    background_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Penalises slots that mix foreground with background, or moving objects far apart.
 
     The static background has no position feature and counts as one object, whatever its area;
-    `rest` weights the term that gathers it in one slot. Two moving objects of the same colour count
-    as two. `frames` are in [-1, 1], `moving` is the result of `motion` for them.
+    `background_weight` is that of the term that gathers it in one slot. Two moving objects of the
+    same colour count as two. `frames` are in [-1, 1], `moving` is the result of `motion` for them.
     """
     h, w = frames.shape[-2:]
     rows = torch.linspace(0, 1, h, device=frames.device)[:, None].expand(h, w)
@@ -54,9 +54,9 @@ def motion_distortion(
     positions = torch.stack([rows, columns]).expand(*frames.shape[:2], 2, h, w)
     seen = torch.cat([_COLOUR * frames, _MOTION * moving[:, :, None]], dim=2)
     return (
-        distortion(attention, seen)
-        + distortion(attention, _POSITION * positions, moving)
-        + rest * _BACKGROUND * dispersion(attention, 1 - moving)
+        grouping_loss(attention, seen)
+        + grouping_loss(attention, _POSITION * positions, moving)
+        + background_weight * _BACKGROUND * dispersion(attention, 1 - moving)
     )
 
 

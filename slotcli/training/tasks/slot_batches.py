@@ -63,7 +63,7 @@ class SlotBatches:
         windows = part.of(batch)
         clips = [self._clip(data, window) for window in windows]
         moving = labels = None
-        if options.coherence_weight and options.coherence_of == "motion":
+        if options.grouping_weight and options.grouping_by == "motion":
             moving = torch.stack([self._motion(data, window) for window in windows])
         if options.mask_weight:
             labels = torch.stack([clip.labels for clip in clips if clip.labels is not None])

@@ -25,7 +25,7 @@ from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec, SlotTrainSpec
 from slotcli.training.auxiliary.contrast import slot_contrast
-from slotcli.training.auxiliary.grouping import distortion, motion_distortion
+from slotcli.training.auxiliary.grouping import grouping_loss, motion_grouping_loss
 from slotcli.training.auxiliary.mask_loss import mask_loss, mask_targets
 from slotcli.training.encoder_cache import KeptClips
 from slotcli.training.parallel.peers import WHOLE, Part
@@ -68,7 +68,7 @@ class SlotTask:
             "denoising": not isinstance(model.decoder, MasksOnly),
             # a cached encoder is frozen, and its batches have no masks
             "mask": 0 if spec.train.cache_encoder else spec.train.mask_weight,
-            "distortion": spec.train.coherence_weight,
+            "grouping": spec.train.grouping_weight,
             "slot_contrast": spec.train.contrast_weight,
         }
         terms = [name for name, weight in weights.items() if weight]
@@ -139,17 +139,17 @@ class SlotTask:
             wrong = mask_loss(track.attention, mask_targets(batch.labels.to(self._device), size))
             figures["mask"] = wrong.item()
             loss = loss + self._options.mask_weight * wrong
-        if self._options.coherence_weight:
+        if self._options.grouping_weight:
             moving = batch.moving
             if moving is None:
-                incoherence = distortion(track.attention, normal)
+                grouping = grouping_loss(track.attention, normal)
             else:
                 background_weight = min(1.0, step / (_BACKGROUND_WARMUP * self._options.steps))
-                incoherence = motion_distortion(
+                grouping = motion_grouping_loss(
                     track.attention, normal, moving.to(normal), background_weight
                 )
-            figures["distortion"] = incoherence.item()
-            loss = loss + self._coherence_weight(step) * incoherence
+            figures["grouping"] = grouping.item()
+            loss = loss + self._grouping_weight(step) * grouping
         if self._options.contrast_weight:
             contrast = slot_contrast(track.slots)
             figures["slot_contrast"] = contrast.item()
@@ -197,13 +197,11 @@ class SlotTask:
         rng = np.random.default_rng((self._options.seed, step))
         return rng.random() < self._options.next_frame
 
-    def _coherence_weight(self, step: int) -> float:
+    def _grouping_weight(self, step: int) -> float:
         options = self._options
-        if options.coherence_until is None:
-            return options.coherence_weight
-        return options.coherence_weight * max(
-            0, 1 - step / (options.coherence_until * options.steps)
-        )
+        if options.grouping_until is None:
+            return options.grouping_weight
+        return options.grouping_weight * max(0, 1 - step / (options.grouping_until * options.steps))
 
     def _decoder_loss(
         self,
