@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.definition import parse_spec
 from slotcli.model import SlotModel, denormalise, normalise
 from slotcli.spec import SlotModelSpec
@@ -99,8 +99,8 @@ def picture(model: SlotModel, frames: Tensor) -> np.ndarray:
     masks = torch.nn.functional.interpolate(masks, (SIDE, SIDE), mode="bilinear")
     labels = MASK_COLOURS[masks.argmax(1).numpy()]
     # Without noise: a decoder this young adds the noise of its start to what it has learned.
-    drawing = Drawing(evaluations=4, noise_scale=0.0)
-    sampled = denormalise(model.decoder.render(track.slots[:, -1], drawing))
+    options = RenderOptions(evaluations=4, noise_scale=0.0)
+    sampled = denormalise(model.decoder.render(track.slots[:, -1], options))
     columns = [
         np.concatenate([frame.permute(1, 2, 0), mask, image.permute(1, 2, 0)])
         for frame, mask, image in zip(frames[:, -1], labels, sampled, strict=True)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 from slotcli.types import SlotTrack
@@ -31,7 +31,7 @@ def frames() -> Tensor:
 
 
 def draw(model: SlotModel, track: SlotTrack) -> Tensor:
-    return model.decoder.render(track.slots.flatten(0, 1), Drawing("multistep", 3))
+    return model.decoder.render(track.slots.flatten(0, 1), RenderOptions("multistep", 3))
 
 
 def test_slots_are_a_set(model: SlotModel, frames: Tensor) -> None:
@@ -74,7 +74,7 @@ def test_pictures_are_drawn_from_slots_in_range(model: SlotModel, frames: Tensor
     drawn = draw(model, model.encode(frames))
     assert drawn.shape == (6, 3, 32, 32)
     assert drawn.abs().max() <= 1
-    other = model.decoder.render(torch.randn(6, 3, 16) * 10, Drawing("multistep", 3))
+    other = model.decoder.render(torch.randn(6, 3, 16) * 10, RenderOptions("multistep", 3))
     assert (drawn - other).abs().max() > 1e-2
 
 

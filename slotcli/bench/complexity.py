@@ -12,7 +12,7 @@ from slotcli.bench.own_process import in_own_process
 from slotcli.bench.timing import Timing, timed
 from slotcli.bench.training_step import STATUS, loss, peak_bytes, resident_bytes, training_step
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.errors import BusyError
 from slotcli.kernels.flops import FLOPS
@@ -193,7 +193,7 @@ def drawing_cost(task: tuple[SlotModelSpec, Workload]) -> DrawingCost:
 
     encode = timed(lambda: model.encode(frames), work.encoded_frames, work.repeats, work.warm_up)
     render = timed(
-        lambda: model.decoder.render(chosen, Drawing(evaluations=20), seen),
+        lambda: model.decoder.render(chosen, RenderOptions(evaluations=20), seen),
         work.drawn_frames,
         work.repeats,
         work.warm_up,

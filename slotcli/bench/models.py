@@ -17,9 +17,9 @@ from slotcli.bench.plain_model import PlainDiffusion, plain
 from slotcli.bench.timing import Timing, interleaved
 from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, find_definition, find_model, load_model
-from slotcli.compute.compiler import compile_errors, failure
-from slotcli.compute.precision import halve, rounded_for
-from slotcli.decoders.base import Drawing
+from slotcli.compute.compiler import compile_errors, first_line
+from slotcli.compute.precision import cast_like, to_bf16
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import load_definition
 from slotcli.errors import UsageError
@@ -115,7 +115,7 @@ def forms_of(
     for arm in arms:
         own = models[arm] = form_of(model, arm.form, device)
         if arm.precision == "bf16":
-            halve(*networks(own))
+            to_bf16(*networks(own))
         if arm.form == "compiled":
             for network in networks(own):
                 network.compile()
@@ -161,7 +161,7 @@ def bench_draw(
     def draw(drawn: int, model: SlotModel) -> Tensor:
         parts = [slice(at, min(at + CHUNK, drawn)) for at in range(0, drawn, CHUNK)]
         return torch.cat(
-            [model.decoder.render(slots[p], Drawing(evaluations=20), seen[p]) for p in parts]
+            [model.decoder.render(slots[p], RenderOptions(evaluations=20), seen[p]) for p in parts]
         )
 
     def pictures(found: Tensor, plain: Tensor) -> dict[str, float]:
@@ -206,7 +206,7 @@ def _evaluation(
     assert isinstance(decoder, LatentDiffusion | PlainDiffusion)
     rng = torch.Generator().manual_seed(0)
     noisy = torch.randn(len(slots), *decoder.latent_shape, generator=rng).to(slots)
-    noisy, step = rounded_for(decoder.unet, noisy), torch.full((len(slots),), 500.0).to(slots)
+    noisy, step = cast_like(decoder.unet, noisy), torch.full((len(slots),), 500.0).to(slots)
     if isinstance(decoder, PlainDiffusion):
         read = decoder.vectors(slots, seen)
         return lambda: decoder.predict(noisy, step, *read)
@@ -230,7 +230,7 @@ def _compare(
         try:
             found[arm] = act(subject)
         except compile_errors() as error:
-            reasons[arm.name] = failure(error)
+            reasons[arm.name] = first_line(error)
         tell(f"{name}, {arm.name}")
 
     def again(arm: Arm) -> None:

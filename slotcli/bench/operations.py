@@ -13,7 +13,7 @@ from slotcli.bench.forms import DTYPES, Form
 from slotcli.bench.operation_cases import Call, Case, Tensors
 from slotcli.bench.roofline import Roofline, copy_of
 from slotcli.bench.timing import Action, Timing, copies_needed, in_turn, interleaved
-from slotcli.compute.compiler import compile_errors, failure
+from slotcli.compute.compiler import compile_errors, first_line
 from slotcli.compute.precision import Precision
 from slotcli.kernels.flops import FLOPS
 from slotcli.kernels.self_test import DIFFERENT, LIMITS
@@ -111,7 +111,7 @@ def bench_kernel(
         try:
             found[form] = calls[0]()
         except compile_errors() as error:
-            reasons[form] = failure(error)
+            reasons[form] = first_line(error)
         else:
             actions[form] = in_turn(calls)
     traffic = _traffic(case, tensors, found["ours"])

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from slotcli.bench import plain_operations
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.compute.precision import rounded_for
-from slotcli.decoders.base import Drawing
+from slotcli.compute.precision import cast_like
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.diffusion.samplers import sample
 from slotcli.diffusion.unet import FeedForward, UNet
-from slotcli.encoder.encoder import SlotEncoder, looks
+from slotcli.encoder.encoder import SlotEncoder, slot_appearance
 from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.kernels.group_norm_act import Activation
 from slotcli.layers import GroupNormAct
@@ -127,7 +127,7 @@ class PlainEncoder(nn.Module):
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
     ) -> SlotTrack:
-        maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1))).to(frames.dtype)
+        maps = self.backbone(cast_like(self.backbone, frames.flatten(0, 1))).to(frames.dtype)
         features = self.readout(self.position(maps).flatten(2).transpose(1, 2))
         slots, every_slots, every_attention = state, [], []
         for frame in features.unflatten(0, frames.shape[:2]).unbind(1):
@@ -141,7 +141,7 @@ class PlainEncoder(nn.Module):
             every_slots.append(slots)
             every_attention.append(attention.unflatten(2, maps.shape[2:]))
         attention = torch.stack(every_attention, dim=1)
-        seen = looks(attention.flatten(3), maps, frames) if self.appearance else None
+        seen = slot_appearance(attention.flatten(3), maps, frames) if self.appearance else None
         return SlotTrack(torch.stack(every_slots, dim=1), attention, seen)
 
 
@@ -201,10 +201,10 @@ class PlainDiffusion(nn.Module):
 
     @torch.no_grad()
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        rng = torch.Generator().manual_seed(drawing.seed)
-        scale = self.noise_scale if drawing.noise_scale is None else drawing.noise_scale
+        rng = torch.Generator().manual_seed(options.seed)
+        scale = self.noise_scale if options.noise_scale is None else options.noise_scale
         noise = scale * torch.randn(self.latent_shape, generator=rng).to(slots)
         read = self.vectors(slots, seen)
 
@@ -217,11 +217,11 @@ class PlainDiffusion(nn.Module):
                 "x0": prediction,
                 "v": alpha * noisy - sigma * prediction,
             }[self.prediction_target]
-            return self._snap(clean / self.latent_scale) * self.latent_scale
+            return self._quantise(clean / self.latent_scale) * self.latent_scale
 
         start = noise.expand(len(slots), -1, -1, -1)
-        evaluations = drawing.evaluations or self.evaluations
-        latents = sample(drawing.sampler, denoise, start, self.schedule, evaluations)
+        evaluations = options.evaluations or self.evaluations
+        latents = sample(options.sampler, denoise, start, self.schedule, evaluations)
         return self._decode(latents / self.latent_scale).clamp(-1, 1)
 
     def soft_masks(
@@ -235,7 +235,7 @@ class PlainDiffusion(nn.Module):
         """The U-Net's context: slots and null tokens, in its own dtype, and the slots' layout."""
         slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-        return rounded_for(self.unet, tokens), maps
+        return cast_like(self.unet, tokens), maps
 
     def predict(
         self,
@@ -246,12 +246,12 @@ class PlainDiffusion(nn.Module):
     ) -> Float[Tensor, "b c i j"]:
         """The U-Net's prediction for noisy latents, given the result of `vectors`."""
         x = torch.cat([F.pixel_unshuffle(noisy, self.patch), *maps], dim=1)
-        prediction = self.unet(rounded_for(self.unet, x), step, vectors).to(noisy.dtype)
+        prediction = self.unet(cast_like(self.unet, x), step, vectors).to(noisy.dtype)
         return F.pixel_shuffle(prediction, self.patch)
 
-    def _snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+    def _quantise(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         if not isinstance(self.codec, Vqvae):
-            return self.codec.snap(latents)
+            return self.codec.quantise(latents)
         codes = self.codec.codebook.weight
         nearest = plain_operations.nearest_code(latents.movedim(1, -1).flatten(0, 2), codes)
         return codes[nearest].view(latents.movedim(1, -1).shape).movedim(-1, 1)
@@ -259,4 +259,4 @@ class PlainDiffusion(nn.Module):
     def _decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         if not isinstance(self.codec, Vqvae):
             return self.codec.decode(latents)
-        return self.codec.draw(self._snap(latents))
+        return self.codec.decode_unquantised(self._quantise(latents))

@@ -13,7 +13,7 @@ from slotcli.bench.own_process import in_own_process
 from slotcli.bench.roofline import roofline
 from slotcli.bench.timing import Action, Timing, interleaved
 from slotcli.bench.training_step import loss, peak_bytes, resident_bytes, training_step
-from slotcli.compute.compiler import compile_errors, failure
+from slotcli.compute.compiler import compile_errors, first_line
 from slotcli.compute.precision import Precision, auto_precision
 from slotcli.data.datasets import open_dataset
 from slotcli.errors import BusyError, SlotcliError
@@ -123,7 +123,7 @@ def time_steps(
             step = training_step(model, subject.spec, frames, _autocast(arm))
             step()
         except compile_errors() as error:
-            reasons[arm.name] = failure(error)
+            reasons[arm.name] = first_line(error)
         else:
             losses[arm], steps[arm.name] = first, step
     count = work.batch * work.clip_length

@@ -19,7 +19,7 @@ class Codec(Protocol):
         """Latents of frames in [-1, 1], before any quantisation."""
         ...
 
-    def snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+    def quantise(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         """Quantises latents to the nearest ones that the codec's decoder is trained on."""
         ...
 

@@ -16,10 +16,10 @@ class Pixels(nn.Module):
         """The frames."""
         return frames
 
-    def snap(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def quantise(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The latents clamped to [-1, 1]."""
         return latents.clamp(-1, 1)
 
     def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The latents clamped to [-1, 1]."""
-        return self.snap(latents)
+        return self.quantise(latents)

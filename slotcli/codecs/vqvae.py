@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from slotcli.codecs import autoencoder
-from slotcli.compute.precision import rounded_for
+from slotcli.compute.precision import cast_like
 from slotcli.kernels import nearest_code
 
 
@@ -88,19 +88,19 @@ class Vqvae(nn.Module):
         """Index of the nearest code at each position, rows in the order b, i, j."""
         return nearest_code(latents.permute(0, 2, 3, 1).flatten(0, 2), self.codebook.weight)
 
-    def snap(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+    def quantise(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         """Quantises latents to the nearest code at each position."""
         b, _, i, j = latents.shape
         return self.codebook(self.codes(latents)).view(b, i, j, -1).permute(0, 3, 1, 2)
 
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Frames from latents, quantised first; not clamped to [-1, 1]."""
-        return self.draw(self.snap(latents))
+        return self.decode_unquantised(self.quantise(latents))
 
-    def draw(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+    def decode_unquantised(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Frames from latents, without quantisation; not clamped to [-1, 1]."""
         maps = self.from_latents(latents)
-        frames = self.decoder(rounded_for(self.decoder, maps)).to(latents.dtype)
+        frames = self.decoder(cast_like(self.decoder, maps)).to(latents.dtype)
         return frames if self.shortcuts is None else frames + self.shortcuts.up(latents)
 
     def forward(self, frames: Float[Tensor, "b 3 h w"], *, quantise: bool = True) -> VqvaeOutput:
@@ -118,7 +118,7 @@ class Vqvae(nn.Module):
         codebook = F.mse_loss(quantised, latents.detach())
         straight_through = latents + (quantised - latents).detach() if quantise else latents
         return VqvaeOutput(
-            frames=self.draw(straight_through),
+            frames=self.decode_unquantised(straight_through),
             codes=codes,
             quantisation_loss=0.25 * codebook + (commitment if quantise else 0.0),
         )

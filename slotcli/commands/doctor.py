@@ -47,9 +47,9 @@ def doctor(
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
     versions = machine.versions()
-    with dispatch.using(kernels):
+    with dispatch.use_backend(kernels):
         backend, why = _backend(chosen, kernels, versions["triton"])
-    with dispatch.using(backend):  # not "auto": a failure of Triton is to be shown
+    with dispatch.use_backend(backend):  # not "auto": a failure of Triton is to be shown
         tests = self_test(chosen)
     facts = {
         "schema": SCHEMA,

@@ -122,7 +122,7 @@ def reconstruct(
     """
     console.phase("loading the model")
     from slotcli.checkpoint import load_model
-    from slotcli.compute.precision import computes_in_bf16, halve
+    from slotcli.compute.precision import computes_in_bf16, to_bf16
     from slotcli.files.writing import output_errors
     from slotcli.results.reconstruct import (
         ReconstructOptions,
@@ -157,7 +157,7 @@ def reconstruct(
     _, network = loaded.slot_model()
     setup.place(network, chosen)
     if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
-        halve(*network.decoder.networks)
+        to_bf16(*network.decoder.networks)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
     with console.progress("rendering frames", "frames") as meter:
         remarks = draw(slot_file, loaded, target, options, chosen, meter.update)

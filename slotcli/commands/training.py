@@ -78,7 +78,7 @@ def _train(
     peers: "Peers",
 ) -> None:
     from slotcli.build import count_parameters
-    from slotcli.compute.compiler import compile_errors, failure
+    from slotcli.compute.compiler import compile_errors, first_line
     from slotcli.data.rendered import SynthDataset
     from slotcli.training.log import CURVES
     from slotcli.training.loop import TRAINING, ignored, train
@@ -145,7 +145,7 @@ def _train(
                 precision=precision,
             )
         except compile_errors() as error:
-            raise UnavailableError(failure(error), "Leave --compile out.") from error
+            raise UnavailableError(first_line(error), "Leave --compile out.") from error
     console.note(f"Weights are in {out}. Use them with: --model {shlex.quote(str(out))}")
     console.note(f"Open {out / CURVES}")
 

@@ -25,6 +25,6 @@ def compile_errors() -> tuple[type[Exception], ...]:
     return () if compiler is None else (compiler.TorchDynamoException,)
 
 
-def failure(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """First line of a compiler error."""
     return f"torch.compile failed: {str(error).strip().partition(chr(10))[0]}"

@@ -25,7 +25,7 @@ WARM_UPS = 3
 _log = logging.getLogger("slotcli.kernels")
 
 
-def records_on(device: Device) -> bool:
+def uses_graphs(device: Device) -> bool:
     """Whether graphs are used on a device; not under autocast, whose casts a graph would lose."""
     return (
         device.type == "cuda"
@@ -58,13 +58,13 @@ class CudaGraphs:
         """
         if torch.is_grad_enabled():
             raise ValueError(f"{self._name} has no gradients here: use it under torch.no_grad()")
-        if self._failed or module.training or not records_on(next(module.parameters()).device):
+        if self._failed or module.training or not uses_graphs(next(module.parameters()).device):
             return lambda *first: function(*first, *last)
-        key = (_form(last), _places(module), dispatch.backend())
+        key = (_signature(last), _weight_addresses(module), dispatch.backend())
         binding = object()
 
         def call(*first: Any) -> Any:
-            recording = self._recording((_form(first), key), function, (first, last))
+            recording = self._recording((_signature(first), key), function, (first, last))
             if recording is None:
                 return function(*first, *last)
             given = first if recording.binding is binding else (first, last)
@@ -112,7 +112,7 @@ class _Recording:
         with torch.inference_mode(False), torch.no_grad():
             first, last = pytree.tree_map(torch.clone, arguments)
             self._inputs: list[Tensor] = pytree.tree_leaves((first, last))
-            self._graph, self._outputs = record(lambda: function(*first, *last), self._inputs[0])
+            self._graph, self._outputs = capture(lambda: function(*first, *last), self._inputs[0])
 
     def replay(self, given: list[Tensor]) -> Any:
         """Results with the first inputs replaced by `given`; the others keep their values."""
@@ -126,7 +126,7 @@ class _Recording:
         self._inputs, self._outputs = [], None
 
 
-def record(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGraph, Any]:
+def capture(function: Callable[[], Any], like: Tensor) -> tuple[torch.cuda.CUDAGraph, Any]:
     """Captures a call on the device of `like`; returns the graph and its output buffers.
 
     Raises RuntimeError if the call cannot be captured.
@@ -164,12 +164,12 @@ def _stream(device: Device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def _form(arguments: Any) -> Hashable:
+def _signature(arguments: Any) -> Hashable:
     tensors, structure = pytree.tree_flatten(arguments)
     return str(structure), tuple((tensor.shape, tensor.dtype) for tensor in tensors)
 
 
-def _places(module: nn.Module) -> Hashable:
+def _weight_addresses(module: nn.Module) -> Hashable:
     """Addresses of a module's weights: a graph sees in-place changes, but no new tensors."""
     weights = (*module.parameters(), *module.buffers())
     return tuple((weight.data_ptr(), weight.dtype, weight.stride()) for weight in weights)

@@ -14,13 +14,13 @@ Precision = Literal["fp32", "bf16"]
 TrainPrecision = Literal["fp32", "bf16", "fp16"]
 
 
-def halve(*networks: nn.Module) -> None:
+def to_bf16(*networks: nn.Module) -> None:
     """Converts networks to bfloat16 and channels_last, in place."""
     for network in networks:
         network.to(torch.bfloat16).to(memory_format=torch.channels_last)
 
 
-def rounded_for(network: nn.Module, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def cast_like(network: nn.Module, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Casts x to the dtype of the network's weights."""
     return x.to(next(network.parameters()).dtype)
 

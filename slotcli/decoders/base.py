@@ -11,7 +11,7 @@ from slotcli.types import Layout
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RenderOptions:
     """Options of rendering; decoders without a sampler ignore them.
 
     `evaluations` (function evaluations per frame) and `noise_scale` default to the decoder's own
@@ -31,7 +31,7 @@ class Decoder(Protocol):
 
     @property
     def networks(self) -> list[nn.Module]:
-        """Modules that render frames and may do so in bfloat16 (`compute.precision.halve`)."""
+        """Modules that render frames and may do so in bfloat16 (`compute.precision.to_bf16`)."""
         ...
 
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Shaped[Tensor, "b *target"]:
@@ -51,7 +51,7 @@ class Decoder(Protocol):
         ...
 
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Renders frames in [-1, 1] from slots; each is independent of the rest of the batch."""
         ...

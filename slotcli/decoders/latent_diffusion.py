@@ -9,11 +9,17 @@ from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
 from slotcli.compute.cuda_graph import CudaGraphs
-from slotcli.compute.precision import rounded_for
-from slotcli.decoders.base import Drawing
+from slotcli.compute.precision import cast_like
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.condition import Condition
-from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
-from slotcli.diffusion.samplers import Evaluation, Sampler, advance, beginning, plan
+from slotcli.diffusion.denoiser import Target, denoising_loss, x0_prediction
+from slotcli.diffusion.samplers import (
+    Evaluation,
+    Sampler,
+    coefficients,
+    initial_state,
+    sampler_step,
+)
 from slotcli.diffusion.schedule import Schedule
 from slotcli.diffusion.unet import LayerContext, UNet
 from slotcli.types import Layout, Size
@@ -119,15 +125,15 @@ class LatentDiffusion(nn.Module):
         )
 
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Samples frames from slots, all from one noise map (the seed's), clamped to [-1, 1]."""
         noise = torch.randn(
-            self.latent_shape, generator=torch.Generator().manual_seed(drawing.seed)
+            self.latent_shape, generator=torch.Generator().manual_seed(options.seed)
         )
-        noise *= self.noise_scale if drawing.noise_scale is None else drawing.noise_scale
-        evaluations = drawing.evaluations or self.evaluations
-        return self.render_from(slots, noise, drawing.sampler, evaluations, seen)
+        noise *= self.noise_scale if options.noise_scale is None else options.noise_scale
+        evaluations = options.evaluations or self.evaluations
+        return self.render_from(slots, noise, options.sampler, evaluations, seen)
 
     @torch.no_grad()
     def render_from(
@@ -144,8 +150,11 @@ class LatentDiffusion(nn.Module):
         """
         context, maps = self.context(slots, seen, self.condition.grid)
         evaluate = self._graphs.bind(self, self._evaluation, context, maps)
-        rows = [self._row(evaluation) for evaluation in plan(sampler, self.schedule, evaluations)]
-        state = beginning(noise.to(slots).expand(len(slots), -1, -1, -1))
+        rows = [
+            self._row(evaluation)
+            for evaluation in coefficients(sampler, self.schedule, evaluations)
+        ]
+        state = initial_state(noise.to(slots).expand(len(slots), -1, -1, -1))
         # One copy to the device for all function evaluations.
         for row in torch.tensor(rows, dtype=state.dtype).to(state.device):
             state = evaluate(state, row)
@@ -162,7 +171,7 @@ class LatentDiffusion(nn.Module):
         time = evaluation.time
         # x0 is linear in the noisy input and the prediction: unit inputs give its coefficients.
         noisy, prediction = torch.eye(2, dtype=torch.float64, device="cpu")
-        parts = clean_signal(
+        parts = x0_prediction(
             self.prediction_target,
             prediction,
             noisy,
@@ -183,8 +192,8 @@ class LatentDiffusion(nn.Module):
         step = row[:1].expand(len(noisy))
         prediction = self.predict(noisy, step, context, maps)
         clean = row[1] * noisy + row[2] * prediction
-        snapped = self.codec.snap(clean / self.latent_scale) * self.latent_scale
-        return advance(state, snapped, row[3:])
+        quantised = self.codec.quantise(clean / self.latent_scale) * self.latent_scale
+        return sampler_step(state, quantised, row[3:])
 
     def predict(
         self,
@@ -196,7 +205,7 @@ class LatentDiffusion(nn.Module):
         """The U-Net's prediction for noisy latents, given the results of `context`."""
         x = F.pixel_unshuffle(noisy, self.patch) if self.patch > 1 else noisy
         x = torch.cat([x, *maps], dim=1) if maps else x
-        prediction = self.unet(rounded_for(self.unet, x), step, context).to(noisy.dtype)
+        prediction = self.unet(cast_like(self.unet, x), step, context).to(noisy.dtype)
         return F.pixel_shuffle(prediction, self.patch) if self.patch > 1 else prediction
 
     def context(
@@ -205,4 +214,4 @@ class LatentDiffusion(nn.Module):
         """The U-Net's context and maps; with a `size` without gradients, as `project_context`."""
         slots, maps = self.condition(slots, seen)
         tokens = torch.cat([slots, self.null.to(slots).expand(len(slots), -1, -1)], dim=1)
-        return self.unet.project_context(rounded_for(self.unet, tokens), size), maps
+        return self.unet.project_context(cast_like(self.unet, tokens), size), maps

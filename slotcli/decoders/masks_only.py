@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.errors import UnavailableError
 from slotcli.types import Layout
 
@@ -27,7 +27,7 @@ class MasksOnly(nn.Module):
         return slots.new_zeros(())
 
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Raises UnavailableError: this model cannot render."""
         raise UnavailableError(

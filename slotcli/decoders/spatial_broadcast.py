@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.codecs.base import Codec
-from slotcli.compute.precision import rounded_for
-from slotcli.decoders.base import Drawing
+from slotcli.compute.precision import cast_like
+from slotcli.decoders.base import RenderOptions
 from slotcli.layers import PositionEmbedding
 from slotcli.types import Layout, Size
 
@@ -85,7 +85,7 @@ class SpatialBroadcast(nn.Module):
     ) -> tuple[Float[Tensor, "b n c i j"], Float[Tensor, "b n i j"]]:
         """Image of each slot, not clamped, and its mixture probabilities, which sum to 1 over n."""
         grids = slots.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.grid_size)
-        broadcast = rounded_for(self.layers, self.position(grids))
+        broadcast = cast_like(self.layers, self.position(grids))
         decoded = self.layers(broadcast).to(slots.dtype).unflatten(0, slots.shape[:2])
         return decoded[:, :, :-1], decoded[:, :, -1].softmax(dim=1)
 
@@ -99,9 +99,9 @@ class SpatialBroadcast(nn.Module):
 
     @torch.no_grad()
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """The mixture, through the codec's decoder if any, clamped; ignores `drawing`."""
+        """The mixture, through the codec's decoder if any, clamped; ignores `options`."""
         mixtures = [self.mixture(frame) for frame in slots.split(1)]
         if self.codec is not None:
             mixtures = [self.codec.decode(latents) for latents in mixtures]

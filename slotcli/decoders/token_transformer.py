@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from slotcli.codecs.dvae import Dvae
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.errors import ConfigError
 from slotcli.types import Layout, Size
 
@@ -188,9 +188,9 @@ class TokenTransformer(nn.Module):
 
     @torch.no_grad()
     def render(
-        self, slots: Float[Tensor, "b n d"], drawing: Drawing, seen: Layout | None = None
+        self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Decodes the most likely tokens to frames, clamped to [-1, 1]; ignores `drawing`."""
+        """Decodes the most likely tokens to frames, clamped to [-1, 1]; ignores `options`."""
         parts = [
             self.codec.decode_tokens(self.generate(part), self.grid)
             for part in slots.split(_FRAMES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from slotcli.checkpoint import LoadedModel, load_model
-from slotcli.compute.precision import halve
+from slotcli.compute.precision import to_bf16
 from slotcli.decomposition.batch import Outcome, Progress, run_clips
 from slotcli.decomposition.plan import PlannedClip
 from slotcli.decomposition.request import DecomposeOptions
@@ -36,7 +36,7 @@ class Work:
         _, model = loaded.slot_model()
         model.to(self.device).to(memory_format=torch.channels_last)
         if self.halved:
-            halve(model.encoder.backbone)
+            to_bf16(model.encoder.backbone)
         return loaded
 
     def run(

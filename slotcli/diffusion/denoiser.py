@@ -33,7 +33,7 @@ def denoising_loss(
     return F.mse_loss(prediction.float(), wanted, reduction="none").flatten(1).mean(1)
 
 
-def clean_signal(
+def x0_prediction(
     target: Target, prediction: Tensor, noisy: Tensor, alpha: float, sigma: float
 ) -> Tensor:
     """x0 prediction from a network's prediction at signal scale `alpha`, noise scale `sigma`."""

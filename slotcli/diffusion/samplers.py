@@ -35,7 +35,7 @@ class Evaluation:
     weights: tuple[float, float, float, float]
 
 
-def plan(sampler: Sampler, schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
+def coefficients(sampler: Sampler, schedule: Schedule, evaluations: int) -> tuple[Evaluation, ...]:
     """`evaluations` function evaluations (at least 1), from time 1 to the schedule's first step."""
     if sampler == "singlestep":
         return dpm_solver_pp_3s(schedule, evaluations)
@@ -94,27 +94,27 @@ def sample(
     evaluations: int = 20,
 ) -> Float[Tensor, "b *shape"]:
     """Samples with the named sampler in `evaluations` function evaluations (at least 1)."""
-    return follow(plan(sampler, schedule, evaluations), denoise, noise)
+    return run_sampler(coefficients(sampler, schedule, evaluations), denoise, noise)
 
 
-def follow(
-    plan: tuple[Evaluation, ...], denoise: Denoiser, noise: Float[Tensor, "b *shape"]
+def run_sampler(
+    steps: tuple[Evaluation, ...], denoise: Denoiser, noise: Float[Tensor, "b *shape"]
 ) -> Float[Tensor, "b *shape"]:
-    """Runs a plan from `noise` to a sample, with one call of `denoise` per evaluation."""
-    state = beginning(noise)
-    for evaluation in plan:
+    """Runs a sampler from `noise` to a sample, with one call of `denoise` per step."""
+    state = initial_state(noise)
+    for evaluation in steps:
         clean = denoise(state[0], evaluation.time)
-        state = advance(state, clean, noise.new_tensor(evaluation.weights))
+        state = sampler_step(state, clean, noise.new_tensor(evaluation.weights))
     return state[0]
 
 
-def beginning(noise: Float[Tensor, "b *shape"]) -> Float[Tensor, "3 b *shape"]:
+def initial_state(noise: Float[Tensor, "b *shape"]) -> Float[Tensor, "3 b *shape"]:
     """Initial state of a sampler: the next input, and two x0 predictions that are still zero."""
     nothing = torch.zeros_like(noise)
     return torch.stack([noise, nothing, nothing])
 
 
-def advance(
+def sampler_step(
     state: Float[Tensor, "3 b *shape"],
     clean: Float[Tensor, "b *shape"],
     weights: Float[Tensor, " 4"],

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.compute.cuda_graph import CudaGraphs
-from slotcli.compute.precision import rounded_for
+from slotcli.compute.precision import cast_like
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import FeaturePyramid
 from slotcli.encoder.predictor import TransformerPredictor
@@ -105,7 +105,7 @@ class SlotEncoder(nn.Module):
             attention=attention.unflatten(
                 3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
             ),
-            appearance=looks(attention, maps, frames) if self.appearance else None,
+            appearance=slot_appearance(attention, maps, frames) if self.appearance else None,
         )
 
     def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
@@ -114,7 +114,7 @@ class SlotEncoder(nn.Module):
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
 
     def _maps(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "f c i j"]:
-        maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1)))
+        maps = self.backbone(cast_like(self.backbone, frames.flatten(0, 1)))
         return maps.to(frames.dtype)
 
     def _inputs(self, maps: Float[Tensor, "f c i j"]) -> Float[Tensor, "f p d"]:
@@ -131,7 +131,7 @@ class SlotEncoder(nn.Module):
         return self.corrector(guess, features, statistics, self.iterations, self.slot_bias)
 
 
-def looks(
+def slot_appearance(
     attention: Float[Tensor, "b t n p"],
     maps: Float[Tensor, "f c i j"],
     frames: Float[Tensor, "b t 3 h w"],

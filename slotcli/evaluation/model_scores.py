@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
@@ -171,7 +171,9 @@ def picture_scores(
     frames = normalise(pictures.to(device))
     first, original = frames[:1], frames[1:]
     parts = [slice(at, at + DRAWN_AT_ONCE) for at in range(0, len(slots), DRAWN_AT_ONCE)]
-    reconstructions = [model.decoder.render(slots[part], Drawing(), seen[part]) for part in parts]
+    reconstructions = [
+        model.decoder.render(slots[part], RenderOptions(), seen[part]) for part in parts
+    ]
     images = {MODEL: torch.cat(reconstructions)}
     codec = getattr(model.decoder, "codec", None)
     if isinstance(codec, Vqvae | Dvae):

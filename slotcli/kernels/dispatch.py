@@ -38,7 +38,7 @@ def backend() -> Backend:
 
 
 @contextmanager
-def using(backend: Backend) -> Iterator[None]:
+def use_backend(backend: Backend) -> Iterator[None]:
     """Sets the backend of all operations inside the context."""
     before = _chosen
     set_backend(backend)
@@ -48,7 +48,7 @@ def using(backend: Backend) -> Iterator[None]:
         set_backend(before)
 
 
-def interpreted() -> bool:
+def is_interpreted() -> bool:
     """Whether Triton's interpreter replaces the GPU; has to be set before Triton is imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -75,7 +75,7 @@ def takes_triton(operation: str, device: Device, unsupported: str | None = None)
 
 def without_triton(device: Device) -> str | None:
     """Reason why Triton kernels cannot run on a device, None if they can."""
-    if device.type != "cuda" and not interpreted():
+    if device.type != "cuda" and not is_interpreted():
         return f"the tensors are on the {device.type}"
     if find_spec("triton") is None:
         return "Triton is not installed"

@@ -29,7 +29,9 @@ def group_norm_act(
     float32, float64 for such inputs. x and residual in another memory format are copied first.
     Wu and He 2018.
     """
-    plain = x.device.type == "cpu" and not dispatch.interpreted() and not _takes_triton(x, groups)
+    plain = (
+        x.device.type == "cpu" and not dispatch.is_interpreted() and not _takes_triton(x, groups)
+    )
     if plain and not torch.compiler.is_exporting():
         if not torch.is_grad_enabled():
             # Dispatch of a custom operation costs a fifth of the time on a map of 4 x 4.

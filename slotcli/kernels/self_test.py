@@ -15,7 +15,7 @@ from slotcli.kernels import (
     slot_cross_attention,
     slot_read,
 )
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 # Relative error due to rounding: of float32 sums, and of inputs to bfloat16 products.
 LIMITS = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
@@ -65,7 +65,7 @@ def _try(
 ) -> SelfTest:
     rng = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=rng).to(dtype) for shape in shapes]
-    with using("reference"):
+    with use_backend("reference"):
         wanted = _results(operation, [tensor.double() for tensor in inputs])
     limit, error, failure = LIMITS[dtype], None, None
     try:

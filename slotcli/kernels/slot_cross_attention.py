@@ -47,13 +47,13 @@ def absorbing_pays(
     return _fits(slots, heads) and (frames <= 2 or 2 * positions >= channels)
 
 
-def padded(slots: int, heads: int) -> tuple[int, int]:
+def padded_sizes(slots: int, heads: int) -> tuple[int, int]:
     """Slots and heads, padded for the Triton kernel to powers of 2, slots to at least 16."""
     return max(16, 1 << (slots - 1).bit_length()), 1 << (heads - 1).bit_length()
 
 
 def _fits(slots: int, heads: int) -> bool:
-    padded_slots, padded_heads = padded(slots, heads)
+    padded_slots, padded_heads = padded_sizes(slots, heads)
     return padded_slots * padded_heads <= MOST_WEIGHTS
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slotcli.kernels import dispatch
 from slotcli.kernels.compile_case import CompileCase
-from slotcli.kernels.slot_cross_attention import padded
+from slotcli.kernels.slot_cross_attention import padded_sizes
 
 
 class Config(NamedTuple):
@@ -118,7 +118,7 @@ def forward(
 
 
 def _constants(dtype: torch.dtype, channels: int, slots: int, heads: int) -> dict[str, Any]:
-    padded_slots, padded_heads = padded(slots, heads)
+    padded_slots, padded_heads = padded_sizes(slots, heads)
     config = CONFIGS[max(128, padded_slots * padded_heads), dtype]
     exact = torch.get_float32_matmul_precision() == "highest"
     return {
@@ -131,7 +131,9 @@ def _constants(dtype: torch.dtype, channels: int, slots: int, heads: int) -> dic
         "CHANNELS": config.channels,
         "PRECISION": "ieee" if exact else "tf32",
         # The interpreter would multiply the bit patterns of bfloat16.
-        "DT": tl.bfloat16 if dtype == torch.bfloat16 and not dispatch.interpreted() else tl.float32,
+        "DT": tl.bfloat16
+        if dtype == torch.bfloat16 and not dispatch.is_interpreted()
+        else tl.float32,
         "num_warps": config.num_warps,
         "num_stages": config.num_stages,
     }

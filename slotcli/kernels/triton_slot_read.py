@@ -422,7 +422,9 @@ def _constants(config: Config, dtype: torch.dtype, slots: int, width: int) -> di
         "EPS": READ_EPS,
         "PRECISION": "ieee" if exact else "tf32",
         # The interpreter would multiply the bit patterns of bfloat16.
-        "DT": tl.bfloat16 if dtype == torch.bfloat16 and not dispatch.interpreted() else tl.float32,
+        "DT": tl.bfloat16
+        if dtype == torch.bfloat16 and not dispatch.is_interpreted()
+        else tl.float32,
         **_tile(config),
     }
 

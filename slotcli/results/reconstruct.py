@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from slotcli.checkpoint import LoadedModel
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.diffusion.samplers import Sampler
 from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.files.layout import RESULT, SLOT_FILE
@@ -166,7 +166,9 @@ def reconstruct(
         )
     transform = slot_file.transform
     model.to(device)
-    drawing = Drawing(options.sampler, options.evaluations, options.seed, options.noise_scale)
+    render_options = RenderOptions(
+        options.sampler, options.evaluations, options.seed, options.noise_scale
+    )
     partial = work_path(out)
     count = len(slot_file.slots)
     begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
@@ -179,7 +181,7 @@ def reconstruct(
                 slots = np.ascontiguousarray(slot_file.slots[rows][:, kept])
                 batch = torch.from_numpy(slots).to(device)
                 seen = _layout(slot_file, kept, rows).to(device)
-                drawn = model.decoder.render(batch, drawing, seen)
+                drawn = model.decoder.render(batch, render_options, seen)
                 _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
                 pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
                 for index, picture in enumerate(pictures, start):

@@ -43,12 +43,12 @@ def networks(module: nn.Module) -> list[nn.Module]:
         raise TypeError(f"{type(module).__name__} is nothing that a task trains")
     decoder = module.decoder
     if isinstance(decoder, LatentDiffusion):
-        drawing = [decoder.unet]  # the codec is frozen
+        rendering = [decoder.unet]  # the codec is frozen
     elif isinstance(decoder, TokenTransformer):
-        drawing = list(decoder.blocks)
+        rendering = list(decoder.blocks)
     else:
-        drawing = decoder.networks
-    return [module.encoder.backbone, *drawing]
+        rendering = decoder.networks
+    return [module.encoder.backbone, *rendering]
 
 
 def compile_networks(module: nn.Module) -> None:

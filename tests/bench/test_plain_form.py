@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from slotcli.bench import plain_operations
 from slotcli.bench.plain_model import PlainDiffusion, plain
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import parse_spec, spec_json
 from slotcli.diffusion.unet import Attention
@@ -85,7 +85,7 @@ def test_drawn_frames_agree(tiny_slot_spec: SlotModelSpec, frames: Tensor, targe
     decoder = tiny_slot_spec.decoder.model_copy(update={"target": target, "latent_scale": 1.5})
     model = built(tiny_slot_spec.model_copy(update={"decoder": decoder}))
     slots = model.encode(frames).slots.flatten(0, 1)
-    drawing = Drawing(evaluations=3, seed=3, noise_scale=0.7)
+    drawing = RenderOptions(evaluations=3, seed=3, noise_scale=0.7)
     ours, other = (each.decoder.render(slots, drawing) for each in (model, plain(model)))
     close(ours, other)
     assert ours.std() > 0.05
@@ -137,7 +137,7 @@ def test_none_of_our_operations_runs_in_it(
     other = plain(model)
     with torch.profiler.profile() as profile:
         slots = other.encode(frames).slots.flatten(0, 1)
-        other.decoder.render(slots, Drawing(evaluations=2))
+        other.decoder.render(slots, RenderOptions(evaluations=2))
     names = {event.key for event in profile.key_averages()}
     assert "aten::group_norm" in names
     assert not [name for name in names if name.startswith("slotcli")]

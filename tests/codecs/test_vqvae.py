@@ -42,23 +42,23 @@ def test_sizes(multipliers: tuple[int, ...], factor: int) -> None:
 @torch.no_grad()
 def test_snap_gives_the_nearest_code_and_is_idempotent(codec: Vqvae) -> None:
     latents = torch.randn(2, 4, 3, 5)
-    snapped = codec.snap(latents)
-    assert torch.equal(codec.snap(snapped), snapped)
+    quantised = codec.quantise(latents)
+    assert torch.equal(codec.quantise(quantised), quantised)
     for b, i, j in ((0, 0, 0), (1, 2, 4), (0, 1, 3)):
         distances = (codec.codebook.weight - latents[b, :, i, j]).square().sum(1)
-        torch.testing.assert_close(snapped[b, :, i, j], codec.codebook.weight[distances.argmin()])
+        torch.testing.assert_close(quantised[b, :, i, j], codec.codebook.weight[distances.argmin()])
 
 
 @torch.no_grad()
 def test_decode_snaps_first(codec: Vqvae) -> None:
     latents = torch.randn(1, 4, 3, 5)
-    assert torch.equal(codec.decode(latents), codec.decode(codec.snap(latents)))
+    assert torch.equal(codec.decode(latents), codec.decode(codec.quantise(latents)))
 
 
 def test_the_gradient_goes_straight_through(codec: Vqvae, latents: Tensor) -> None:
     weights = torch.randn(2, 3, 8, 12)
     (codec(FRAMES).frames * weights).sum().backward()
-    at_decoder = codec.snap(latents).detach().requires_grad_()
+    at_decoder = codec.quantise(latents).detach().requires_grad_()
     (codec.decoder(codec.from_latents(at_decoder)) * weights).sum().backward()
     assert latents.grad is not None
     assert at_decoder.grad is not None
@@ -76,15 +76,15 @@ def test_the_decoder_is_trained_on_what_it_will_be_given(codec: Vqvae, latents: 
 def test_commitment_weighs_one_and_the_codebook_a_quarter(codec: Vqvae, latents: Tensor) -> None:
     output = codec(FRAMES)
     output.quantisation_loss.backward()
-    snapped = F.embedding(output.codes, codec.codebook.weight.detach())
+    quantised = F.embedding(output.codes, codec.codebook.weight.detach())
     rows = latents.detach().permute(0, 2, 3, 1).reshape(-1, 4)
-    pull = 2 * (rows - snapped) / rows.numel()
+    pull = 2 * (rows - quantised) / rows.numel()
     assert latents.grad is not None
     torch.testing.assert_close(latents.grad.permute(0, 2, 3, 1).reshape(-1, 4), pull)
     codebook = torch.zeros(16, 4).index_add_(0, output.codes, -0.25 * pull)
     torch.testing.assert_close(codec.codebook.weight.grad, codebook)
     torch.testing.assert_close(
-        output.quantisation_loss.item(), 1.25 * F.mse_loss(rows, snapped).item()
+        output.quantisation_loss.item(), 1.25 * F.mse_loss(rows, quantised).item()
     )
 
 

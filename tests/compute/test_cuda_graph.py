@@ -14,9 +14,9 @@ from torch.utils import _pytree as pytree
 from slotcli.build import build_model
 from slotcli.compute import cuda_graph
 from slotcli.compute.cuda_graph import MOST_GRAPHS, CudaGraphs
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 
@@ -49,8 +49,8 @@ def record(function: Callable[[], Any], like: Tensor) -> tuple[StandIn, Any]:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU passes for a device with graphs from here on."""
     monkeypatch.setattr(StandIn, "made", [], raising=False)
-    monkeypatch.setattr(cuda_graph, "records_on", lambda device: True)
-    monkeypatch.setattr(cuda_graph, "record", record)
+    monkeypatch.setattr(cuda_graph, "uses_graphs", lambda device: True)
+    monkeypatch.setattr(cuda_graph, "capture", record)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_other_weights_and_other_forms_have_other_graphs(
     layer.weight = nn.Parameter(layer.weight + 1)
     graphs.bind(layer, layer)(x)
     assert len(made) == 2
-    with using("reference"):
+    with use_backend("reference"):
         graphs.bind(layer, layer)(x)
     assert len(made) == 3
 
@@ -154,14 +154,14 @@ def test_nothing_is_recorded_in_training(made: list[StandIn], layer: nn.Linear) 
 def test_where_functions_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLOTCLI_CUDA_GRAPHS", raising=False)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert not cuda_graph.records_on(cpu)
-    assert cuda_graph.records_on(cuda)
+    assert not cuda_graph.uses_graphs(cpu)
+    assert cuda_graph.uses_graphs(cuda)
     before = torch.is_autocast_enabled("cuda")
     torch.set_autocast_enabled("cuda", True)
-    assert not cuda_graph.records_on(cuda)
+    assert not cuda_graph.uses_graphs(cuda)
     torch.set_autocast_enabled("cuda", before)
     monkeypatch.setenv("SLOTCLI_CUDA_GRAPHS", "0")
-    assert not cuda_graph.records_on(cuda)
+    assert not cuda_graph.uses_graphs(cuda)
 
 
 @torch.no_grad()
@@ -177,7 +177,7 @@ def test_a_failure_is_said_once_and_costs_speed_alone(
     def fail(function: Callable[[], Any], like: Tensor) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nAnd more.")
 
-    monkeypatch.setattr(cuda_graph, "record", fail)
+    monkeypatch.setattr(cuda_graph, "capture", fail)
     with caplog.at_level(logging.WARNING, "slotcli.kernels"):
         for rows in (2, 3, 1):
             bound = graphs.bind(layer, layer)
@@ -196,13 +196,13 @@ def test_one_graph_draws_with_any_sampler(
     model: SlotModel, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
     slots = torch.randn(5, 3, 16)
-    drawing = Drawing(sampler, evaluations=4)
+    drawing = RenderOptions(sampler, evaluations=4)
     parts = slots.split([2, 2, 1])
     wanted = [model.decoder.render(part, drawing) for part in parts]
     stand_in(monkeypatch)
     with torch.inference_mode():
         found = [model.decoder.render(part, drawing) for part in parts]
-    again = model.decoder.render(parts[0], Drawing(sampler, evaluations=4))
+    again = model.decoder.render(parts[0], RenderOptions(sampler, evaluations=4))
     for drawn, before in zip([*found, again], [*wanted, wanted[0]], strict=True):
         assert torch.equal(drawn, before)
     assert [graph.replays for graph in StandIn.made] == [12, 4]
@@ -224,7 +224,7 @@ def test_one_graph_encodes_all_frames_but_the_first(
 def test_training_takes_the_memory_back(made: list[StandIn], model: SlotModel) -> None:
     model.encode(torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8))
     assert isinstance(model.decoder, LatentDiffusion)
-    model.decoder.render(torch.randn(1, 3, 16), Drawing(evaluations=1))
+    model.decoder.render(torch.randn(1, 3, 16), RenderOptions(evaluations=1))
     model.eval()
     assert [graph.freed for graph in made] == [False, False]
     model.train()

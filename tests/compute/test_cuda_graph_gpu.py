@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from slotcli.build import build_model
 from slotcli.compute import cuda_graph
 from slotcli.compute.cuda_graph import MOST_GRAPHS, CudaGraphs
-from slotcli.compute.precision import halve
-from slotcli.decoders.base import Drawing
+from slotcli.compute.precision import to_bf16
+from slotcli.decoders.base import RenderOptions
 from slotcli.diffusion.samplers import SAMPLERS, Sampler
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
@@ -38,13 +38,13 @@ def model(tiny_slot_spec: SlotModelSpec) -> SlotModel:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """The shape of the first argument of each graph made in the test."""
-    shapes, record = list[torch.Size](), cuda_graph.record
+    shapes, record = list[torch.Size](), cuda_graph.capture
 
     def spy(function, like: Tensor):
         shapes.append(like.shape)
         return record(function, like)
 
-    monkeypatch.setattr(cuda_graph, "record", spy)
+    monkeypatch.setattr(cuda_graph, "capture", spy)
     return shapes
 
 
@@ -63,8 +63,8 @@ def test_drawing_has_the_same_bits(
 ) -> None:
     """At two batch sizes in turn; a third takes the place of the one not used for longest."""
     if half:
-        halve(*model.decoder.networks)
-    drawing = Drawing(sampler, evaluations=5)
+        to_bf16(*model.decoder.networks)
+    drawing = RenderOptions(sampler, evaluations=5)
     slots = torch.randn(6, 3, 16, device="cuda")
     sizes = (4, 2, 4, 2, 1, 2, 4)
     found = [model.decoder.render(slots[:size], drawing) for size in sizes]
@@ -92,9 +92,9 @@ def test_encoding_has_the_same_bits(model: SlotModel, recorded: list[torch.Size]
 
 
 def test_weights_that_moved_are_not_read_at_their_old_place(model: SlotModel) -> None:
-    slots, drawing = torch.randn(2, 3, 16, device="cuda"), Drawing(evaluations=3)
+    slots, drawing = torch.randn(2, 3, 16, device="cuda"), RenderOptions(evaluations=3)
     model.decoder.render(slots, drawing)
-    halve(*model.decoder.networks)
+    to_bf16(*model.decoder.networks)
     found = model.decoder.render(slots, drawing)
     with without_graphs():
         assert torch.equal(found, model.decoder.render(slots, drawing))

@@ -8,8 +8,8 @@ from PIL import Image
 from torch import nn
 
 from slotcli.build import build_model
-from slotcli.compute.precision import halve, precision_of, rounded_for
-from slotcli.decoders.base import Drawing
+from slotcli.compute.precision import cast_like, precision_of, to_bf16
+from slotcli.decoders.base import RenderOptions
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
@@ -22,10 +22,10 @@ def test_every_system_draws_nearly_the_same_pictures(system_spec: SlotModelSpec)
     for parameter in decoder.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
-    slots, drawing = torch.randn(2, 3, 16), Drawing("ddim", 2)
+    slots, drawing = torch.randn(2, 3, 16), RenderOptions("ddim", 2)
     exact = decoder.eval().render(slots, drawing)
     rounded = copy.deepcopy(decoder)
-    halve(*rounded.networks)
+    to_bf16(*rounded.networks)
     assert {precision_of(network) for network in rounded.networks} <= {"bf16"}
     found = rounded.render(slots, drawing)
     assert found.dtype == torch.float32
@@ -37,9 +37,9 @@ def test_every_system_draws_nearly_the_same_pictures(system_spec: SlotModelSpec)
 
 def test_only_what_goes_into_a_halved_network_is_rounded() -> None:
     network, x = nn.Conv2d(3, 4, 1), torch.randn(1, 3, 2, 2)
-    assert rounded_for(network, x) is x
-    halve(network)
-    assert rounded_for(network, x).dtype == torch.bfloat16
+    assert cast_like(network, x) is x
+    to_bf16(network)
+    assert cast_like(network, x).dtype == torch.bfloat16
     assert network.weight.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.condition import Condition
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.spec import SlotModelSpec
@@ -85,7 +85,7 @@ def test_a_drawing_model_learns_all_of_its_decoder_and_draws(
     ]
     assert unread == []
     decoder.eval()
-    drawing = Drawing("multistep", 3)
+    drawing = RenderOptions("multistep", 3)
     with torch.no_grad():
         whole = decoder.render(slots, drawing, seen)
         alone = [decoder.render(slots[i : i + 1], drawing, seen[i : i + 1]) for i in range(2)]

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import parse_spec, spec_json
-from slotcli.diffusion.denoiser import clean_signal
+from slotcli.diffusion.denoiser import x0_prediction
 from slotcli.diffusion.samplers import SAMPLERS, Sampler, sample
 from slotcli.spec import SlotModelSpec
 
@@ -36,7 +36,7 @@ def slots() -> Tensor:
 def test_a_frame_is_drawn_the_same_at_any_batch_size(
     decoder: LatentDiffusion, slots: Tensor, sampler: Sampler
 ) -> None:
-    drawing = Drawing(sampler, evaluations=4)
+    drawing = RenderOptions(sampler, evaluations=4)
     whole = decoder.render(slots, drawing)
     assert whole.shape == (5, 3, 32, 32)
     assert whole.abs().max() <= 1
@@ -66,8 +66,8 @@ def test_drawing_is_sampling_with_the_snapped_clean_signal(
         step = torch.full((5,), schedule.model_step(time))
         prediction = decoder.unet(noisy, step, context)
         alpha, sigma = schedule.alpha(time), schedule.sigma(time)
-        clean = clean_signal(target, prediction, noisy, alpha, sigma)
-        return 1.3 * decoder.codec.snap(clean / 1.3)
+        clean = x0_prediction(target, prediction, noisy, alpha, sigma)
+        return 1.3 * decoder.codec.quantise(clean / 1.3)
 
     given: list[Tensor] = []
 
@@ -82,10 +82,10 @@ def test_drawing_is_sampling_with_the_snapped_clean_signal(
 
 
 def test_drawing_depends_on_its_seed_alone(decoder: LatentDiffusion, slots: Tensor) -> None:
-    first = decoder.render(slots, Drawing(evaluations=3))
+    first = decoder.render(slots, RenderOptions(evaluations=3))
     torch.manual_seed(99)
-    assert torch.equal(decoder.render(slots, Drawing(evaluations=3)), first)
-    other = decoder.render(slots, Drawing(evaluations=3, seed=1))
+    assert torch.equal(decoder.render(slots, RenderOptions(evaluations=3)), first)
+    other = decoder.render(slots, RenderOptions(evaluations=3, seed=1))
     assert (other - first).abs().max() > 1e-2
     noise = torch.randn(decoder.latent_shape, generator=torch.Generator().manual_seed(1))
     assert torch.equal(decoder.render_from(slots, noise, "singlestep", 3), other)
@@ -94,10 +94,10 @@ def test_drawing_depends_on_its_seed_alone(decoder: LatentDiffusion, slots: Tens
 def test_a_decoder_says_how_many_evaluations_a_frame_takes(
     decoder: LatentDiffusion, slots: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = decoder.render(slots, Drawing(evaluations=2))
+    wanted = decoder.render(slots, RenderOptions(evaluations=2))
     monkeypatch.setattr(decoder, "evaluations", 2)
-    assert torch.equal(decoder.render(slots, Drawing()), wanted)
-    assert not torch.equal(decoder.render(slots, Drawing(evaluations=3)), wanted)
+    assert torch.equal(decoder.render(slots, RenderOptions()), wanted)
+    assert not torch.equal(decoder.render(slots, RenderOptions(evaluations=3)), wanted)
 
 
 def test_noise_is_scaled_for_a_drawing_or_as_the_decoder_says(
@@ -105,17 +105,17 @@ def test_noise_is_scaled_for_a_drawing_or_as_the_decoder_says(
 ) -> None:
     noise = torch.randn(decoder.latent_shape, generator=torch.Generator().manual_seed(4))
     wanted = decoder.render_from(slots, 0.25 * noise, "ddim", 3)
-    assert torch.equal(decoder.render(slots, Drawing("ddim", 3, 4, noise_scale=0.25)), wanted)
+    assert torch.equal(decoder.render(slots, RenderOptions("ddim", 3, 4, noise_scale=0.25)), wanted)
     monkeypatch.setattr(decoder, "noise_scale", 0.25)
-    assert torch.equal(decoder.render(slots, Drawing("ddim", 3, 4)), wanted)
+    assert torch.equal(decoder.render(slots, RenderOptions("ddim", 3, 4)), wanted)
     # Without noise no seed tells one drawing from another.
-    first, other = (decoder.render(slots, Drawing("ddim", 3, seed, 0.0)) for seed in (0, 1))
+    first, other = (decoder.render(slots, RenderOptions("ddim", 3, seed, 0.0)) for seed in (0, 1))
     assert torch.equal(first, other)
     assert not torch.equal(first, wanted)
 
 
 def test_slots_are_a_set(decoder: LatentDiffusion, slots: Tensor) -> None:
-    drawing = Drawing("multistep", 3)
+    drawing = RenderOptions("multistep", 3)
     found = decoder.render(slots[:, [2, 0, 1]], drawing)
     torch.testing.assert_close(found, decoder.render(slots, drawing), atol=1e-5, rtol=1e-5)
 
@@ -220,11 +220,11 @@ def test_latents_are_scaled_for_the_diffusion_and_only_for_it(
     monkeypatch.setattr(decoder.codec, "decode", decode)
     noise = torch.randn(decoder.latent_shape, generator=torch.Generator().manual_seed(0))
     decoder.render_from(slots, noise, "ddim", 1)
-    # One step of DDIM: what is left of the noise, and a multiple of the codes that it snapped to.
+    # One step of DDIM: what is left of the noise, and a multiple of the codes that it quantised to.
     alpha, sigma = decoder.schedule.alpha, decoder.schedule.sigma
     left = sigma(0.001) / sigma(1.0)
     clean = (4 * given[0] - left * noise) / (alpha(0.001) - left * alpha(1.0)) / 4
-    torch.testing.assert_close(clean, decoder.codec.snap(clean), atol=1e-5, rtol=0)
+    torch.testing.assert_close(clean, decoder.codec.quantise(clean), atol=1e-5, rtol=0)
 
 
 def test_masks_are_the_attention(decoder: LatentDiffusion, slots: Tensor) -> None:
@@ -251,6 +251,6 @@ def test_the_pixels_themselves_can_be_diffused(tiny_slot_spec: SlotModelSpec, ta
     decoder.loss(slots, frames).backward()
     assert slots.grad is not None
     assert slots.grad.any()
-    drawn = decoder.eval().render(slots.detach(), Drawing(evaluations=4))
+    drawn = decoder.eval().render(slots.detach(), RenderOptions(evaluations=4))
     assert drawn.shape == frames.shape
     assert drawn.abs().max() <= 1

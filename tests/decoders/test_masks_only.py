@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slotcli.decoders.base import Decoder, Drawing
+from slotcli.decoders.base import Decoder, RenderOptions
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import UnavailableError
 
@@ -16,4 +16,4 @@ def test_it_has_masks_and_no_pictures() -> None:
     assert torch.equal(decoder.soft_masks(torch.rand(2, 3, 8), attention), attention)
     assert decoder.target(torch.rand(2, 3, 8, 8)).shape == (2, 0)
     with pytest.raises(UnavailableError, match="draws nothing"):
-        decoder.render(torch.rand(2, 3, 8), Drawing())
+        decoder.render(torch.rand(2, 3, 8), RenderOptions())

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.decoders.base import Decoder, Drawing
+from slotcli.decoders.base import Decoder, RenderOptions
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
 
 SIZE = (32, 48)
@@ -111,9 +111,9 @@ def test_slots_are_a_set(decoder: SpatialBroadcast, slots: Tensor) -> None:
     moved = decoder.soft_masks(slots[:, ORDER], attention)
     torch.testing.assert_close(moved, shares[:, ORDER], atol=1e-6, rtol=1e-5)
     assert (moved - shares).abs().max() > 1e-2
-    picture = decoder.render(slots, Drawing())
+    picture = decoder.render(slots, RenderOptions())
     torch.testing.assert_close(
-        decoder.render(slots[:, ORDER], Drawing()), picture, atol=1e-5, rtol=1e-5
+        decoder.render(slots[:, ORDER], RenderOptions()), picture, atol=1e-5, rtol=1e-5
     )
 
 
@@ -121,10 +121,10 @@ def test_a_frame_is_the_same_to_the_last_bit_beside_any_others(
     decoder: SpatialBroadcast, slots: Tensor
 ) -> None:
     attention = attention_of(slots)
-    picture, shares = decoder.render(slots, Drawing()), decoder.soft_masks(slots, attention)
+    picture, shares = decoder.render(slots, RenderOptions()), decoder.soft_masks(slots, attention)
     for size in (1, 2, 3):
         parts = slots.split(size)
-        assert torch.equal(torch.cat([decoder.render(p, Drawing()) for p in parts]), picture)
+        assert torch.equal(torch.cat([decoder.render(p, RenderOptions()) for p in parts]), picture)
         masks = [decoder.soft_masks(p, attention_of(p)) for p in parts]
         assert torch.equal(torch.cat(masks), shares)
     assert (picture[0] - picture[1]).abs().max() > 1e-2
@@ -144,7 +144,7 @@ def test_drawing_frame_by_frame_equals_drawing_all_at_once(
         return pictures(slots)
 
     monkeypatch.setattr(decoder, "pictures", spy)
-    rendered, masks = decoder.render(slots, Drawing()), decoder.soft_masks(slots, image)
+    rendered, masks = decoder.render(slots, RenderOptions()), decoder.soft_masks(slots, image)
     torch.testing.assert_close(rendered, image.clamp(-1, 1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(masks, shares, atol=1e-5, rtol=1e-5)
     assert set(at_once) == {1}
@@ -183,7 +183,7 @@ def test_on_latents_it_learns_and_decodes_what_the_codec_makes_of_frames() -> No
     assert mixture.shape == latents.shape
     torch.testing.assert_close(decoder.loss(slots, latents), (mixture - latents).square().mean())
     assert decoder.loss(slots, mixture).item() < 1e-12
-    drawn = decoder.render(slots, Drawing())
+    drawn = decoder.render(slots, RenderOptions())
     torch.testing.assert_close(drawn, codec.decode(mixture).clamp(-1, 1), atol=1e-5, rtol=1e-4)
     shares = decoder.soft_masks(slots, attention_of(slots))
     torch.testing.assert_close(shares.sum(1), torch.ones(2, *latents.shape[-2:]))

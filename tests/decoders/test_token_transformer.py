@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slotcli.codecs.dvae import Dvae
 from slotcli.decoders import token_transformer
-from slotcli.decoders.base import Decoder, Drawing
+from slotcli.decoders.base import Decoder, RenderOptions
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.errors import ConfigError
 
@@ -128,7 +128,7 @@ def test_a_frame_is_drawn_the_same_whatever_stands_beside_it(
     decoder: TokenTransformer, slots: Tensor, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_transformer, "_FRAMES", together)
-    frames = decoder.render(slots, Drawing())
+    frames = decoder.render(slots, RenderOptions())
     assert frames.shape == (5, 3, 12, 16)
     assert frames.abs().max() <= 1
     assert (frames[0] - frames[1]).abs().max() > 1e-2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotcli.diffusion.denoiser import Target, clean_signal, denoising_loss
+from slotcli.diffusion.denoiser import Target, denoising_loss, x0_prediction
 from slotcli.diffusion.schedule import Schedule
 
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -41,7 +41,7 @@ def test_a_perfect_network_has_no_loss_and_gives_the_clean_signal_back(target: T
         torch.testing.assert_close(seen[0][item].double(), noisy, atol=1e-5, rtol=1e-5)
         scales = torch.tensor(alpha), torch.tensor(sigma)
         prediction = perfect(target, *scales, clean[item], noise[item])
-        found = clean_signal(target, prediction, noisy, alpha, sigma)
+        found = x0_prediction(target, prediction, noisy, alpha, sigma)
         torch.testing.assert_close(found, clean[item], atol=1e-4, rtol=0)
 
 

@@ -20,10 +20,10 @@ from slotcli.diffusion.denoiser import Denoiser
 from slotcli.diffusion.samplers import (
     SAMPLERS,
     Sampler,
+    coefficients,
     ddim,
     dpm_solver_pp_2m,
-    follow,
-    plan,
+    run_sampler,
     sample,
     uniform_times,
 )
@@ -70,7 +70,7 @@ def test_ddim_agrees_with_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     times = [(step + 1) / 1000 for step in scheduler.timesteps.tolist()] + [1 / 1000]
-    found = follow(ddim(SCHEDULE, times), curved, NOISE)
+    found = run_sampler(ddim(SCHEDULE, times), curved, NOISE)
     assert relative_error(found, step_through(scheduler)) < 1e-5
 
 
@@ -89,7 +89,7 @@ def test_multistep_agrees_with_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     times = [(step + 1) / 1000 for step in scheduler.timesteps.tolist()] + [1 / 1000]
-    found = follow(dpm_solver_pp_2m(SCHEDULE, times), curved, NOISE)
+    found = run_sampler(dpm_solver_pp_2m(SCHEDULE, times), curved, NOISE)
     assert relative_error(found, step_through(scheduler)) < 2e-5
 
 
@@ -205,7 +205,7 @@ def test_multistep_is_the_textbooks(evaluations: int) -> None:
 @pytest.mark.parametrize("evaluations", [1, 3, 4, 20])
 def test_a_plan_is_a_table_of_moderate_numbers(sampler: Sampler, evaluations: int) -> None:
     """An input is kept as its noise is, and what the clean signals add does not cancel away."""
-    steps = plan(sampler, SCHEDULE, evaluations)
+    steps = coefficients(sampler, SCHEDULE, evaluations)
     times = [*(step.time for step in steps), 1 / 1000]
     for step, then in zip(steps, times[1:], strict=True):
         keep, *added = step.weights

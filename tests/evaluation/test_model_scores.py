@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slotcli.checkpoint import load_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.errors import DataError
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.model_scores import (
@@ -95,7 +95,7 @@ def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -
     frames = normalise(clip.frames)
     slots = model.encode(clip.frames[None]).slots[0, chosen]
     for row, drawn in {
-        MODEL: model.decoder.render(slots, Drawing()),
+        MODEL: model.decoder.render(slots, RenderOptions()),
         CODEC: model.decoder.codec(frames[chosen]).frames.detach(),
         FIRST_FRAME: frames[:1].expand(2, -1, -1, -1),
         MEAN_COLOUR: frames[chosen].mean((2, 3), keepdim=True).expand(2, -1, 32, 32),

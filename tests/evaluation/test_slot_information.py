@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from slotcli.build import build_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.errors import DataError, NumericError
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
@@ -27,7 +27,7 @@ class FromFirstSlot(nn.Module):
         drawn = slots[:, :1, :1, None] + torch.randn(len(slots), 1, 1, 1)
         return mse_loss(drawn.expand_as(target), target)
 
-    def render(self, slots: Tensor, drawing: Drawing, seen: object = None) -> Tensor:
+    def render(self, slots: Tensor, drawing: RenderOptions, seen: object = None) -> Tensor:
         raise NotImplementedError
 
     def soft_masks(self, slots: Tensor, attention: Tensor) -> Tensor:

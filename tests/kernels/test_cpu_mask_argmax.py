@@ -86,5 +86,5 @@ def test_narrow_shares_are_interpolated_in_float32() -> None:
 
 def test_the_plain_form_can_be_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_mask_argmax, "mask_argmax", None)
-    with dispatch.using("reference"):
+    with dispatch.use_backend("reference"):
         assert mask_argmax(regions(3, (8, 8), 0), (64, 64)).shape == (2, 64, 64)

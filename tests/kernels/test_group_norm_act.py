@@ -72,7 +72,7 @@ def test_gradients_are_those_of_the_parts(
     given: tuple[str, ...], activation: Activation, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the operation computes them, and as a CPU does that keeps what they need."""
-    monkeypatch.setattr(dispatch, "interpreted", lambda: not kept)
+    monkeypatch.setattr(dispatch, "is_interpreted", lambda: not kept)
     tensors = make(2, 8, 3, 5)
     leaves = {
         name: tensor.requires_grad_()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import group_norm_act
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,9 +44,9 @@ def run(dtype: torch.dtype, b: int, c: int, size: int, groups: int) -> list[Tens
     "shape", [(2, 128, 32, 32), (3, 896, 8, 32), (1, 512, 4, 32), (2, 32, 7, 8), (200, 64, 1, 32)]
 )
 def test_it_agrees_with_the_reference(dtype: torch.dtype, shape: tuple[int, int, int, int]) -> None:
-    with using("reference"):
+    with use_backend("reference"):
         wanted = run(torch.float64, *shape)
-    with using("triton"):
+    with use_backend("triton"):
         found = run(dtype, *shape)
         again = run(dtype, *shape)
     for exact, result, second in zip(wanted, found, again, strict=True):
@@ -59,7 +59,7 @@ def test_it_agrees_with_the_reference(dtype: torch.dtype, shape: tuple[int, int,
 def test_the_reference_gives_the_layout_of_the_kernel(dtype: torch.dtype) -> None:
     """torch's own group norm on CUDA returns NCHW whatever it is given."""
     for backend in ("reference", "triton"):
-        with using(backend):
+        with use_backend(backend):
             y, grad_x, *_ = run(dtype, 2, 64, 8, 32)
         assert y.is_contiguous(memory_format=LAST)
         assert grad_x.is_contiguous(memory_format=LAST)
@@ -73,7 +73,7 @@ def test_a_graph_replays_it() -> None:
     def norm() -> Tensor:
         return group_norm_act(x, weight, bias, groups=32, eps=1e-5, activation="silu")
 
-    with using("triton"):
+    with use_backend("triton"):
         norm()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

@@ -25,7 +25,7 @@ def test_it_agrees_with_float64(
 ) -> None:
     rng = torch.Generator("cuda").manual_seed(0)
     attention = torch.randn(shape, generator=rng, device="cuda").mul(2).softmax(1).to(dtype)
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         labels, again = mask_argmax(attention, size), mask_argmax(attention, size)
     assert torch.equal(labels, again)
     shares = F.interpolate(attention.double(), size, mode="bilinear", align_corners=False)
@@ -40,7 +40,7 @@ def test_it_agrees_with_float64(
 def test_a_tie_goes_to_the_first_slot() -> None:
     rng = torch.Generator("cuda").manual_seed(0)
     attention = torch.randint(0, 2, (2, 6, 5, 5), generator=rng, device="cuda").float()
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         labels = mask_argmax(attention, (10, 20))
     shares = F.interpolate(attention.double(), (10, 20), mode="bilinear", align_corners=False)
     assert torch.equal(labels.long(), shares.argmax(1))
@@ -48,7 +48,7 @@ def test_a_tie_goes_to_the_first_slot() -> None:
 
 def test_it_is_captured_in_a_graph() -> None:
     attention = torch.rand(2, 5, 16, 16, device="cuda")
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         mask_argmax(attention, (64, 48))
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

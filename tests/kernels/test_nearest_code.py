@@ -61,7 +61,7 @@ def test_autocast_does_not_round_it() -> None:
 
 
 def test_triton_is_refused_where_there_is_no_gpu() -> None:
-    with dispatch.using("triton"), pytest.raises(UnavailableError, match="nearest_code"):
+    with dispatch.use_backend("triton"), pytest.raises(UnavailableError, match="nearest_code"):
         nearest_code(torch.randn(4, 3), torch.randn(5, 3))
 
 

@@ -17,7 +17,7 @@ def test_it_agrees_with_float64(rows: int, k: int, channels: int, dtype: torch.d
     rng = torch.Generator("cuda").manual_seed(rows)
     latents = torch.randn(rows, channels + 1, generator=rng, device="cuda", dtype=dtype)[:, 1:]
     codes = torch.randn(channels, k, generator=rng, device="cuda").T
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         found, again = nearest_code(latents, codes), nearest_code(latents, codes)
     wanted = nearest_code(latents.double(), codes.double())
     assert torch.equal(found, again)
@@ -33,14 +33,14 @@ def test_ties_go_to_the_first_code() -> None:
     latents = torch.randint(-2, 3, (30_000, 3), generator=rng, device="cuda").float()
     codes = torch.randint(-2, 3, (350, 3), generator=rng, device="cuda").float()
     for rows in (latents, latents[:500]):
-        with dispatch.using("triton"):
+        with dispatch.use_backend("triton"):
             found = nearest_code(rows, codes)
         assert torch.equal(found, (rows[:, None] - codes).square().sum(2).argmin(1))
 
 
 def test_it_is_captured_in_a_graph() -> None:
     latents, codes = torch.randn(2048, 3, device="cuda"), torch.randn(512, 3, device="cuda")
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         nearest_code(latents, codes)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

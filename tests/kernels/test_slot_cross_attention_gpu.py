@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import slot_cross_attention
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,9 +40,9 @@ def test_it_agrees_with_the_reference(
 ) -> None:
     heads = shape[-1]
     x, *rest = make(torch.float64, *shape)
-    with using("reference"):
+    with use_backend("reference"):
         wanted = slot_cross_attention(x, *rest, heads=heads, eps=1e-5)
-    with using("triton"):
+    with use_backend("triton"):
         found, again = (
             slot_cross_attention(*make(dtype, *shape), heads=heads, eps=1e-5) for _ in range(2)
         )
@@ -56,7 +56,7 @@ def test_a_graph_replays_it() -> None:
     def attend() -> Tensor:
         return slot_cross_attention(x, queries, offset, values, heads=8, eps=1e-5)
 
-    with using("triton"):
+    with use_backend("triton"):
         attend()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

@@ -209,7 +209,7 @@ def test_what_no_kernel_can_do_is_said(
     features, queries, bias = make(1, slots, 5, 4, dtype)
     statistics = row_statistics(features, EPS)
     monkeypatch.setattr(dispatch, "without_triton", lambda device: None)
-    with dispatch.using("triton"), pytest.raises(UnavailableError, match=why):
+    with dispatch.use_backend("triton"), pytest.raises(UnavailableError, match=why):
         slot_read(features, *statistics, queries, bias, with_attention=True)
 
 

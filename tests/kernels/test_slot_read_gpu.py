@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import row_statistics, slot_read
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,9 +41,9 @@ def run(dtype: torch.dtype, batch: int, slots: int, positions: int, width: int) 
     [(2, 15, 1024, 192), (3, 8, 1000, 64), (1, 16, 77, 256), (2, 1, 1, 16), (300, 5, 40, 24)],
 )
 def test_it_agrees_with_the_reference(dtype: torch.dtype, shape: tuple[int, int, int, int]) -> None:
-    with using("reference"):
+    with use_backend("reference"):
         wanted = run(torch.float64, *shape)
-    with using("triton"):
+    with use_backend("triton"):
         found = run(dtype, *shape)
         again = run(dtype, *shape)
     for exact, result, second in zip(wanted, found, again, strict=True):
@@ -61,7 +61,7 @@ def test_a_graph_replays_it() -> None:
         statistics = row_statistics(features, 1e-5)
         return slot_read(features, *statistics, queries, bias, with_attention=False)[0]
 
-    with using("triton"):
+    with use_backend("triton"):
         read()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

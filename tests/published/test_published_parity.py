@@ -16,7 +16,7 @@ from slotcli.build import build_model
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import load_definition
-from slotcli.diffusion.denoiser import clean_signal
+from slotcli.diffusion.denoiser import x0_prediction
 from slotcli.diffusion.samplers import sample
 from slotcli.model import SlotModel
 from slotcli.published import import_published
@@ -69,7 +69,7 @@ def test_codec_agrees_with_the_authors(
     codec = published_decoder.codec
     latents = codec.encode(uniform("frames", 1, 3, 3, 128, 128)[:, 0])
     assert difference(latents, reference["vq_latents"]) < 1e-5
-    assert difference(codec.snap(latents), reference["vq_quantized"]) < 1e-5
+    assert difference(codec.quantise(latents), reference["vq_quantized"]) < 1e-5
     assert difference(codec.decode(latents), reference["vq_decoded"]) < 1e-4
 
 
@@ -91,7 +91,7 @@ def test_sampler_agrees_with_the_authors(
 
     def denoise(noisy: Tensor, time: float) -> Tensor:
         eps = published_decoder.unet(noisy, torch.tensor([schedule.model_step(time)]), context)
-        return clean_signal("eps", eps, noisy, schedule.alpha(time), schedule.sigma(time))
+        return x0_prediction("eps", eps, noisy, schedule.alpha(time), schedule.sigma(time))
 
     drawn = sample("singlestep", denoise, normal("noise", 1, 3, 32, 32), schedule, 20)
     assert difference(drawn, reference["dpm20_sample_plain"]) < 1e-4
@@ -100,7 +100,7 @@ def test_sampler_agrees_with_the_authors(
 def test_rendering_agrees_with_the_authors(
     published_decoder: LatentDiffusion, reference: dict[str, Tensor]
 ) -> None:
-    """As it is used: snapped at each evaluation, then decoded."""
+    """As it is used: quantised at each evaluation, then decoded."""
     slots = normal("context", 2, 15, 192)[:1]
     frames = published_decoder.render_from(
         slots, normal("noise", 1, 3, 32, 32)[0], "singlestep", 20

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slotcli.build import build_model
 from slotcli.checkpoint import DEFINITION, find_model
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
 from slotcli.definition import load_definition
 from slotcli.model import SlotModel
@@ -59,7 +59,7 @@ def test_the_mixture_agrees_with_the_authors(
     slots, attention = track.slots[:, 0], track.attention[:, 0]
     assert difference(decoder.mixture(slots), reference["recon_frame0"]) < 1e-5
     assert reference["recon_frame0"].abs().max() < 1  # so that what is drawn is the mixture
-    assert difference(decoder.render(slots, Drawing()), reference["recon_frame0"]) < 1e-5
+    assert difference(decoder.render(slots, RenderOptions()), reference["recon_frame0"]) < 1e-5
     # The authors' shares are known to half precision; rounded likewise, all but ties are equal.
     shares = decoder.soft_masks(slots, attention)
     assert difference(shares.half(), reference["masks_frame0"]) < 1e-4

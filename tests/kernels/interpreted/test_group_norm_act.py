@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import group_norm_act
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 from slotcli.kernels.group_norm_act import Activation
 
 Guarded = Callable[..., Tensor]
@@ -82,10 +82,10 @@ def test_it_agrees_with_the_reference(
 ) -> None:
     *sizes, groups = shape
     tensors = make(*sizes, dtype)
-    with using("reference"):
+    with use_backend("reference"):
         exact = {name: tensor.double() for name, tensor in tensors.items()}
         wanted = run(exact, groups, activation, optional)
-    with using("triton"):
+    with use_backend("triton"):
         maps = {
             name: guarded(tensor, innermost=1 if tensor.ndim == 4 else -1)
             for name, tensor in tensors.items()
@@ -98,9 +98,9 @@ def test_it_agrees_with_the_reference(
 
 def test_parameters_and_shift_may_be_bfloat16_too() -> None:
     tensors = {name: t.bfloat16() for name, t in make(2, 32, (4, 5), torch.bfloat16).items()}
-    with using("reference"):
+    with use_backend("reference"):
         wanted = run({name: t.double() for name, t in tensors.items()}, 8, "silu", True)
-    with using("triton"):
+    with use_backend("triton"):
         found = run(tensors, 8, "silu", True)
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
     assert_close(found, wanted, 6e-3)
@@ -109,9 +109,9 @@ def test_parameters_and_shift_may_be_bfloat16_too() -> None:
 def test_a_mean_far_from_0_does_not_drown_the_variance() -> None:
     tensors = make(1, 16, (8, 8), torch.float32, distance=300)
     tensors["x"] = tensors["x"].mean((2, 3), keepdim=True) + tensors["residual"]
-    with using("reference"):
+    with use_backend("reference"):
         wanted = run({name: t.double() for name, t in tensors.items()}, 16, "silu", False)
-    with using("triton"):
+    with use_backend("triton"):
         found = run(tensors, 16, "silu", False)
     assert_close(found, wanted, 3e-5)
 
@@ -125,6 +125,6 @@ def test_the_number_of_stretches_changes_nothing_but_rounding(
     results = []
     for splits in ((1, 128), (4, 32)):
         monkeypatch.setattr(triton_group_norm_act, "_splits", lambda *_, splits=splits: splits)
-        with using("triton"):
+        with use_backend("triton"):
             results.append(run(tensors, 4, "silu", True))
     torch.testing.assert_close(*results, atol=2e-6, rtol=1e-5)

@@ -30,7 +30,7 @@ def test_it_agrees_with_interpolation(
 ) -> None:
     rng = torch.Generator().manual_seed(slots)
     attention = torch.randn(frames, slots, *grid, generator=rng).mul(2).softmax(1).to(dtype)
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         labels = mask_argmax(guarded(attention, innermost=1), size)
     assert labels.dtype == torch.uint8
     shares = F.interpolate(attention.double(), size, mode="bilinear", align_corners=False)
@@ -43,7 +43,7 @@ def test_it_agrees_with_interpolation(
 def test_a_tie_goes_to_the_first_slot(guarded: Guarded) -> None:
     rng = torch.Generator().manual_seed(0)
     attention = torch.randint(0, 2, (2, 6, 5, 5), generator=rng).float()
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         labels = mask_argmax(guarded(attention), (10, 20))
     # Weights of quarters and eighths: every share is exact, and a tie is a tie.
     shares = F.interpolate(attention.double(), (10, 20), mode="bilinear", align_corners=False)

@@ -18,7 +18,7 @@ def test_it_agrees_with_brute_force(
     rng = torch.Generator().manual_seed(rows + k)
     latents = torch.randn(rows, channels, generator=rng).to(dtype)
     codes = torch.randn(k, channels, generator=rng)
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         found = nearest_code(guarded(latents), guarded(codes, innermost=0))
     distances = (latents.double()[:, None] - codes.double()).square().sum(2)
     assert torch.equal(found, distances.argmin(1))
@@ -33,7 +33,7 @@ def test_ties_go_to_the_first_code(
     rng = torch.Generator().manual_seed(1)
     latents = torch.randint(-2, 3, (90, 3), generator=rng).float()
     codes = torch.randint(-2, 3, (175, 3), generator=rng).float().repeat(2, 1)
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         found = nearest_code(guarded(latents), guarded(codes))
     distances = (latents[:, None] - codes).square().sum(2)
     assert ((distances == distances.amin(1, keepdim=True)).sum(1) > 1).all()
@@ -45,12 +45,12 @@ def test_codes_that_are_not_there_never_win(guarded: Guarded) -> None:
     latents = torch.zeros(5, 3)
     codes = torch.full((3, 3), 1e3)
     codes[1] = 999
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         found = nearest_code(guarded(latents), guarded(codes))
     assert found.tolist() == [1] * 5
 
 
 def test_latents_that_are_no_numbers_get_a_code_all_the_same(guarded: Guarded) -> None:
     latents = torch.full((4, 3), torch.nan)
-    with dispatch.using("triton"):
+    with dispatch.use_backend("triton"):
         assert nearest_code(guarded(latents), guarded(torch.randn(40, 3))).tolist() == [0] * 4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import slot_cross_attention
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 Guarded = Callable[..., Tensor]
 
@@ -51,9 +51,9 @@ def test_it_agrees_with_the_reference(
     guarded: Guarded, shape: tuple[int, int, int, int, int], dtype: torch.dtype
 ) -> None:
     tensors, heads = make(*shape, dtype), shape[-1]
-    with using("reference"):
+    with use_backend("reference"):
         wanted = branch(tuple(tensor.double() for tensor in tensors), heads)
-    with using("triton"):
+    with use_backend("triton"):
         found = branch(tuple(guarded(tensor) for tensor in tensors), heads)
     scale = torch.maximum(wanted.norm(), tensors[0].double().norm())
     assert (found - wanted).norm() <= TOLERANCES[dtype] * scale
@@ -61,9 +61,9 @@ def test_it_agrees_with_the_reference(
 
 def test_tokens_may_lie_channel_by_channel(guarded: Guarded) -> None:
     tokens, *rest = make(2, 20, 64, 5, 2, torch.float32)
-    with using("reference"):
+    with use_backend("reference"):
         wanted = branch((tokens, *rest), 2)
-    with using("triton"):
+    with use_backend("triton"):
         found = branch((guarded(tokens, innermost=1), *rest), 2)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
@@ -71,8 +71,8 @@ def test_tokens_may_lie_channel_by_channel(guarded: Guarded) -> None:
 def test_a_mean_far_from_0_does_not_drown_the_variance() -> None:
     tokens, *rest = make(1, 20, 64, 5, 2, torch.float32)
     tokens = torch.nn.functional.layer_norm(tokens, [64]) + 300
-    with using("reference"):
+    with use_backend("reference"):
         wanted = branch((tokens.double(), *(tensor.double() for tensor in rest)), 2)
-    with using("triton"):
+    with use_backend("triton"):
         found = branch((tokens, *rest), 2)
     torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)

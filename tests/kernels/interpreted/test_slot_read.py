@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slotcli.kernels import row_statistics, slot_read
-from slotcli.kernels.dispatch import using
+from slotcli.kernels.dispatch import use_backend
 
 Guarded = Callable[..., Tensor]
 
@@ -80,13 +80,13 @@ def test_it_agrees_with_the_reference(
     with_attention: bool,
 ) -> None:
     tensors, gradients = make(*shape, dtype)
-    with using("reference"):
+    with use_backend("reference"):
         wanted = read(
             [tensor.double() for tensor in tensors],
             [gradient.double() for gradient in gradients],
             with_attention,
         )
-    with using("triton"):
+    with use_backend("triton"):
         found = read(
             [guarded(tensor) for tensor in tensors],
             [guarded(gradient) for gradient in gradients],
@@ -101,7 +101,7 @@ def test_a_frame_of_a_clip_is_read_where_it_lies(guarded: Guarded) -> None:
     clip = guarded(torch.stack([features, features.flip(1), features * 2], dim=1))
     results = []
     for backend in ("reference", "triton"):
-        with using(backend):
+        with use_backend(backend):
             mean, rstd = row_statistics(clip, EPS)
             results.append(
                 slot_read(clip[:, 1], mean[:, 1], rstd[:, 1], queries, bias, with_attention=True)
@@ -118,7 +118,7 @@ def test_the_number_of_stretches_changes_nothing_but_rounding(
     results = []
     for splits in ((1, 128), (4, 32)):
         monkeypatch.setattr(triton_slot_read, "_splits", lambda *_, splits=splits: splits)
-        with using("triton"):
+        with use_backend("triton"):
             results.append(read(tensors, gradients, True))
     torch.testing.assert_close(*results, atol=2e-6, rtol=1e-5)
 
@@ -127,7 +127,7 @@ def test_a_slot_that_nothing_attends_to_has_the_mean_of_all() -> None:
     (features, queries, bias), _ = make(1, 3, 20, 16, torch.float32)
     bias[0, 1] = -200
     mean, rstd = row_statistics(features, EPS)
-    with using("triton"):
+    with use_backend("triton"):
         means, _ = slot_read(features, mean, rstd, queries, bias, with_attention=False)
     wanted = ((features - mean[..., None]) * rstd[..., None]).mean(1)
     torch.testing.assert_close(means[:, 1], wanted)
