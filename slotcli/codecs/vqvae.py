@@ -124,12 +124,13 @@ class Vqvae(nn.Module):
         )
 
     @torch.no_grad()
-    def restart_dead_codes(self, latents: Float[Tensor, "rows c"], used: Tensor) -> int:
+    def restart_dead_codes(self, latents: Float[Tensor, "rows c"], used: Tensor, seed: int) -> int:
         """Moves unused codes (`used` [k], bool, is False) to random rows of `latents`.
 
         Returns the number of codes moved: at most one per row.
         """
+        rng = torch.Generator(latents.device).manual_seed(seed)
         dead = (~used).nonzero().flatten()[: len(latents)]
-        rows = torch.randperm(len(latents), device=latents.device)[: len(dead)]
+        rows = torch.randperm(len(latents), generator=rng, device=latents.device)[: len(dead)]
         self.codebook.weight[dead] = latents[rows].to(self.codebook.weight)
         return len(dead)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from slotcli.compute.precision import TrainPrecision
-    from slotcli.training.parallel.peers import Peers
 
 Named = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Annotated[
@@ -60,18 +59,13 @@ class Computing:
             )
         return auto_precision(device) if self.precision == "auto" else self.precision
 
-    def require_compiler(self, peers: "Peers", accumulate: int) -> None:
-        """Raises UsageError or UnavailableError where --compile is given and cannot work."""
+    def require_compiler(self, device: "torch.device") -> None:
+        """Raises UnavailableError where --compile is given and cannot work."""
         if not self.compiled:
             return
         from slotcli.compute.compiler import why_not_compiled
 
-        if peers.size * accumulate > 1:
-            raise UsageError(
-                "--compile: compiled networks cannot sample dropout for a batch taken in parts.",
-                "Use one process and train.accumulate = 1, or leave --compile out.",
-            )
-        if why := why_not_compiled(peers.device):
+        if why := why_not_compiled(device):
             raise UnavailableError(f"--compile: {why}", "Install it, or leave --compile out.")
 
     def set_up(self, module: "nn.Module", precision: "TrainPrecision") -> None:

@@ -85,7 +85,7 @@ def _train(
 
     steps = spec.train.steps
     precision = options.computing.precision_on(peers.device)
-    options.computing.require_compiler(peers, spec.train.accumulate)
+    options.computing.require_compiler(peers.device)
     task, data, _ = _task(spec, options, peers)
     options.computing.set_up(task.module, precision)
     console.note(

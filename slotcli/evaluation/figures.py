@@ -46,8 +46,11 @@ class Figure:
         return self.title if self.title != self.title.lower() else self.title.capitalize()
 
 
-# In the order they are plotted. Limits of the verdict: models/README.md has how they were set.
+# In the order they are plotted, first what chooses the best weights. Limits of the verdict:
+# models/README.md has how they were set.
 FIGURES = {
+    "degeneration": Figure("degeneration", better="<", limit=0.5, span=_SHARE),
+    "psnr": Figure("PSNR, dB"),
     "loss": Figure("loss", logarithmic=True, noisy=True, held_out=False),
     "denoising": Figure("denoising loss", logarithmic=True, noisy=True, held_out=False),
     "mask": Figure("mask loss", logarithmic=True, noisy=True, held_out=False),
@@ -57,8 +60,6 @@ FIGURES = {
     "learning_rate": Figure("learning rate", span=_FROM_ZERO, held_out=False),
     "temperature": Figure("temperature", span=_SHARE, held_out=False),
     "codes_used": Figure("codes used per batch", noisy=True, span=_FROM_ZERO, held_out=False),
-    "psnr": Figure("PSNR, dB"),
-    "degeneration": Figure("degeneration", better="<", limit=0.5, span=_SHARE),
     "position_determinism": Figure(
         "position determinism", "share of entropy", "<", 0.7, span=_SHARE
     ),

@@ -1,55 +1,44 @@
-"""Plots curves over training steps to one PNG, one panel per figure, with OpenCV and Pillow."""
+"""Curves of figures over training steps, one panel per figure, as SVG for a page or a file.
+
+The coordinates are computed here; `curve.svg.jinja` draws a panel, and `curves.svg.jinja` all.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
-import cv2
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 from slotcli.files.writing import whole_file
 from slotcli.report.axis import Axis, axis_of, number
-from slotcli.video.own_outputs import png_mark
+from slotcli.report.page import rendered
 
-Points = list[tuple[int, float | int | None]]
-Place = tuple[float | int, float | int]
+Points = list[tuple[int, float | None]]
+Place = tuple[float, float]
 
-# Sizes are in units of SCALE pixels, so that the image is sharp on screens of twice the density.
-SCALE = 2
+TEMPLATE = "curves.svg.jinja"
 COLUMNS = 3
-PANEL = (216, 384)
-TOP, RIGHT, BOTTOM, LEFT = 40, 18, 30, 52
-FONT = 11
-TITLE = 13
-SUBPIXELS = 4  # fractional bits of cv2's coordinates
-DOT = round(2.2 * SCALE * 2**SUBPIXELS)
+# A panel's size and the sides of its plot, in units of its view box.
+WIDTH, HEIGHT = 384, 216
+LEFT, TOP, RIGHT, BOTTOM = 52, 40, 366, 186
 MARKED = 60  # most points that are marked individually
 SMOOTHED = 120  # noisy curves with more points get a running mean
-
-INK, SOFT, GRID, LIMIT = (27, 31, 36), (99, 109, 120), (228, 231, 235), (128, 136, 146)
-LINES = (
-    (43, 95, 179),
-    (217, 95, 2),
-    (27, 140, 90),
-    (150, 70, 170),
-    (200, 45, 70),
-    (20, 145, 160),
-)
+_TICKS = 4
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One panel; `lines` are (step, value) of one or several runs by name, steps ascending.
+    """A figure's values by step, ascending; None leaves a gap.
 
-    A value of None leaves a gap. The scale is `logarithmic` if the values allow it and span a
-    decade, else it includes all of `span`. If `noisy`, many values are plotted faintly, with their
-    running mean on top. `limit` is a dashed line.
+    The scale is `logarithmic` if the values allow it and span a decade, else it includes all of
+    `span`. If `noisy`, many values are plotted faintly, with their running mean on top. `limit` is
+    a dashed line.
     """
 
     title: str
-    lines: dict[str, Points]
+    points: Points
     logarithmic: bool = False
     noisy: bool = False
     span: tuple[float, float] | None = None
@@ -57,138 +46,78 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class _Text:
-    left: float | int
-    top: float | int
-    text: str
-    colour: tuple[int, int, int]
-    size: int
-    anchor: str  # as Pillow names them
+class Panel:
+    """A curve in coordinates of the view box, whose origin is at its top left."""
+
+    size: ClassVar = (WIDTH, HEIGHT)
+    left: ClassVar = LEFT
+    right: ClassVar = RIGHT
+    bottom: ClassVar = BOTTOM
+    title: str
+    last: str
+    steps: list[tuple[float, str]]
+    values: list[tuple[float, str]]
+    limit: float | None
+    lines: list[list[Place]] = field(default_factory=list)
+    faint: list[list[Place]] = field(default_factory=list)
+    dots: list[tuple[float, float, str]] = field(default_factory=list)
 
 
-def write_curves(path: Path, curves: list[Curve]) -> None:
-    """Write at least one curve as a PNG, three panels per row. Raises: OutputError and its kin."""
-    height, width = PANEL
-    columns = min(COLUMNS, len(curves))
-    rows = -(-len(curves) // columns)
-    picture = np.full((rows * height * SCALE, columns * width * SCALE, 3), 255, dtype=np.uint8)
-    texts: list[_Text] = []
-    for index, curve in enumerate(curves):
-        row, column = divmod(index, columns)
-        texts += _Panel(picture, row * height, column * width).draw(curve)
-    image = Image.fromarray(picture)
-    pen = ImageDraw.Draw(image)
-    fonts = {size: ImageFont.load_default(size * SCALE) for size in (FONT, TITLE)}
-    for text in texts:
-        place = (text.left * SCALE, text.top * SCALE)
-        pen.text(place, text.text, text.colour, fonts[text.size], text.anchor)
+def panel_of(curve: Curve) -> Panel:
+    """The panel of a curve; NaN and infinities are gaps too."""
+    points = [(s, v if v is not None and math.isfinite(v) else None) for s, v in curve.points]
+    known = [(step, value) for step, value in points if value is not None]
+    limits = [] if curve.limit is None else [curve.limit]
+    values = [*(value for _, value in known), *limits]
+    up = axis_of(values, logarithmic=curve.logarithmic, span=curve.span)
+    along = Axis(0.0, float(max((step for step, _ in known), default=0) or 1))
+    panel = Panel(
+        title=curve.title,
+        last=number(known[-1][1]) if known else "no value",
+        steps=[(_across(along, t), number(t)) for t in along.ticks(_TICKS) if t == round(t)],
+        values=[(_height(up, tick), number(tick)) for tick in up.ticks(_TICKS)],
+        limit=None if curve.limit is None else _height(up, curve.limit),
+    )
+    for gap, group in groupby(points, lambda point: point[1] is None):
+        if gap:
+            continue
+        part = [(step, value) for step, value in group if value is not None]
+        line = [(_across(along, step), _height(up, value)) for step, value in part]
+        if len(points) <= MARKED or len(part) == 1:
+            labels = (f"{step}: {number(value)}" for step, value in part)
+            panel.dots.extend((*place, label) for place, label in zip(line, labels, strict=True))
+        if curve.noisy and len(line) > SMOOTHED:
+            panel.faint.append(_thinned(line))
+            line = _running_mean(line, len(line) // 40)
+        panel.lines.append(_thinned(line))
+    return panel
+
+
+def write_curves(path: Path, panels: list[Panel]) -> None:
+    """Writes at least one panel as an SVG, three per row. Raises: OutputError and its kin."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    text = rendered(TEMPLATE, panels=panels, columns=columns, rows=rows)
     with whole_file(path) as file:
-        image.save(file, format="PNG", pnginfo=png_mark())
+        file.write(text.encode())
 
 
-class _Panel:
-    """A region of the image for one curve: OpenCV draws its lines, Pillow its text."""
-
-    def __init__(self, picture: UInt8[np.ndarray, "h w 3"], top: int, left: int) -> None:
-        self._picture = picture
-        self._top, self._bottom = top + TOP, top + PANEL[0] - BOTTOM
-        self._left, self._right = left + LEFT, left + PANEL[1] - RIGHT
-
-    def draw(self, curve: Curve) -> list[_Text]:
-        """Draws everything except the text, and returns the text."""
-        known = [
-            (step, value)
-            for points in curve.lines.values()
-            for step, value in points
-            if value is not None and math.isfinite(value)
-        ]
-        values = [value for _, value in known]
-        limits = [] if curve.limit is None else [curve.limit]
-        up = axis_of([*values, *limits], logarithmic=curve.logarithmic, span=curve.span)
-        steps = [step for step, _ in known]
-        along = Axis(0.0, float(max(steps, default=0) or 1))
-        texts = [_Text(self._left, self._top - 16, curve.title, INK, TITLE, "ls")]
-        for tick in up.ticks(4):
-            height = self._height(up, tick)
-            self._line([(self._left, height), (self._right, height)], GRID, 1)
-            texts.append(_Text(self._left - 7, height, number(tick), SOFT, FONT, "rm"))
-        ticks = [tick for tick in along.ticks(4) if tick == round(tick)]
-        for tick in ticks:
-            place = self._across(along, tick)
-            texts.append(_Text(place, self._bottom + 8, number(tick), SOFT, FONT, "mt"))
-        if curve.limit is not None:
-            self._dashed(self._height(up, curve.limit))
-        marked = max(map(len, curve.lines.values()), default=0) <= MARKED
-        for colour, points in zip(self._colours(curve), curve.lines.values(), strict=True):
-            self._curve(self._parts(along, up, points), colour, curve.noisy, marked)
-        if not known:
-            texts.append(_Text(self._left + 8, self._top + 20, "no value", SOFT, FONT, "ls"))
-        return texts + self._legend(curve)
-
-    def _legend(self, curve: Curve) -> list[_Text]:
-        """The last value of a single line, the names of several."""
-        texts: list[_Text] = []
-        place = float(self._right)
-        for colour, (name, points) in reversed(
-            list(zip(self._colours(curve), curve.lines.items(), strict=True))
-        ):
-            last = next((value for _, value in reversed(points) if value is not None), None)
-            text = name if len(curve.lines) > 1 else "" if last is None else number(last)
-            texts.append(_Text(place, self._top - 16, text, colour, FONT, "rs"))
-            place -= ImageFont.load_default(FONT).getlength(text) + 9
-        return texts
-
-    def _parts(self, along: Axis, up: Axis, points: Points) -> list[list[Place]]:
-        """Coordinates of a line's points, split into parts at gaps."""
-        parts: list[list[Place]] = [[]]
-        for step, value in points:
-            if value is None or not math.isfinite(value):
-                parts.append([])
-            else:
-                parts[-1].append((self._across(along, step), self._height(up, value)))
-        return [part for part in parts if part]
-
-    def _curve(
-        self,
-        parts: list[list[Place]],
-        colour: tuple[int, int, int],
-        noisy: bool,
-        marked: bool,
-    ) -> None:
-        for part in parts:
-            if noisy and len(part) > SMOOTHED:
-                faint = tuple(255 - (255 - channel) // 3 for channel in colour)
-                self._line(part, faint, 2)
-                part = _running_mean(part, len(part) // 40)
-            self._line(part, colour, 3)
-            for place in part if marked or len(part) == 1 else []:
-                centre = _fixed(place)
-                cv2.circle(self._picture, centre, DOT, colour, -1, cv2.LINE_AA, SUBPIXELS)
-
-    def _dashed(self, height: float) -> None:
-        for start in range(self._left, self._right, 9):
-            end = min(start + 5, self._right)
-            self._line([(start, height), (end, height)], LIMIT, 2)
-
-    def _line(self, places: list[Place], colour: tuple[int, ...], thickness: int) -> None:
-        corners = np.array([_fixed(place) for place in places], np.int32)[:, None]
-        cv2.polylines(self._picture, [corners], False, colour, thickness, cv2.LINE_AA, SUBPIXELS)
-
-    def _across(self, axis: Axis, step: float | int) -> float:
-        return self._left + axis.place(step) * (self._right - self._left)
-
-    def _height(self, axis: Axis, value: float | int) -> float:
-        return self._bottom - axis.place(value) * (self._bottom - self._top)
-
-    @staticmethod
-    def _colours(curve: Curve) -> list[tuple[int, int, int]]:
-        return [LINES[index % len(LINES)] for index in range(len(curve.lines))]
+def _across(axis: Axis, step: float | int) -> float:
+    return LEFT + axis.place(step) * (RIGHT - LEFT)
 
 
-def _fixed(place: Place) -> tuple[int, int]:
-    """Converts units to cv2's fixed-point pixels, whose centres are at integers."""
-    x, y = ((value * SCALE - 0.5) * 2**SUBPIXELS for value in place)
-    return round(x), round(y)
+def _height(axis: Axis, value: float | int) -> float:
+    return BOTTOM - axis.place(value) * (BOTTOM - TOP)
+
+
+def _thinned(line: list[Place]) -> list[Place]:
+    """The highest and the lowest point of each half unit: a line of the same look, of any run."""
+    kept: list[Place] = []
+    for _, group in groupby(line, lambda place: round(2 * place[0])):
+        places = list(group)
+        ends = {min(places, key=lambda place: place[1]), max(places, key=lambda place: place[1])}
+        kept += sorted(ends)
+    return kept
 
 
 def _running_mean(places: list[Place], reach: int) -> list[Place]:

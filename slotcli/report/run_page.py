@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from slotcli.report.curves import Panel
 from slotcli.report.page import write_page
 
 TEMPLATE = "run.html.jinja"
@@ -31,14 +32,14 @@ class Check:
 class RunReport:
     """Contents of the page; facts are (label, value) in order, as plain text.
 
-    `evaluations` has one row of texts per evaluation, in the order of `columns`. `curves` is the
-    name of a file beside the page, None if there is none; `definition` is TOML.
+    `evaluations` has one row of texts per evaluation, in the order of `columns`;
+    `definition` is TOML.
     """
 
     title: str
     lead: str
     warnings: list[str]
-    curves: str | None
+    curves: list[Panel]
     sheets: list[MaskSheet]
     audit_title: str
     audit: list[Check]

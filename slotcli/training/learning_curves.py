@@ -1,10 +1,9 @@
 """Learning curves, plotted from a run's log."""
 
-from pathlib import Path
 from typing import Any
 
 from slotcli.evaluation.figures import FIGURES, figure
-from slotcli.report.curves import Curve, write_curves
+from slotcli.report.curves import Curve, Panel, panel_of
 
 _DRAWABLE = 1e100
 
@@ -28,21 +27,16 @@ def figures_in(rows: list[dict[str, Any]]) -> list[str]:
     return [name for name in FIGURES if name in found] + [n for n in found if n not in FIGURES]
 
 
-def write_learning_curves(path: Path, runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Plots the curves of runs, by name, over their steps; at least one run must have a row.
-
-    Raises: OutputError and its kin.
-    """
-    curves: list[Curve] = []
-    for name in figures_in([row for rows in runs.values() for row in rows]):
+def learning_curves(rows: list[dict[str, Any]]) -> list[Panel]:
+    """A panel for each figure of a log that has a value; at least one row must have one."""
+    panels: list[Panel] = []
+    for name in figures_in(rows):
         known = figure(name)
         # An absent figure was not computed for this row; null is one that is undefined.
-        lines = {
-            run: [(row["step"], number_in(row[name])) for row in rows if name in row]
-            for run, rows in runs.items()
-        }
-        if any(value is not None for points in lines.values() for _, value in points):
-            curves.append(
-                Curve(known.heading, lines, known.logarithmic, known.noisy, known.span, known.limit)
+        points = [(row["step"], number_in(row[name])) for row in rows if name in row]
+        if any(value is not None for _, value in points):
+            curve = Curve(
+                known.heading, points, known.logarithmic, known.noisy, known.span, known.limit
             )
-    write_curves(path, curves)
+            panels.append(panel_of(curve))
+    return panels

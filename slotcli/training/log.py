@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from slotcli.errors import DataError, UnavailableError, printable
 from slotcli.evaluation.figures import with_current_names
 from slotcli.files.writing import output_errors, whole_file
-from slotcli.training.learning_curves import write_learning_curves
+from slotcli.report.curves import write_curves
+from slotcli.training.learning_curves import learning_curves
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LOG = "log.jsonl"
-CURVES = "curves.png"
+CURVES = "curves.svg"
 _TENSORBOARD = "tensorboard"
 _MOST_STEPS = 2**53
 
@@ -59,8 +60,8 @@ class RunLog:
             self._board.flush()
 
     def draw(self) -> None:
-        """Plots the log so far as curves.png. Raises: OutputError and its kin."""
-        write_learning_curves(self._folder / CURVES, {"": read_log(self._folder)})
+        """Plots the log so far as curves.svg. Raises: OutputError and its kin."""
+        write_curves(self._folder / CURVES, learning_curves(read_log(self._folder)))
 
     def _append(self, row: dict[str, Any]) -> None:
         with output_errors(self._folder):

@@ -6,12 +6,10 @@ the targets of a frozen codec. So does every evaluation, which computes no gradi
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint
 
 from slotcli.codecs import autoencoder
@@ -68,7 +66,7 @@ def recompute_blocks(module: nn.Module) -> None:
     for network in networks(module):
         for block in network.modules():
             if isinstance(block, _BLOCKS):
-                _train_as(block, partial(_recomputed, block.forward))
+                _train_as(block, partial(checkpoint, block.forward, use_reentrant=False))
 
 
 def use_precision(module: nn.Module, precision: TrainPrecision) -> None:
@@ -84,17 +82,6 @@ def _narrow(
 ) -> Tensor:
     with torch.autocast(x.device.type, dtype):
         return forward(x, *others).float()
-
-
-def _recomputed(forward: Callable[..., Tensor], *inputs: object) -> Tensor:
-    if torch.compiler.is_compiling():  # no context_fn there, and never a batch in parts
-        return checkpoint(forward, *inputs, use_reentrant=False)
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=_drawn_alike)
-
-
-def _drawn_alike() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-    """No context for the first pass; for the second the active DrawnForTheBatch mode, if any."""
-    return nullcontext(), _get_current_dispatch_mode() or nullcontext()
 
 
 def _train_as(network: nn.Module, form: Callable[..., Tensor]) -> None:

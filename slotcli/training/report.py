@@ -12,15 +12,12 @@ from slotcli.errors import ConfigError, NoInputError, printable
 from slotcli.evaluation.figures import FIGURES, figure
 from slotcli.files.layout import PAGE
 from slotcli.report.axis import number
+from slotcli.report.curves import write_curves
 from slotcli.report.mask_sheet import sheet_name, sheet_steps
 from slotcli.report.run_page import Check, MaskSheet, RunReport, write_run_page
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.checkpoints import Checkpoints
-from slotcli.training.learning_curves import (
-    figures_in,
-    number_in,
-    write_learning_curves,
-)
+from slotcli.training.learning_curves import figures_in, learning_curves, number_in
 from slotcli.training.log import CURVES, LOG, read_log
 from slotcli.training.run_facts import RUN, read_starts
 
@@ -33,7 +30,7 @@ Row = dict[str, Any]
 
 
 def write_run_report(folder: Path) -> list[Path]:
-    """Writes report.html and curves.png of a run into its folder; returns their paths.
+    """Writes report.html and curves.svg of a run into its folder; returns their paths.
 
     Raises NoInputError where nothing was logged yet, DataError for a damaged log, and as
     `output_errors`.
@@ -53,12 +50,13 @@ def write_run_report(folder: Path) -> list[Path]:
     last = evaluations[-1] if evaluations else {}
     sheets = _sheets(folder, rows[-1]["step"], warnings)
     audit = _audit(last)
-    write_learning_curves(folder / CURVES, {"": rows})
+    curves = learning_curves(rows)
+    write_curves(folder / CURVES, curves)
     report = RunReport(
         title=folder.resolve().name if spec is None else spec.name,
         lead=_lead(folder, rows[-1]["step"], spec),
         warnings=[*_training_warnings(rows, last, spec), *warnings],
-        curves=CURVES,
+        curves=curves,
         sheets=sheets,
         audit_title=f"Checks at step {last['step']}; slotcli audit gives the verdict"
         if audit

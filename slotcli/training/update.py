@@ -1,13 +1,11 @@
 """One update of the weights: a batch in its parts, gradients averaged, Adam, the moving average."""
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import nn
 
 from slotcli.faults import may_fail
-from slotcli.training.parallel.draws import DrawnForTheBatch
 from slotcli.training.parallel.peers import Part, Peers
 from slotcli.training.state import RunState
 from slotcli.training.tasks.task import Task
@@ -32,10 +30,8 @@ def update(
     figures: dict[str, float] = {}
     for part in parts:
         batch = task.batch(state.step, part)
-        # Seeding each step makes a resumed run sample the same numbers as an uninterrupted one.
-        torch.manual_seed(seed * 1_000_003 + state.step)
-        with DrawnForTheBatch(part) if part.count > 1 else nullcontext():
-            value, extra = task.loss(batch, state.step, part)
+        torch.manual_seed(part.seed(seed, state.step))  # T1, T18
+        value, extra = task.loss(batch, state.step, part)
         value = value * math.nan if bad else value
         state.scaler.scale(value / len(parts)).backward()
         for name, figure in {"loss": value.item(), **extra}.items():

@@ -117,7 +117,7 @@ def test_only_dead_codes_are_moved(codec: Vqvae) -> None:
     used = torch.ones(16, dtype=torch.bool)
     used[[3, 7, 8]] = False
     latents = torch.randn(50, 4)
-    assert codec.restart_dead_codes(latents, used) == 3
+    assert codec.restart_dead_codes(latents, used, 0) == 3
     after = codec.codebook.weight.detach()
     assert torch.equal(after[used], before[used])
     sources = [(latents == code).all(1).nonzero().flatten().tolist() for code in after[~used]]
@@ -127,10 +127,10 @@ def test_only_dead_codes_are_moved(codec: Vqvae) -> None:
 
 def test_no_more_codes_are_moved_than_there_are_latents(codec: Vqvae) -> None:
     before = codec.codebook.weight.detach().clone()
-    assert codec.restart_dead_codes(torch.randn(2, 4), torch.zeros(16, dtype=torch.bool)) == 2
+    assert codec.restart_dead_codes(torch.randn(2, 4), torch.zeros(16, dtype=torch.bool), 0) == 2
     moved = (codec.codebook.weight.detach() != before).any(1)
     assert moved.nonzero().flatten().tolist() == [0, 1]
-    assert codec.restart_dead_codes(torch.randn(2, 4), torch.ones(16, dtype=torch.bool)) == 0
+    assert codec.restart_dead_codes(torch.randn(2, 4), torch.ones(16, dtype=torch.bool), 0) == 0
 
 
 def test_with_shortcuts_a_codec_starts_as_the_mean_colour_of_patches() -> None:

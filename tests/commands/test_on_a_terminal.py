@@ -97,8 +97,8 @@ VERBS = {
     "pretrain": Verb(
         ["pretrain", "--config", "codec.toml", "--data", "clips/videos", "--out", "codec", *CPU],
         ["building the model", "reading held-out clips", "training 4/4", "evaluating"],
-        r"Open codec/curves\.png",
-        ("codec/weights.safetensors", "codec/curves.png"),
+        r"Open codec/curves\.svg",
+        ("codec/weights.safetensors", "codec/curves.svg"),
     ),
     "train": Verb(
         [
@@ -106,8 +106,8 @@ VERBS = {
             *("--set", "train.codec=CODEC", "--set", "train.evaluate_every=4"),
         ],
         ["rendering held-out clips 64/64", "training 4/4"],
-        r"Open run/curves\.png",
-        ("run/weights.safetensors", "run/curves.png"),
+        r"Open run/curves\.svg",
+        ("run/weights.safetensors", "run/curves.svg"),
     ),
     "adapt": Verb(
         ["adapt", "clips/videos", "--model", "MODEL", "--out", "adapted", "--steps", "2", *CPU],

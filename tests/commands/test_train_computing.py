@@ -77,8 +77,7 @@ def test_a_dry_run_counts_what_recomputed_blocks_keep(cli, given):
     [
         (["--precision", "fp16"], 2, "--precision fp16"),
         (["--precision", "fp8"], 2, "fp8"),
-        (["--compile", "--set", "train.accumulate=2"], 2, "in parts"),
-        (["--compile"], 69, "no C++ compiler (no-such-compiler)"),
+        (["--compile", "--set", "train.accumulate=2"], 69, "no C++ compiler (no-such-compiler)"),
     ],
 )
 def test_what_cannot_be_computed_so_is_refused(

@@ -53,7 +53,7 @@ def test_seeds_are_judged_by_degeneration_and_listed(cli, given, tmp_path, monke
     chosen = tmp_path / "many" / f"seed-{listed['chosen']}" / "weights.safetensors"
     assert (tmp_path / "many" / "weights.safetensors").read_bytes() == chosen.read_bytes()
     run = tmp_path / "many" / "seed-2"
-    assert {"model.toml", "run.json", "curves.png"} <= {path.name for path in run.iterdir()}
+    assert {"model.toml", "run.json", "curves.svg"} <= {path.name for path in run.iterdir()}
     assert [path.name for path in (run / "masks").iterdir()] == ["step-00000004.png"]
     assert cli("report", run)[0] == 0
     assert load_model(str(tmp_path / "many")).spec.train.seed == listed["chosen"]

@@ -1,86 +1,101 @@
 from pathlib import Path
+from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from slotcli.report.curves import BOTTOM, LEFT, LINES, PANEL, RIGHT, SCALE, TOP, Curve, write_curves
+from slotcli.report.curves import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Curve,
+    panel_of,
+    write_curves,
+)
 
-HEIGHT, WIDTH = PANEL
-
-
-def drawn(path: Path, *curves: Curve) -> np.ndarray:
-    write_curves(path, list(curves))
-    with Image.open(path) as image:
-        return np.asarray(image).astype(int)
-
-
-def near(picture: np.ndarray, place: tuple[float, float], colour: tuple[int, int, int]) -> bool:
-    """Whether a colour is at a place, from (0, 0) to (1, 1) in a lone panel's axes."""
-    x = (LEFT + place[0] * (WIDTH - RIGHT - LEFT)) * SCALE
-    y = (HEIGHT - BOTTOM - place[1] * (HEIGHT - BOTTOM - TOP)) * SCALE
-    around = picture[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3]
-    return bool((abs(around - colour).sum(axis=-1) < 30).any())
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_a_line_goes_through_its_points_and_between_them(tmp_path):
-    picture = drawn(tmp_path / "a.png", Curve("Loss", {"": [(0, 0.0), (100, 10.0)]}))
-    assert picture.shape == (HEIGHT * SCALE, WIDTH * SCALE, 3)
+def place(across: float, up: float) -> tuple[float, float]:
+    """A place in a panel's axes, from (0, 0) to (1, 1), in units of its view box."""
+    return LEFT + across * (RIGHT - LEFT), BOTTOM - up * (BOTTOM - TOP)
+
+
+def approx(line: list[tuple[float, float]]) -> list:
+    return [pytest.approx(each) for each in line]
+
+
+def test_a_line_goes_through_its_points() -> None:
+    (line,) = panel_of(Curve("Loss", [(0, 0.0), (100, 10.0)])).lines
     # The axis has a twentieth of the values' range free on either side.
-    for share in (0.01, 0.25, 0.5, 0.99):
-        height = (share + 0.05) / 1.1
-        assert near(picture, (share, height), LINES[0])
-        assert not near(picture, (share, 1 - height), LINES[0]) or share == 0.5
+    assert line == approx([place(0, 0.05 / 1.1), place(1, 1.05 / 1.1)])
 
 
-def test_a_value_that_is_not_known_leaves_a_gap(tmp_path):
+def test_a_value_that_is_not_known_leaves_a_gap() -> None:
     points = [(0, 0.5), (25, 0.5), (50, None), (75, 0.5), (100, float("nan"))]
-    picture = drawn(tmp_path / "a.png", Curve("Score", {"": points}, span=(0.0, 1.0)))
+    panel = panel_of(Curve("Score", points, span=(0.0, 1.0)))
     # The last value that is known, of step 75, is where the axis ends.
-    places = (0.1, 0.3, 0.4, 0.6, 0.9, 1.0)
-    shown = [place for place in places if near(picture, (place, 0.5), LINES[0])]
-    assert shown == [0.1, 0.3, 1.0]
+    assert panel.lines == [
+        approx([place(0, 0.5), place(1 / 3, 0.5)]),
+        approx([place(1, 0.5)]),
+    ]
+    assert [text for _, _, text in panel.dots] == ["0: 0.5", "25: 0.5", "75: 0.5"]
+    assert panel.last == "0.5"
 
 
-def test_a_logarithmic_scale_bends_a_line(tmp_path):
+def test_a_logarithmic_scale_bends_a_line() -> None:
     points = [(step, 10.0 ** (step / 50)) for step in range(0, 101, 2)]
-    straight = drawn(tmp_path / "a.png", Curve("Loss", {"": points}, logarithmic=True))
-    bent = drawn(tmp_path / "b.png", Curve("Loss", {"": points}))
-    assert near(straight, (0.5, 0.5), LINES[0])
-    assert not near(bent, (0.5, 0.5), LINES[0])
+    (straight,) = panel_of(Curve("Loss", points, logarithmic=True)).lines
+    (bent,) = panel_of(Curve("Loss", points)).lines
+    assert straight[25] == pytest.approx(place(0.5, 0.5))
+    assert bent[25][1] > place(0.5, 0.2)[1]
 
 
-def test_runs_have_colours_of_their_own(tmp_path):
-    lines = {"seed 0": [(0, 0.0), (9, 0.0)], "seed 1": [(0, 1.0), (9, 1.0)]}
-    picture = drawn(tmp_path / "a.png", Curve("Score", lines))
-    assert near(picture, (0.5, 0.05 / 1.1), LINES[0])
-    assert near(picture, (0.5, 1.05 / 1.1), LINES[1])
+def test_a_limit_is_shown_where_no_value_comes_near() -> None:
+    points = [(0, 0.1), (10, 0.2)]
+    limit = panel_of(Curve("Score", points, span=(0.0, 1.0), limit=0.9)).limit
+    assert limit == pytest.approx(place(0, (0.9 + 0.05) / 1.1)[1])
+    assert panel_of(Curve("Score", points)).limit is None
 
 
-def test_a_limit_is_shown_where_no_value_comes_near(tmp_path):
-    points = {"": [(0, 0.1), (10, 0.2)]}
-    with_limit = drawn(tmp_path / "a.png", Curve("Score", points, span=(0.0, 1.0), limit=0.9))
-    without = drawn(tmp_path / "b.png", Curve("Score", points, span=(0.0, 1.0)))
-    rows = np.flatnonzero((with_limit != without).any(axis=(1, 2)))
-    place = (HEIGHT - BOTTOM - (0.9 + 0.05) / 1.1 * (HEIGHT - BOTTOM - TOP)) * SCALE
-    assert abs(rows - place).max() <= 3
-
-
-def test_many_noisy_values_are_smoothed(tmp_path):
+def test_many_noisy_values_are_smoothed() -> None:
     points = [(step, float(step % 2)) for step in range(500)]
-    picture = drawn(tmp_path / "a.png", Curve("Loss", {"": points}, noisy=True))
-    assert near(picture, (0.5, 0.5), LINES[0])
-    assert not near(picture, (0.5, 0.95), LINES[0])
+    panel = panel_of(Curve("Loss", points, noisy=True))
+    assert max(y for _, y in panel.faint[0]) - min(y for _, y in panel.faint[0]) > 100
+    assert all(abs(y - place(0, 0.5)[1]) < 10 for _, y in panel.lines[0][5:-5])
+    assert not panel.dots
 
 
-def test_three_panels_a_row_and_equal_bytes(tmp_path):
-    curves = [Curve(f"Figure {index}", {"": [(1, 1.0)]}) for index in range(4)]
-    assert drawn(tmp_path / "a.png", *curves).shape == (2 * HEIGHT * SCALE, 3 * WIDTH * SCALE, 3)
-    drawn(tmp_path / "b.png", *curves)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+def test_a_long_run_keeps_its_extremes_in_few_points() -> None:
+    points = [(step, 9.0 if step == 20_001 else float(step % 7)) for step in range(50_000)]
+    panel = panel_of(Curve("Score", points))
+    assert len(panel.lines[0]) < 4 * (RIGHT - LEFT) + 4
+    highest = min(panel.lines[0], key=lambda point: point[1])
+    assert highest == pytest.approx(place(20_001 / 49_999, 9.45 / 9.9))
 
 
-@pytest.mark.parametrize("points", [[], [(1, None)], [(0, 0.0)], [(7, -3.0)], [(1, 1e99), (2, 0)]])
-def test_odd_lines_are_drawn(tmp_path, points):
-    curve = Curve("Odd", {"": points}, logarithmic=True, noisy=True, limit=0.5)
-    assert drawn(tmp_path / "a.png", curve).min() < 100
+def test_the_file_has_three_panels_a_row_and_text(tmp_path: Path) -> None:
+    titles = [f"<Figure {index}>" for index in range(4)]
+    panels = [panel_of(Curve(title, [(1, 0.25), (2, None)], limit=0.5)) for title in titles]
+    write_curves(tmp_path / "a.svg", panels)
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert (root.get("width"), root.get("height")) == (str(3 * WIDTH), str(2 * HEIGHT))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert [text for text in texts if text in titles] == titles
+    places = [group.get("transform") for group in root.iter(f"{SVG}g")]
+    assert places[1] == f"translate({WIDTH} 0)"
+    assert places[3] == f"translate(0 {HEIGHT})"
+    assert [dot[0].text for dot in root.iter(f"{SVG}circle")] == ["1: 0.25"] * 4
+
+
+@pytest.mark.parametrize(
+    "points", [[], [(1, None)], [(0, 0.0)], [(7, -3.0)], [(1, 1e99), (2, 0.0)]]
+)
+def test_odd_lines_are_drawn(tmp_path: Path, points: list) -> None:
+    panel = panel_of(Curve("Odd", points, logarithmic=True, noisy=True, limit=0.5))
+    write_curves(tmp_path / "a.svg", [panel])
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert "nan" not in ElementTree.tostring(root, "unicode")
+    assert len(list(root.iter(f"{SVG}circle"))) == len([v for _, v in points if v is not None])

@@ -30,7 +30,6 @@ def main() -> None:
     torch.set_num_threads(1)
     codec_task._RESTART_EVERY = 5  # else 50 steps would see no code moved
     cpu = torch.device("cpu")
-    # Rendered when a step asks for them, while that step's draws are divided.
     clips = SynthDataset(SynthSpec(mix={"A": 1.0}, clips=4, frames=3), (32, 32))
     held_out = torch.zeros(2, 3, 3, 32, 32, dtype=torch.uint8)
     told = []

@@ -120,7 +120,7 @@ def test_slotcli_takes_none_of_its_own_output_for_a_clip(folder):
     (folder / "renamed").mkdir()
     (folder / "renamed" / RESULT).write_text(json.dumps({"schema": "slotcli.result/1"}))
     touch(folder, "renamed/kept.mp4", "rest/overlay.mp4", "rest/report.html", "rest/tracks.csv")
-    touch(folder, "run/log.jsonl", "run/log.csv", "run/curves.png", "run/masks/step-00000002.png")
+    touch(folder, "run/log.jsonl", "run/log.csv", "run/curves.svg", "run/masks/step-00000002.png")
     touch(folder, "model/model.toml", "model/weights.safetensors", "model/samples.jpg")
     touch(folder, "exported/objects/1/00000.png", "exported/alpha/2/00003.png")
     found = find_clips(folder)

@@ -31,6 +31,14 @@ class Part:
     index: int = 0
     count: int = 1
 
+    def seed(self, run: int, step: int) -> int:
+        """The random seed of this part at a step; that of the first part does not hang on `count`.
+
+        A multiple of the golden ratio of 2**32 keeps parts apart in the low 32 bits, for PyTorch's
+        CPU generator takes no others.
+        """
+        return run * 1_000_003 + step + 2_654_435_761 * self.index
+
     def of(self, batch: Sequence[Row]) -> Sequence[Row]:
         """The rows of a batch that belong to this part; `count` must divide the batch's length."""
         size = len(batch) // self.count

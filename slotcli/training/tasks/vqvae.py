@@ -55,7 +55,7 @@ class CodecTask:
         frames = normalise(batch.to(self._device))
         if step == 0 and self.module.shortcuts is not None and part.index % self._own(part) == 0:
             # with shortcuts latents carry information from the start: codes begin among them
-            self._move_codes(frames, torch.zeros_like(self._used))
+            self._move_codes(frames, torch.zeros_like(self._used), step)
         # A young codebook transmits little but brightness, and the encoder settles for that; an
         # encoder that has learnt colours before it is quantised keeps them.
         quantise = step >= self._options.quantise_from * self._options.steps
@@ -77,7 +77,7 @@ class CodecTask:
         # Early on only: the decoder would never have seen the colour of a code moved late.
         if last and (step + 1) % _RESTART_EVERY == 0:
             if step < 0.75 * self._options.steps:
-                self._move_codes(frames, self._used)
+                self._move_codes(frames, self._used, step)
             self._used.zero_()
         return loss, {"codes_used": float(used.sum())}
 
@@ -94,7 +94,10 @@ class CodecTask:
         """The number of parts of a batch that this process takes."""
         return part.count // self._peers.size
 
-    def _move_codes(self, frames: Float[Tensor, "b 3 h w"], used: Bool[Tensor, " k"]) -> None:
-        """Moves unused codes onto latents of frames."""
+    def _move_codes(
+        self, frames: Float[Tensor, "b 3 h w"], used: Bool[Tensor, " k"], step: int
+    ) -> None:
+        """Moves unused codes onto latents of frames, the same on every process."""
         latents = self.module.encode(frames).permute(0, 2, 3, 1).flatten(0, 2)
-        self.module.restart_dead_codes(self._peers.together(latents), used)
+        seed = WHOLE.seed(self._options.seed, step)
+        self.module.restart_dead_codes(self._peers.together(latents), used, seed)
