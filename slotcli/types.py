@@ -67,6 +67,8 @@ class SlotTrack:
     attention: Float[Tensor, "b t n h w"]
     appearance: Float[Tensor, "b t n c"] | None = None
     """Mean features and colours under each slot's attention, if the model's decoder reads them."""
+    features: Float[Tensor, "b t c i j"] | None = None
+    """In training: what the backbone gave, if a decoder learns to reconstruct it."""
 
     @staticmethod
     def joined(chunks: Sequence["SlotTrack"]) -> "SlotTrack":

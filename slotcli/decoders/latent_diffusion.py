@@ -33,6 +33,8 @@ class LatentDiffusion(nn.Module):
     about the frame.
     """
 
+    draws = True
+
     null: Tensor
 
     def __init__(

@@ -22,10 +22,17 @@ class OptimiserSpec(Record):
         default=1, description="Gradient accumulation: parts per batch, to save memory."
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        description="Adam's peak learning rate; cosine decay follows the warm-up."
+        description="Adam's peak learning rate; the decay follows the warm-up."
+    )
+    decay: Literal["cosine", "halving"] = Field(
+        default="cosine",
+        description=(
+            "How the rate falls after the warm-up: a cosine to final_learning_rate, or "
+            "exponentially to half of the peak."
+        ),
     )
     final_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Learning rate at the last step."
+        default=0.0, description="Learning rate at the last step of a cosine."
     )
     warmup: Fraction = Field(
         default=0.05, description="Share of the steps in which the learning rate rises from 0."
@@ -158,6 +165,22 @@ class SlotTrainSpec(OptimiserSpec):
     contrast_weight: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="Weight of a contrastive loss: distinct slots that persist over time.",
+    )
+    similarity_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description=(
+            "Weight of the loss that predicts which patches of the next frame have similar "
+            "features (VideoSAUR); for slot_mixer."
+        ),
+    )
+    similarity_temperature: Annotated[float, Field(gt=0)] = Field(
+        default=0.075, description="Temperature of those similarities."
+    )
+    backbone: Text | None = Field(
+        default=None,
+        description=(
+            "Weights file of a vit backbone, as timm or Meta publish it (.pth, .safetensors)."
+        ),
     )
     next_frame: Fraction = Field(
         default=0.0,
