@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slotcli.spec.data import DataSpec, SynthSpec
 from slotcli.spec.values import Fraction, PositiveInt, Record, Seed, Side, Text
@@ -24,15 +24,14 @@ class OptimiserSpec(Record):
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         description="Adam's peak learning rate; the decay follows the warm-up."
     )
-    decay: Literal["cosine", "halving"] = Field(
+    decay: Literal["cosine", "exponential"] = Field(
         default="cosine",
         description=(
-            "How the rate falls after the warm-up: a cosine to final_learning_rate, or "
-            "exponentially to half of the peak."
+            "How the rate falls after the warm-up: by a cosine, or by the same factor each step."
         ),
     )
     final_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Learning rate at the last step of a cosine."
+        default=0.0, description="Learning rate at the last step."
     )
     warmup: Fraction = Field(
         default=0.05, description="Share of the steps in which the learning rate rises from 0."
@@ -66,6 +65,12 @@ class OptimiserSpec(Record):
         default=0,
         description="Seed of weights, batches and noise. Degenerate runs happen: try several.",
     )
+
+    @model_validator(mode="after")
+    def _decay_ends_above_nothing(self) -> "OptimiserSpec":
+        if self.decay == "exponential" and not self.final_learning_rate:
+            raise ValueError("final_learning_rate: an exponential decay never reaches 0")
+        return self
 
 
 class CodecTrainSpec(OptimiserSpec):
