@@ -77,7 +77,9 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         iterations=own.iterations,
         first_iterations=own.first_iterations,
         slot_bias=own.slot_bias,
-        corrector=SlotAttention(spec.slot_dim, own.gru_state == "normalised", own.slot_mlp),
+        corrector=SlotAttention(
+            spec.slot_dim, own.gru_state == "normalised", own.slot_mlp, own.read_eps
+        ),
         readout=own.readout,
         positions=own.positions,
         gaussian=own.initial_slots == "gaussian",

@@ -92,6 +92,7 @@ class PlainSlotAttention(nn.Module):
         self.norm_inputs, self.norm_slots = corrector.norm_inputs, corrector.norm_slots
         self.queries, self.keys, self.values = corrector.queries, corrector.keys, corrector.values
         self.gru, self.mlp = corrector.gru, corrector.mlp
+        self.eps = corrector.eps
         self.normalised_state = corrector.normalised_state
 
     def forward(
@@ -103,7 +104,9 @@ class PlainSlotAttention(nn.Module):
         attention = keys.new_empty(0)
         for _ in range(iterations):
             queries = self.queries(self.norm_slots(slots))
-            updates, attention = plain_operations.slot_read(queries, keys, values, self.bias)
+            updates, attention = plain_operations.slot_read(
+                queries, keys, values, self.bias, self.eps
+            )
             state = self.norm_slots(slots) if self.normalised_state else slots
             slots = self.gru(updates.flatten(0, 1), state.flatten(0, 1)).view_as(slots)
             if self.mlp is not None:

@@ -4,17 +4,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.kernels import row_statistics, slot_read
+from slotcli.kernels.reference import READ_EPS
 
 
 class SlotAttention(nn.Module):
     """Refines slots against one frame's features; the corrector of the encoder.
 
     `normalised_state`: the GRU's state is the normalised slots, as in SlotContrast and VideoSAUR.
-    The MLP after it is `mlp` slot widths wide; 0: there is none.
+    The MLP after it is `mlp` slot widths wide; 0: there is none. `eps` is added to the attention
+    before it is normalised over positions.
     """
 
-    def __init__(self, slot_dim: int, normalised_state: bool = False, mlp: int = 2) -> None:
+    def __init__(
+        self,
+        slot_dim: int,
+        normalised_state: bool = False,
+        mlp: int = 2,
+        eps: float = READ_EPS,
+    ) -> None:
         super().__init__()
+        self.eps = eps
         self.normalised_state = normalised_state
         self.norm_inputs = nn.LayerNorm(slot_dim)
         self.norm_slots = nn.LayerNorm(slot_dim)
@@ -78,6 +87,11 @@ class SlotAttention(nn.Module):
         queries = queries @ self.keys.weight
         logits = queries @ beta if bias is None else queries @ beta + bias
         means, attention = slot_read(
-            features, *statistics, queries * gamma, logits, with_attention=with_attention
+            features,
+            *statistics,
+            queries * gamma,
+            logits,
+            with_attention=with_attention,
+            eps=self.eps,
         )
         return self.values((means * gamma + beta).to(slots.dtype)), attention

@@ -112,6 +112,13 @@ class EncoderSpec(Record):
             "State of slot attention's GRU: the slots (Locatello et al.), or their normalised form."
         ),
     )
+    read_eps: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=1e-6,
+        description=(
+            "Added to the attention before it is normalised over positions (Locatello et al.: "
+            "1e-6); it decides what a slot without attention reads."
+        ),
+    )
     slot_mlp: Annotated[int, Field(ge=0, le=16)] = Field(
         default=2, description="Hidden width of slot attention's MLP in slot_dims; 0: no MLP."
     )
