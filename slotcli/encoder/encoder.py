@@ -142,15 +142,21 @@ class SlotEncoder(nn.Module):
                 3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
             ),
             appearance=looks(attention, maps, frames) if self.appearance else None,
-            features=given.unflatten(0, frames.shape[:2])
-            if self.keeps_features and torch.is_grad_enabled()
-            else None,
+            **self._kept(given.unflatten(0, frames.shape[:2])),
         )
 
     def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
         """Predicts the next frame's slots from each frame's; requires a predictor."""
         assert self.predictor is not None
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
+
+    def _kept(self, given: Float[Tensor, "b t c i j"]) -> dict[str, Tensor]:
+        """What a decoder learns from besides slots, of all that the backbone gave."""
+        if not self.keeps_features or not torch.is_grad_enabled():
+            return {}
+        width = self.backbone.width
+        kept = {"features": given[:, :, :width]}
+        return kept if given.shape[2] == width else kept | {"keys": given[:, :, width:]}
 
     def _maps(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "f c i j"]:
         maps = self.backbone(rounded_for(self.backbone, frames.flatten(0, 1)))
