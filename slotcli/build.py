@@ -14,6 +14,8 @@ from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.condition import Condition
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.masks_only import MasksOnly
+from slotcli.decoders.patch_mlp import PatchMlp
+from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
@@ -21,6 +23,8 @@ from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import COARSEST, FeaturePyramid
 from slotcli.encoder.encoder import SlotEncoder
 from slotcli.encoder.predictor import TransformerPredictor
+from slotcli.encoder.slot_attention import SlotAttention
+from slotcli.encoder.vit import Vit
 from slotcli.errors import ConfigError
 from slotcli.model import SlotModel
 from slotcli.spec import (
@@ -31,11 +35,14 @@ from slotcli.spec import (
     EfficientNetLite0Spec,
     LatentDiffusionSpec,
     MasksOnlySpec,
+    PatchMlpSpec,
     PixelsSpec,
     ResNet18Spec,
+    SlotMixerSpec,
     SlotModelSpec,
     SpatialBroadcastSpec,
     TokenTransformerSpec,
+    VitSpec,
     VqvaeSpec,
 )
 from slotcli.types import Size
@@ -49,24 +56,39 @@ def build_codec(spec: CodecModelSpec) -> Vqvae | Dvae:
 
 def build_model(spec: SlotModelSpec) -> SlotModel:
     """An untrained slot model with an untrained codec. Raises ConfigError as `build_codec` does."""
-    backbone = _backbone(spec.encoder.backbone)
+    own = spec.encoder
+    learns_keys = spec.train.similarity_weight > 0
+    backbone = _backbone(own.backbone, with_keys=learns_keys)
     steps = COARSEST if isinstance(backbone, FeaturePyramid) else 2 * backbone.stride
+    if isinstance(backbone, Vit):
+        steps = backbone.stride
     _require_divisible(spec, steps, _coarsest(spec.decoder))
-    predictor = spec.encoder.predictor
+    predictor = own.predictor
     encoder = SlotEncoder(
         backbone,
         None
         if predictor is None
-        else TransformerPredictor(spec.slot_dim, predictor.layers, predictor.identity_start),
+        else TransformerPredictor(
+            spec.slot_dim, predictor.layers, predictor.identity_start, predictor.dropout
+        ),
         size=spec.size,
         num_slots=spec.num_slots,
         slot_dim=spec.slot_dim,
-        iterations=spec.encoder.iterations,
-        first_iterations=spec.encoder.first_iterations,
-        slot_bias=spec.encoder.slot_bias,
+        iterations=own.iterations,
+        first_iterations=own.first_iterations,
+        slot_bias=own.slot_bias,
+        corrector=SlotAttention(
+            spec.slot_dim, own.gru_state == "normalised", own.slot_mlp, own.read_eps
+        ),
+        readout=own.readout,
+        positions=own.positions,
+        gaussian=own.initial_slots == "gaussian",
+        initial_deviation=own.initial_deviation,
+        keeps_features=isinstance(spec.decoder, PatchMlpSpec | SlotMixerSpec),
         appearance=isinstance(spec.decoder, LatentDiffusionSpec) and spec.decoder.appearance,
     )
-    return SlotModel(encoder, _decoder(spec, backbone.width), spec.size)
+    decoder = _decoder(spec, backbone.width, _grid(spec.size, backbone.stride))
+    return SlotModel(encoder, decoder, spec.size)
 
 
 def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
@@ -126,7 +148,7 @@ def _coarsest(spec: DecoderSpec) -> int:
         return 2**DOUBLINGS
     if isinstance(spec, TokenTransformerSpec):
         return spec.codec.downsampling
-    if isinstance(spec, MasksOnlySpec):
+    if isinstance(spec, MasksOnlySpec | PatchMlpSpec | SlotMixerSpec):
         return 1
     return spec.codec.downsampling * spec.patch * 2 ** (len(spec.multipliers) - 1)
 
@@ -146,18 +168,46 @@ def _vqvae(spec: VqvaeSpec) -> Vqvae:
     )
 
 
-def _backbone(spec: BackboneSpec) -> ResNet18 | CompactCnn | FeaturePyramid:
+def _backbone(spec: BackboneSpec, with_keys: bool) -> ResNet18 | CompactCnn | FeaturePyramid | Vit:
+    if isinstance(spec, VitSpec):
+        return Vit(
+            patch=spec.patch,
+            width=spec.width,
+            heads=spec.heads,
+            blocks=spec.blocks,
+            grid=(spec.grid, spec.grid),
+            layer_scale=spec.layer_scale,
+            registers=spec.registers,
+            with_keys=with_keys,
+        )
     if isinstance(spec, EfficientNetLite0Spec):
         return FeaturePyramid(spec.channels)
     return ResNet18() if isinstance(spec, ResNet18Spec) else CompactCnn(spec.channels)
 
 
 def _decoder(
-    spec: SlotModelSpec, features: int
-) -> SpatialBroadcast | TokenTransformer | LatentDiffusion | MasksOnly:
+    spec: SlotModelSpec, features: int, patches: Size
+) -> SpatialBroadcast | TokenTransformer | LatentDiffusion | PatchMlp | SlotMixer | MasksOnly:
     decoder = spec.decoder
     if isinstance(decoder, MasksOnlySpec):
         return MasksOnly()
+    if isinstance(decoder, PatchMlpSpec):
+        return PatchMlp(
+            grid=patches,
+            slot_dim=spec.slot_dim,
+            features=features,
+            channels=decoder.channels,
+            layers=decoder.layers,
+        )
+    if isinstance(decoder, SlotMixerSpec):
+        return SlotMixer(
+            grid=patches,
+            slot_dim=spec.slot_dim,
+            features=features if decoder.features else 0,
+            blocks=decoder.blocks,
+            channels=decoder.channels,
+            layers=decoder.layers,
+        )
     if isinstance(decoder, SpatialBroadcastSpec):
         return _spatial_broadcast(spec, decoder.channels, decoder.codec)
     if isinstance(decoder, TokenTransformerSpec):

@@ -67,6 +67,10 @@ class SlotTrack:
     attention: Float[Tensor, "b t n h w"]
     appearance: Float[Tensor, "b t n c"] | None = None
     """Mean features and colours under each slot's attention, if the model's decoder reads them."""
+    features: Float[Tensor, "b t c i j"] | None = None
+    """In training: the backbone's features, if a decoder learns to reconstruct them."""
+    keys: Float[Tensor, "b t c i j"] | None = None
+    """In training: the keys of the backbone's last block, if it gives them."""
 
     @staticmethod
     def joined(chunks: Sequence["SlotTrack"]) -> "SlotTrack":

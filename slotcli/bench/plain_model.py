@@ -92,6 +92,8 @@ class PlainSlotAttention(nn.Module):
         self.norm_inputs, self.norm_slots = corrector.norm_inputs, corrector.norm_slots
         self.queries, self.keys, self.values = corrector.queries, corrector.keys, corrector.values
         self.gru, self.mlp = corrector.gru, corrector.mlp
+        self.eps = corrector.eps
+        self.normalised_state = corrector.normalised_state
 
     def forward(
         self, slots: Float[Tensor, "b n d"], features: Float[Tensor, "b p d"], iterations: int
@@ -102,9 +104,13 @@ class PlainSlotAttention(nn.Module):
         attention = keys.new_empty(0)
         for _ in range(iterations):
             queries = self.queries(self.norm_slots(slots))
-            updates, attention = plain_operations.slot_read(queries, keys, values, self.bias)
-            slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
-            slots = slots + self.mlp(slots)
+            updates, attention = plain_operations.slot_read(
+                queries, keys, values, self.bias, self.eps
+            )
+            state = self.norm_slots(slots) if self.normalised_state else slots
+            slots = self.gru(updates.flatten(0, 1), state.flatten(0, 1)).view_as(slots)
+            if self.mlp is not None:
+                slots = slots + self.mlp(slots)
         return slots, attention
 
 
@@ -118,7 +124,8 @@ class PlainEncoder(nn.Module):
             encoder.position,
             encoder.readout,
         )
-        self.initial_slots = encoder.initial_slots
+        self.drawn, self.num_slots = encoder.initial, encoder.num_slots
+        self.initial_slots = None if self.drawn is not None else encoder.initial_slots
         self.corrector = PlainSlotAttention(encoder.corrector, encoder.slot_bias)
         self.predictor = encoder.predictor
         self.iterations, self.first_iterations = encoder.iterations, encoder.first_iterations
@@ -133,7 +140,11 @@ class PlainEncoder(nn.Module):
         for frame in features.unflatten(0, frames.shape[:2]).unbind(1):
             iterations = self.iterations
             if slots is None:
-                slots = self.initial_slots.expand(len(frames), -1, -1)
+                if self.initial_slots is not None:
+                    slots = self.initial_slots.expand(len(frames), -1, -1)
+                else:
+                    assert self.drawn is not None
+                    slots = self.drawn(len(frames), self.num_slots)
                 iterations = self.first_iterations
             elif self.predictor is not None:
                 slots = self.predictor(slots)

@@ -18,13 +18,14 @@ def slot_read(
     keys: Float[Tensor, "b p d"],
     values: Float[Tensor, "b p d"],
     bias: Float[Tensor, " n"] | None = None,
+    eps: float = 1e-6,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
     """Updates and attention, with `bias` on each slot's logits. Locatello et al. 2020, Alg. 1."""
     logits = torch.einsum("bnd,bpd->bnp", queries, keys) * queries.shape[-1] ** -0.5
     if bias is not None:
         logits = logits + bias[:, None]
     attention = logits.softmax(dim=1)
-    weights = attention + 1e-6
+    weights = attention + eps
     weights = weights / weights.sum(dim=2, keepdim=True)
     return torch.einsum("bnp,bpd->bnd", weights, values), attention
 

@@ -17,9 +17,10 @@ app = typer.Typer(
 )
 
 Definition = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="The published definition: a model.toml, or its name (slotcli models list).",
+        help="The published definition: a model.toml, or its name (slotcli models list). "
+        "Default: the one that has the file's tensors.",
         metavar="MODEL",
         rich_help_panel=MODEL,
     ),
@@ -89,24 +90,32 @@ def show_model(
 def import_model(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="The authors' .pth, .pt, .safetensors or .npz."),
+        typer.Argument(metavar="FILE", help="The authors' .ckpt, .pth, .pt, .safetensors or .npz."),
     ],
-    definition: Definition,
     out: Out,
+    definition: Definition = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Import the authors' weights of a published model; nothing in the file is executed.
 
     Examples:
+      slotcli models import ytvis.ckpt -o slotcontrast
       slotcli models import model.pth --definition slotdiffusion-movi-d -o slotdiffusion
     """
     from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
     from slotcli.definition import load_definition
     from slotcli.files.writing import output_errors
-    from slotcli.published import import_published, listed
+    from slotcli.published import import_published, listed, recognised
+    from slotcli.published.files import read_state_dict
 
     console.phase("reading the weights")
-    source = find_definition(definition)
+    content, alike = None, list[str]()
+    if definition is None:
+        content = read_state_dict(file)
+        source, *others = recognised(content, file)
+        alike = [other.parent.name for other in others]
+    else:
+        source = find_definition(definition)
     spec = load_definition(source)
     text = source.read_bytes()
     weights, own_definition = out / WEIGHTS, out / DEFINITION
@@ -120,7 +129,7 @@ def import_model(
                 f"{own_definition}: another definition exists already.",
                 "Choose another folder, or give --overwrite to replace it.",
             )
-    tensors, report = import_published(file, spec)
+    tensors, report = import_published(file, spec, content)
     provenance = {"source": file.name, "sha256": file_sha256(file)}
     # The definition is written first: without weights it is still a model, the reverse is not.
     with output_errors(own_definition):
@@ -132,12 +141,25 @@ def import_model(
             "mapped": report.mapped,
             "averaged": report.averaged,
             "dropped": report.dropped,
+            "scaled": report.scaled,
+            "definition": spec.name,
+            "alike": alike,
             "weights": str(weights),
             **provenance,
         }
     )
     if not console.wants_json():
-        console.result(f"{weights}: {report.mapped} tensors of {file.name}.")
+        console.result(f"{weights}: {report.mapped} tensors of {file.name}, as {spec.name}.")
+    if alike:
+        console.note(
+            f"The same tensors are in: {', '.join(alike)}. To import it as one of these, name it "
+            "with --definition."
+        )
+    if report.scaled:
+        console.note(
+            f"{report.scaled} tensors are scaled: the authors' attention multiplies its logits by "
+            "what every other divides them by. It computes the same."
+        )
     if report.averaged:
         console.note(
             f"{report.averaged} tensors are moving averages (EMA), which the authors sample with; "

@@ -232,6 +232,7 @@ def _task(
     from slotcli.checkpoint import load_codec_into, load_model, load_strictly, start_from
     from slotcli.codecs.dvae import Dvae
     from slotcli.published.imagenet import load_trunk_into
+    from slotcli.published.vit_weights import load_backbone_into
     from slotcli.spec import CodecModelSpec
     from slotcli.training.loop import ignored
     from slotcli.training.tasks.dvae import DvaeTask
@@ -261,6 +262,7 @@ def _task(
                 console.note(f"--init {init} has no decoder: the new one starts untrained.")
         else:
             load_trunk_into(model)
+            load_backbone_into(model, spec)
         dataset, held_out = _clips(spec, warn)
         task = SlotTask(spec, model, dataset, held_out, peers.device, options.workers)
     return task, dataset, len(held_out.frames)

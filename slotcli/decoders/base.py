@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from slotcli.diffusion.samplers import Sampler
+from slotcli.errors import UnavailableError
 from slotcli.types import Layout
 
 
@@ -28,6 +29,9 @@ class RenderOptions:
 @runtime_checkable
 class Decoder(Protocol):
     """Maps slots to a training loss, to frames, and to masks."""
+
+    draws: bool
+    """Whether it renders frames; where it does not, `render` raises UnavailableError."""
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -64,3 +68,11 @@ class Decoder(Protocol):
         A mixture decoder returns its mixture probabilities; other decoders return `attention`.
         """
         ...
+
+
+def no_pictures() -> UnavailableError:
+    """The error of a decoder of features that is asked for frames."""
+    return UnavailableError(
+        "This model's decoder reconstructs the backbone's features, which are no pictures.",
+        "Use a model such as things-128 for pictures; masks and tracks need none.",
+    )

@@ -39,6 +39,8 @@ class LatentDiffusion(nn.Module):
     about the frame.
     """
 
+    draws = True
+
     null: Tensor
 
     def __init__(

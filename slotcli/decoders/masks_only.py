@@ -11,6 +11,7 @@ from slotcli.types import Layout
 class MasksOnly(nn.Module):
     """Placeholder for a decoder; its masks are the encoder's attention."""
 
+    draws = False
     networks: list[nn.Module] = []  # noqa: RUF012 - there are none to be changed
 
     def target(self, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 0"]:

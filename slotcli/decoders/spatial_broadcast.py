@@ -31,6 +31,8 @@ class SpatialBroadcast(nn.Module):
     need fewer `doublings`.
     """
 
+    draws = True
+
     def __init__(
         self,
         *,

@@ -113,6 +113,8 @@ class TokenTransformer(nn.Module):
     the heads.
     """
 
+    draws = True
+
     def __init__(self, codec: Dvae, *, grid: Size, slot_dim: int, blocks: int, heads: int) -> None:
         super().__init__()
         if slot_dim % heads:

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from slotcli.compute.cuda_graph import CudaGraphs
 from slotcli.compute.precision import cast_like
 from slotcli.encoder.backbone import CompactCnn, ResNet18
-from slotcli.encoder.efficientnet import FeaturePyramid
+from slotcli.encoder.efficientnet import EfficientNetLite0, FeaturePyramid
+from slotcli.encoder.initial_slots import GaussianSlots
 from slotcli.encoder.predictor import TransformerPredictor
 from slotcli.encoder.slot_attention import SlotAttention
+from slotcli.encoder.vit import Vit
 from slotcli.layers import PositionEmbedding
 from slotcli.types import Size, SlotTrack
 
@@ -22,12 +24,15 @@ class SlotEncoder(nn.Module):
 
     `size` is the frames' usual size; other multiples of the backbone's stride fit too. `slot_bias`
     adds a learned scalar per slot to its attention logits. `appearance` adds to the track each
-    slot's mean features and colour.
+    slot's mean features and colour. The corrector is slot attention on `slot_dim`. `readout` is the
+    hidden width of the network before it. `positions` adds an embedding of them to the features.
+    With `gaussian`, initial slots are drawn; `num_slots` may then be changed. While gradients are
+    computed, `keeps_features` adds what the backbone gave to the track.
     """
 
     def __init__(
         self,
-        backbone: ResNet18 | CompactCnn | FeaturePyramid,
+        backbone: ResNet18 | CompactCnn | FeaturePyramid | Vit,
         predictor: TransformerPredictor | None,
         *,
         size: Size,
@@ -37,30 +42,59 @@ class SlotEncoder(nn.Module):
         first_iterations: int,
         slot_bias: bool = False,
         appearance: bool = False,
+        corrector: SlotAttention | None = None,
+        readout: int | None = None,
+        positions: bool = True,
+        gaussian: bool = False,
+        initial_deviation: float = 1.0,
+        keeps_features: bool = False,
     ) -> None:
         super().__init__()
         self.grid_size = (size[0] // backbone.stride, size[1] // backbone.stride)
         self.iterations = iterations
         self.first_iterations = first_iterations
         self.backbone = backbone
-        self.position = PositionEmbedding(backbone.width, self.grid_size)
+        self.position = (
+            PositionEmbedding(backbone.width, self.grid_size) if positions else nn.Identity()
+        )
+        hidden = readout or slot_dim
         self.readout = nn.Sequential(
             nn.LayerNorm(backbone.width),
-            nn.Linear(backbone.width, slot_dim),
+            nn.Linear(backbone.width, hidden),
             nn.ReLU(),
-            nn.Linear(slot_dim, slot_dim),
+            nn.Linear(hidden, slot_dim),
         )
-        self.initial_slots = nn.Parameter(torch.randn(1, num_slots, slot_dim))
+        self.num_slots = num_slots
+        self.initial: GaussianSlots | None = None
+        if gaussian:
+            self.initial = GaussianSlots(slot_dim, initial_deviation)
+        else:
+            start = torch.randn(1, num_slots, slot_dim) * initial_deviation
+            self.initial_slots = nn.Parameter(start)
         self.slot_bias = nn.Parameter(torch.zeros(num_slots)) if slot_bias else None
-        self.corrector = SlotAttention(slot_dim)
+        self.corrector = corrector or SlotAttention(slot_dim)
         self.predictor = predictor
         self.appearance = appearance
+        self.keeps_features = keeps_features
         self._graphs = CudaGraphs("The encoding of a frame")
 
     @property
     def takes_any_size(self) -> bool:
         """Whether the encoder takes frames of any shape whose sides are multiples of 32."""
         return isinstance(self.backbone, FeaturePyramid)
+
+    @property
+    def trunk(self) -> EfficientNetLite0 | Vit | None:
+        """The part of the backbone that has pretrained weights, if any."""
+        if isinstance(self.backbone, FeaturePyramid):
+            return self.backbone.trunk
+        return self.backbone if isinstance(self.backbone, Vit) else None
+
+    def first_guess(self, clips: int) -> Float[Tensor, "b n d"]:
+        """Slots from which the first frame of each clip starts."""
+        if self.initial is not None:
+            return self.initial(clips, self.num_slots)
+        return self.initial_slots.expand(clips, -1, -1)
 
     def train(self, mode: bool = True) -> "SlotEncoder":
         """Sets the training mode; frees the CUDA graphs, for training needs their memory."""
@@ -71,7 +105,8 @@ class SlotEncoder(nn.Module):
 
     def features(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t p d"]:
         """Inputs of slot attention for each frame independently; frames are in [-1, 1]."""
-        return self._inputs(self._maps(frames)).unflatten(0, frames.shape[:2])
+        maps = self._maps(frames)[:, : self.backbone.width]
+        return self._inputs(maps).unflatten(0, frames.shape[:2])
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
@@ -81,7 +116,8 @@ class SlotEncoder(nn.Module):
         `frames` are in [-1, 1]. `state` is the slots of the previous chunk's last frame, None at
         the start of a clip; a clip encoded in chunks equals the clip encoded whole.
         """
-        maps = self._maps(frames)
+        given = self._maps(frames)
+        maps = given[:, : self.backbone.width]  # a Vit's keys may follow
         features = self._inputs(maps).unflatten(0, frames.shape[:2])
         mean, rstd = self.corrector.statistics(features)
         step = self._step
@@ -92,7 +128,7 @@ class SlotEncoder(nn.Module):
         for i, frame in enumerate(features.unbind(1)):
             read = (frame, (mean[:, i], rstd[:, i]))
             if slots is None:
-                guess = self.initial_slots.expand(len(frames), -1, -1)
+                guess = self.first_guess(len(frames))
                 slots, attention = self.corrector(
                     guess, *read, self.first_iterations, self.slot_bias
                 )
@@ -106,12 +142,21 @@ class SlotEncoder(nn.Module):
                 3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
             ),
             appearance=slot_appearance(attention, maps, frames) if self.appearance else None,
+            **self._kept(given.unflatten(0, frames.shape[:2])),
         )
 
     def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
         """Predicts the next frame's slots from each frame's; requires a predictor."""
         assert self.predictor is not None
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
+
+    def _kept(self, given: Float[Tensor, "b t c i j"]) -> dict[str, Tensor]:
+        """What a decoder learns from besides slots, of all that the backbone gave."""
+        if not self.keeps_features or not torch.is_grad_enabled():
+            return {}
+        width = self.backbone.width
+        kept = {"features": given[:, :, :width]}
+        return kept if given.shape[2] == width else kept | {"keys": given[:, :, width:]}
 
     def _maps(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "f c i j"]:
         maps = self.backbone(cast_like(self.backbone, frames.flatten(0, 1)))

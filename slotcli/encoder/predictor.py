@@ -9,13 +9,15 @@ HEADS = 4
 
 
 class TransformerPredictor(nn.Module):
-    """A pre-norm transformer over the slots of one frame: 4 heads, dropout 0.1, no final norm.
+    """A pre-norm transformer over the slots of one frame: 4 heads, no final norm.
 
     With `identity_start` the untrained predictor returns its input. Raises ConfigError where
     slot_dim does not divide into the heads.
     """
 
-    def __init__(self, slot_dim: int, layers: int, identity_start: bool = False) -> None:
+    def __init__(
+        self, slot_dim: int, layers: int, identity_start: bool = False, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         if slot_dim % HEADS:
             raise ConfigError(
@@ -23,7 +25,12 @@ class TransformerPredictor(nn.Module):
                 f"Choose a multiple of {HEADS}, or no predictor.",
             )
         layer = nn.TransformerEncoderLayer(
-            slot_dim, nhead=HEADS, dim_feedforward=4 * slot_dim, norm_first=True, batch_first=True
+            slot_dim,
+            nhead=HEADS,
+            dim_feedforward=4 * slot_dim,
+            dropout=dropout,
+            norm_first=True,
+            batch_first=True,
         )
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         if identity_start:

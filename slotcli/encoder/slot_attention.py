@@ -4,25 +4,41 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.kernels import row_statistics, slot_read
+from slotcli.kernels.reference import READ_EPS
 
 
 class SlotAttention(nn.Module):
-    """Refines slots against one frame's features; the corrector of the encoder."""
+    """Refines slots against one frame's features; the corrector of the encoder.
 
-    def __init__(self, slot_dim: int) -> None:
+    `normalised_state`: the GRU's state is the normalised slots, as in SlotContrast and VideoSAUR.
+    The MLP after it is `mlp` slot widths wide; 0: there is none. `eps` is added to the attention
+    before it is normalised over positions.
+    """
+
+    def __init__(
+        self,
+        slot_dim: int,
+        normalised_state: bool = False,
+        mlp: int = 2,
+        eps: float = READ_EPS,
+    ) -> None:
         super().__init__()
+        self.eps = eps
+        self.normalised_state = normalised_state
         self.norm_inputs = nn.LayerNorm(slot_dim)
         self.norm_slots = nn.LayerNorm(slot_dim)
         self.queries = nn.Linear(slot_dim, slot_dim, bias=False)
         self.keys = nn.Linear(slot_dim, slot_dim, bias=False)
         self.values = nn.Linear(slot_dim, slot_dim, bias=False)
         self.gru = nn.GRUCell(slot_dim, slot_dim)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(slot_dim),
-            nn.Linear(slot_dim, 2 * slot_dim),
-            nn.ReLU(),
-            nn.Linear(2 * slot_dim, slot_dim),
-        )
+        self.mlp: nn.Sequential | None = None
+        if mlp:
+            self.mlp = nn.Sequential(
+                nn.LayerNorm(slot_dim),
+                nn.Linear(slot_dim, mlp * slot_dim),
+                nn.ReLU(),
+                nn.Linear(mlp * slot_dim, slot_dim),
+            )
 
     def statistics(
         self, features: Float[Tensor, "*b p d"]
@@ -46,9 +62,11 @@ class SlotAttention(nn.Module):
             updates, attention = self._read(
                 slots, features, statistics, bias, with_attention=iteration == iterations - 1
             )
-            # The state of the GRU is the slots themselves, not their normalised form.
-            slots = self.gru(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
-            slots = slots + self.mlp(slots)
+            # EN1: the slots themselves, unless a model was trained with their normalised form.
+            state = self.norm_slots(slots) if self.normalised_state else slots
+            slots = self.gru(updates.flatten(0, 1), state.flatten(0, 1)).view_as(slots)
+            if self.mlp is not None:
+                slots = slots + self.mlp(slots)
         return slots, attention
 
     def _read(
@@ -69,6 +87,11 @@ class SlotAttention(nn.Module):
         queries = queries @ self.keys.weight
         logits = queries @ beta if bias is None else queries @ beta + bias
         means, attention = slot_read(
-            features, *statistics, queries * gamma, logits, with_attention=with_attention
+            features,
+            *statistics,
+            queries * gamma,
+            logits,
+            with_attention=with_attention,
+            eps=self.eps,
         )
         return self.values((means * gamma + beta).to(slots.dtype)), attention

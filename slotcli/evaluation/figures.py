@@ -53,6 +53,8 @@ FIGURES = {
     "psnr": Figure("PSNR, dB"),
     "loss": Figure("loss", logarithmic=True, noisy=True, held_out=False),
     "denoising": Figure("denoising loss", logarithmic=True, noisy=True, held_out=False),
+    "features": Figure("feature loss", logarithmic=True, noisy=True, held_out=False),
+    "similarity": Figure("similarity loss", logarithmic=True, noisy=True, held_out=False),
     "mask": Figure("mask loss", logarithmic=True, noisy=True, held_out=False),
     "grouping": Figure("grouping loss", logarithmic=True, noisy=True, held_out=False),
     "slot_contrast": Figure("contrastive loss", logarithmic=True, noisy=True, held_out=False),

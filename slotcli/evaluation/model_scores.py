@@ -11,7 +11,6 @@ from torch import Tensor
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import RenderOptions
-from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES, mosaic
@@ -100,7 +99,7 @@ def evaluate_model(
     for number, name in enumerate(source.names):
         clip = source.load(number)
         video, frames = label_scores(segment, clip, num_slots, seed=number)
-        drawn = number < rendered and not isinstance(model.decoder, MasksOnly)
+        drawn = number < rendered and model.decoder.draws
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
         found.append(ClipScores(name, video, frames, shown))
         if number == 0:

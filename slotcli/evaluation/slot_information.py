@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from slotcli.decoders.masks_only import MasksOnly
 from slotcli.errors import DataError, NumericError
 from slotcli.evaluation.audit import SlotInformation
 from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
@@ -24,14 +23,14 @@ def slot_information(
     """Decoder losses of unrelated clips with their own slots and with the next clip's slots.
 
     The first CLIPS clips are used, on `device`. Both losses are computed with the same random
-    numbers. None for a model without a decoder. Raises DataError for fewer than 2 clips,
+    numbers. None for a model that draws no frames. Raises DataError for fewer than 2 clips,
     NumericError if slots or a loss are not finite.
     """
     if len(frames) < 2:
         raise DataError(
             f"{len(frames)} clip has no other clip's slots.", "Give at least 2 unrelated clips."
         )
-    if isinstance(model.decoder, MasksOnly):
+    if not model.decoder.draws:
         return None
     frames = frames[:CLIPS]
     track = SlotTrack.joined([track for _, track in Segmenter(model, device).tracks(frames)])

@@ -35,11 +35,12 @@ def slot_read(
     rstd: Float[Tensor, "b p"],
     queries: Float[Tensor, "b n d"],
     bias: Float[Tensor, "b n"],
+    eps: float = READ_EPS,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"], Float[Tensor, "b n"]]:
     """`slotcli.kernels.slot_read`: the means, the attention, and each slot's sum of weights."""
     logits = _normalised_dots(inputs, mean, rstd, queries) + bias[..., None]
     attention = logits.softmax(dim=1)
-    weights = attention + READ_EPS  # keeps the mean defined for a slot without attention
+    weights = attention + eps  # keeps the mean defined for a slot without attention
     mass = weights.sum(dim=2)
     return _normalised_sums(inputs, mean, rstd, weights) / mass[..., None], attention, mass
 
@@ -54,6 +55,7 @@ def slot_read_backward(
     bias: Float[Tensor, "b n"],
     read: Float[Tensor, "b n d"],
     mass: Float[Tensor, "b n"],
+    eps: float = READ_EPS,
 ) -> tuple[Float[Tensor, "b p d"], Float[Tensor, "b n d"], Float[Tensor, "b n"]]:
     """Gradients of inputs (also through their mean and rstd), queries and bias.
 
@@ -71,7 +73,7 @@ def slot_read_backward(
         grad_weights = grad_weights + grad_attention
     grad_logits = attention * (grad_weights - (attention * grad_weights).sum(dim=1, keepdim=True))
 
-    factors = torch.cat([grad_logits, attention + READ_EPS], dim=1)
+    factors = torch.cat([grad_logits, attention + eps], dim=1)
     width = inputs.shape[2]
     mean_z = (factors * vectors.sum(dim=2, keepdim=True, dtype=dots.dtype)).sum(dim=1) / width
     mean_zz = (factors * dots).sum(dim=1) / width

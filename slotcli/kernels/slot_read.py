@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slotcli.kernels import dispatch, reference
+from slotcli.kernels.reference import READ_EPS
 
 MOST_SLOTS = 16  # with more, the kernels run out of registers
 MOST_WIDTH = 256
@@ -34,11 +35,12 @@ def slot_read(
     bias: Float[Tensor, "b n"],
     *,
     with_attention: bool,
+    eps: float = READ_EPS,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
     """Each slot's weighted mean of z = rstd (inputs - mean), and its attention, [b n p].
 
     Slots compete for positions: attention is the softmax over n of z . queries + bias and sums to 1
-    over n. The weights are the attention plus 1e-6, divided by their sum over p. Without
+    over n. The weights are the attention plus `eps`, divided by their sum over p. Without
     `with_attention` the second result is [b n 0]. Both are float32, or float64 for such inputs.
     Under autocast inputs and queries are rounded. `mean` and `rstd` have to be the inputs'
     `row_statistics`: their gradient is part of the inputs'. Locatello et al. 2020, Algorithm 1.
@@ -49,7 +51,7 @@ def slot_read(
     if can_autocast and torch.is_autocast_enabled(device):
         inputs = inputs.to(torch.get_autocast_dtype(device))
     read, attention, _ = torch.ops.slotcli.slot_read(
-        inputs, mean, rstd, queries.to(inputs.dtype), bias.to(mean.dtype), with_attention
+        inputs, mean, rstd, queries.to(inputs.dtype), bias.to(mean.dtype), with_attention, eps
     )
     return read, attention
 
@@ -59,13 +61,13 @@ torch.library.define(
 )
 torch.library.define(
     "slotcli::slot_read",
-    "(Tensor inputs, Tensor mean, Tensor rstd, Tensor queries, Tensor bias, bool with_attention)"
-    " -> (Tensor read, Tensor attention, Tensor mass)",
+    "(Tensor inputs, Tensor mean, Tensor rstd, Tensor queries, Tensor bias, bool with_attention,"
+    " float eps=1e-6) -> (Tensor read, Tensor attention, Tensor mass)",
 )
 torch.library.define(
     "slotcli::slot_read_backward",
     "(Tensor grad_read, Tensor? grad_attention, Tensor inputs, Tensor mean, Tensor rstd,"
-    " Tensor queries, Tensor bias, Tensor read, Tensor mass)"
+    " Tensor queries, Tensor bias, Tensor read, Tensor mass, float eps=1e-6)"
     " -> (Tensor grad_inputs, Tensor grad_queries, Tensor grad_bias)",
 )
 
@@ -82,14 +84,20 @@ def _statistics(inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 @torch.library.impl("slotcli::slot_read", ("cpu", "cuda"))
 def _forward(
-    inputs: Tensor, mean: Tensor, rstd: Tensor, queries: Tensor, bias: Tensor, with_attention: bool
+    inputs: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    queries: Tensor,
+    bias: Tensor,
+    with_attention: bool,
+    eps: float = READ_EPS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if _takes_triton("slot_read", inputs, queries.shape[1]):
         from slotcli.kernels import triton_slot_read
 
-        return triton_slot_read.forward(inputs, mean, rstd, queries, bias, with_attention)
+        return triton_slot_read.forward(inputs, mean, rstd, queries, bias, with_attention, eps)
     with _as_it_is(inputs):
-        read, attention, mass = reference.slot_read(inputs, mean, rstd, queries, bias)
+        read, attention, mass = reference.slot_read(inputs, mean, rstd, queries, bias, eps)
     return read, attention if with_attention else attention.new_empty((*mass.shape, 0)), mass
 
 
@@ -104,14 +112,15 @@ def _backward(
     bias: Tensor,
     read: Tensor,
     mass: Tensor,
+    eps: float = READ_EPS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     tensors = (grad_read, grad_attention, inputs, mean, rstd, queries, bias, read, mass)
     if _takes_triton("slot_read", inputs, queries.shape[1]):
         from slotcli.kernels import triton_slot_read
 
-        return triton_slot_read.backward(*tensors)
+        return triton_slot_read.backward(*tensors, eps)
     with _as_it_is(inputs):
-        return reference.slot_read_backward(*tensors)
+        return reference.slot_read_backward(*tensors, eps)
 
 
 def _as_it_is(inputs: Tensor) -> torch.autocast:
@@ -139,7 +148,13 @@ def _statistics_fake(inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 @torch.library.register_fake("slotcli::slot_read")
 def _forward_fake(
-    inputs: Tensor, mean: Tensor, rstd: Tensor, queries: Tensor, bias: Tensor, with_attention: bool
+    inputs: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    queries: Tensor,
+    bias: Tensor,
+    with_attention: bool,
+    eps: float = READ_EPS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     positions = inputs.shape[1] if with_attention else 0
     return (
@@ -160,6 +175,7 @@ def _backward_fake(
     bias: Tensor,
     read: Tensor,
     mass: Tensor,
+    eps: float = READ_EPS,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         inputs.new_empty(inputs.shape),
@@ -169,7 +185,7 @@ def _backward_fake(
 
 
 def _save(ctx, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, ctx.with_attention = inputs
+    *tensors, ctx.with_attention, ctx.eps = inputs
     read, _, mass = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(mass)
@@ -183,9 +199,9 @@ def _differentiate(
     if grad_read is None:
         grad_read = torch.zeros_like(read)
     grad_inputs, grad_queries, grad_bias = torch.ops.slotcli.slot_read_backward(
-        grad_read, grad_attention if ctx.with_attention else None, *tensors, read, mass
+        grad_read, grad_attention if ctx.with_attention else None, *tensors, read, mass, ctx.eps
     )
-    return grad_inputs, None, None, grad_queries, grad_bias, None
+    return grad_inputs, None, None, grad_queries, grad_bias, None, None
 
 
 torch.library.register_autograd("slotcli::slot_read", _differentiate, setup_context=_save)

@@ -300,7 +300,13 @@ def row_statistics(inputs: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def forward(
-    inputs: Tensor, mean: Tensor, rstd: Tensor, queries: Tensor, bias: Tensor, with_attention: bool
+    inputs: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    queries: Tensor,
+    bias: Tensor,
+    with_attention: bool,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Triton implementation of `slotcli::slot_read`."""
     inputs, mean, rstd = (_side_by_side(tensor) for tensor in (inputs, mean, rstd))
@@ -324,7 +330,7 @@ def forward(
             stretch,
             *_strides(inputs, mean, rstd),
             WITH_ATTENTION=with_attention,
-            **_constants(config, inputs.dtype, slots, width),
+            **_constants(config, inputs.dtype, slots, width, eps),
         )
         read, mass = _combine(sums, mass, divide=True)
     return read, attention, mass
@@ -340,6 +346,7 @@ def backward(
     bias: Tensor,
     read: Tensor,
     mass: Tensor,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Triton implementation of `slotcli::slot_read_backward`."""
     inputs, mean, rstd = (_side_by_side(tensor) for tensor in (inputs, mean, rstd))
@@ -368,7 +375,7 @@ def backward(
             stretch,
             *_strides(inputs, mean, rstd, grad_map),
             WITH_ATTENTION=grad_attention is not None,
-            **_constants(config, inputs.dtype, slots, width),
+            **_constants(config, inputs.dtype, slots, width, eps),
         )
         grad_queries, grad_bias = _combine(sums, to_bias, divide=False)
     return grad_inputs, grad_queries.to(queries.dtype), grad_bias
@@ -409,7 +416,9 @@ def _splits(batch: int, positions: int, block: int) -> tuple[int, int]:
     return triton.cdiv(positions, stretch), stretch
 
 
-def _constants(config: Config, dtype: torch.dtype, slots: int, width: int) -> dict[str, Any]:
+def _constants(
+    config: Config, dtype: torch.dtype, slots: int, width: int, eps: float
+) -> dict[str, Any]:
     """Constants of the forward and the backward kernel."""
     first = max(16, triton.next_power_of_2(width) // 2)
     exact = torch.get_float32_matmul_precision() == "highest"
@@ -419,7 +428,7 @@ def _constants(config: Config, dtype: torch.dtype, slots: int, width: int) -> di
         "NP": _padded(slots),
         "D1": first,
         "D2": _padded(width - first),
-        "EPS": READ_EPS,
+        "EPS": eps,
         "PRECISION": "ieee" if exact else "tf32",
         # The interpreter would multiply the bit patterns of bfloat16.
         "DT": tl.bfloat16
@@ -449,7 +458,7 @@ def compile_cases() -> Iterator[CompileCase]:
 
 def _case(name: str, kernel: Any, slots: int, width: int, dtype: torch.dtype) -> CompileCase:
     config = CONFIGS.get((name, dtype), Config(1, 4, 1))
-    constants = _constants(config, dtype, slots, width)
+    constants = _constants(config, dtype, slots, width, READ_EPS)
     constants |= {"WITH_ATTENTION": True, "DIVIDE": True, "DP": _padded(width)}
     of_inputs = {"inputs", "queries", "grad_inputs"}
     kind = {"eps": "fp32"} | dict.fromkeys(

@@ -7,12 +7,15 @@ from slotcli.decoders.spatial_broadcast import DOUBLINGS
 from slotcli.diffusion.schedule import Schedule
 from slotcli.encoder.backbone import ResNet18
 from slotcli.layers import PositionEmbedding
+from slotcli.published.feature_models import is_feature_model
 from slotcli.spec import SlotModelSpec, SpatialBroadcastSpec, TokenTransformerSpec
 from slotcli.types import Size
 
 
 def derived_tensors(spec: SlotModelSpec) -> dict[str, Tensor]:
     """The authors' name and the value of every tensor determined by a model's definition."""
+    if is_feature_model(spec):
+        return {}
     tensors = {"encoder_pos_embedding.grid": _grid(spec.size, ResNet18.stride)}
     decoder = spec.decoder
     if isinstance(decoder, SpatialBroadcastSpec):

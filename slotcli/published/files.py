@@ -1,5 +1,6 @@
 """Reads a state dict from a file of any common kind, without running code in it."""
 
+import re
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,11 +14,15 @@ from torch import Tensor
 
 from slotcli.errors import DataError, NoInputError
 
+# What torch says of a class that it does not load: "Unsupported global: GLOBAL a.b was not ..."
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a .pth, .pt, .safetensors or .npz file.
+    """The named tensors of a .pth, .pt, .ckpt, .safetensors or .npz file.
 
-    Where a .pth holds more (a trainer's checkpoint), they are under its "state_dict" or "model".
+    Where a .pth or .ckpt holds more (a trainer's checkpoint), they are under its "state_dict" or
+    "model".
 
     Raises NoInputError where there is no file, and DataError where it is of another kind, is
     damaged, needs code to be read, or holds anything but tensors.
@@ -30,6 +35,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     readers = {
         ".pth": _read_torch,
         ".pt": _read_torch,
+        ".ckpt": _read_torch,
         ".safetensors": load_file,
         ".npz": _read_npz,
     }
@@ -41,7 +47,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         content = reader(path)
-    except UnpicklingError:
+    except UnpicklingError as error:
+        if (unknown := _GLOBAL.search(str(error))) is not None:
+            raise DataError(
+                f"{path}: not plain weights: it needs {shorten(unknown[1], 100)}, and nothing in a "
+                "foreign file is run.",
+                f"If you trust it, save its weights alone: {_resaved(path)}",
+            ) from None
         raise DataError(
             f"{path}: not plain weights: the file is damaged, or would run code when loaded.",
             "Fetch it again, or save its state_dict alone.",
@@ -51,6 +63,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         reason = shorten((str(error).splitlines() or [type(error).__name__])[0], 200)
         raise DataError(f"{path}: unreadable: {reason}.", "Fetch it again.") from None
     return _state_dict(content, path)
+
+
+def _resaved(path: Path) -> str:
+    """A command that saves the state dict of a trainer's checkpoint without all else."""
+    load = f"torch.load({path.name!r}, weights_only=False, map_location='cpu')"
+    return f"python -c \"import torch; torch.save({load}['state_dict'], 'weights.pth')\""
 
 
 def _read_torch(path: Path) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slotcli.errors import DataError
 from slotcli.published.derived import derived_tensors
+from slotcli.published.feature_models import query_scale
 from slotcli.published.files import read_state_dict
 from slotcli.published.names import (
     AVERAGES,
@@ -30,27 +31,62 @@ class ImportReport:
     """The number of imported tensors, and the names of those dropped as not needed here.
 
     `averaged` of the `mapped` are moving averages of a U-Net, which the authors sample with; the
-    last trained values of these tensors are among the `dropped`.
+    last trained values of these tensors are among the `dropped`. Of `scaled` ones the queries were
+    multiplied, because the authors' attention has another scale.
     """
 
     mapped: int
     dropped: list[str]
     averaged: int = 0
+    scaled: int = 0
 
 
 def import_published(
-    path: Path, spec: SlotModelSpec | CodecModelSpec
+    path: Path,
+    spec: SlotModelSpec | CodecModelSpec,
+    content: dict[str, Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], ImportReport]:
     """The tensors of the authors' checkpoint under our names, in float32, fit for `spec`.
 
-    `path` is a .pth or .pt (a state dict, or a checkpoint of their trainer), .safetensors or .npz.
-    Nothing in it is executed. A codec's names may have the prefix `vqvae.` or `dvae.`; where a
-    U-Net has moving averages, these are used. Raises NoInputError where there is no file,
+    `path` is a .pth, .pt or .ckpt (a state dict, or a checkpoint of their trainer), .safetensors
+    or .npz; `content`, which is emptied, is what was read of it before. Nothing in it is executed.
+    A codec's names may have the prefix `vqvae.` or `dvae.`; where a U-Net has moving averages,
+    these are used. Raises NoInputError where there is no file,
     ConfigError where `spec` has parts that the authors' models lack, and DataError where the file
     is unreadable or its tensors are not exactly those of `spec`.
     """
+    theirs = read_state_dict(path) if content is None else content
+    names, theirs, dropped, averaged = _matched(theirs, spec, path)
+    # `theirs` is emptied meanwhile, so that a large model is in memory once, not twice.
+    ours = {
+        own: theirs.pop(name).detach().to(torch.float32, copy=True) for own, name in names.items()
+    }
+    broken = [names[own] for own, tensor in ours.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise DataError(f"{path}: not finite: {listed(broken)}.", "Fetch or train it again.")
+    scaled = 0
+    for own, tensor in ours.items():
+        if (scale := query_scale(own, spec)) is not None:
+            rows, factor = scale
+            tensor[:rows] *= factor
+            scaled += 1
+    report = ImportReport(len(ours), sorted(dropped), averaged, scaled)
+    return ours, report
+
+
+def require_published(
+    theirs: dict[str, Tensor], spec: SlotModelSpec | CodecModelSpec, path: Path
+) -> None:
+    """Raises ConfigError or DataError, as `import_published`, where tensors do not fit `spec`."""
+    _matched(theirs, spec, path)
+
+
+def _matched(
+    theirs: dict[str, Tensor], spec: SlotModelSpec | CodecModelSpec, path: Path
+) -> tuple[dict[str, str], dict[str, Tensor], set[str], int]:
+    """Our names to theirs, their tensors, the names of those dropped, the number of averages."""
     names = published_names(spec)
-    theirs = _without_prefix(read_state_dict(path), "module.")
+    theirs = _without_prefix(theirs, "module.")
     averages: dict[str, str] = {}
     if isinstance(spec, CodecModelSpec):
         theirs = _without_prefix(theirs, f"{spec.codec.kind}.")
@@ -65,14 +101,7 @@ def import_published(
             dropped |= theirs.keys() & (averages.keys() | AVERAGING)
     names = {own: averages.get(name, name) for own, name in names.items()}
     _check_names(names, model_shapes(spec), theirs, dropped, path)
-    # `theirs` is emptied meanwhile, so that a large model is in memory once, not twice.
-    ours = {
-        own: theirs.pop(name).detach().to(torch.float32, copy=True) for own, name in names.items()
-    }
-    broken = [names[own] for own, tensor in ours.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise DataError(f"{path}: not finite: {listed(broken)}.", "Fetch or train it again.")
-    return ours, ImportReport(mapped=len(ours), dropped=sorted(dropped), averaged=len(averages))
+    return names, theirs, set(dropped), len(averages)
 
 
 def _check_names(

@@ -8,14 +8,18 @@ and dVAE alone, as they are trained before them.
 from collections.abc import Mapping
 
 from slotcli.decoders.spatial_broadcast import DOUBLINGS
+from slotcli.published.feature_models import feature_table, is_feature_model
 from slotcli.spec import (
     CodecModelSpec,
+    DecoderSpec,
     DvaeSpec,
     EncoderSpec,
     LatentDiffusionSpec,
     MasksOnlySpec,
+    PatchMlpSpec,
     PixelsSpec,
     ResNet18Spec,
+    SlotMixerSpec,
     SlotModelSpec,
     SpatialBroadcastSpec,
     TokenTransformerSpec,
@@ -122,6 +126,8 @@ def module_table(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str]:
     """Our modules' names to the authors', for all parts of a model that they have as well."""
     if isinstance(spec, CodecModelSpec):
         return _codec(spec.codec)
+    if is_feature_model(spec):
+        return feature_table(spec)
     return _inside("encoder.", "", _encoder(spec.encoder)) | _inside(
         "decoder.", "", _decoder(spec.decoder)
     )
@@ -143,9 +149,9 @@ def _encoder(spec: EncoderSpec) -> dict[str, str]:
 
 
 def _decoder(
-    spec: SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec | MasksOnlySpec,
+    spec: DecoderSpec,
 ) -> dict[str, str]:
-    if isinstance(spec, MasksOnlySpec):
+    if isinstance(spec, MasksOnlySpec | PatchMlpSpec | SlotMixerSpec):
         return {}
     if isinstance(spec, SpatialBroadcastSpec):
         return _spatial_broadcast()

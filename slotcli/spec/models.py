@@ -10,6 +10,9 @@ from slotcli.spec.networks import (
     EfficientNetLite0Spec,
     EncoderSpec,
     MasksOnlySpec,
+    PatchMlpSpec,
+    SlotMixerSpec,
+    VitSpec,
     VqvaeSpec,
     vqvae_by_default,
 )
@@ -109,18 +112,48 @@ class SlotModelSpec(Record):
         elif train.sizes:
             raise ValueError("train.sizes: only a model without a decoder learns from several")
         if train.trunk_learning_rate and not isinstance(
-            self.encoder.backbone, EfficientNetLite0Spec
+            self.encoder.backbone, EfficientNetLite0Spec | VitSpec
         ):
-            raise ValueError("train.trunk_learning_rate: this backbone has no ImageNet weights")
+            raise ValueError("train.trunk_learning_rate: this backbone has no pretrained weights")
+        if train.backbone is not None and not isinstance(self.encoder.backbone, VitSpec):
+            raise ValueError("train.backbone: only a vit backbone has its weights in a file")
         return self
 
     @model_validator(mode="after")
     def _time_is_there(self) -> "SlotModelSpec":
         train = self.train
-        if (train.contrast_weight or train.next_frame) and train.clip_length < 2:
-            raise ValueError("train.contrast_weight and next_frame need a train.clip_length of 2")
+        if (
+            train.contrast_weight or train.similarity_weight or train.next_frame
+        ) and train.clip_length < 2:
+            raise ValueError(
+                "train.contrast_weight, similarity_weight and next_frame need a train.clip_length"
+                " of 2"
+            )
         if train.next_frame and self.encoder.predictor is None:
             raise ValueError("train.next_frame needs an encoder.predictor")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_there(self) -> "SlotModelSpec":
+        train, decoder = self.train, self.decoder
+        if train.similarity_weight and not isinstance(decoder, SlotMixerSpec):
+            raise ValueError("train.similarity_weight is for the decoder slot_mixer")
+        if not isinstance(decoder, PatchMlpSpec | SlotMixerSpec):
+            return self
+        if not isinstance(self.encoder.backbone, VitSpec):
+            raise ValueError("decoder: patch_mlp and slot_mixer decode the features of a vit")
+        if train.next_frame or train.cache_encoder:
+            raise ValueError("train.next_frame and cache_encoder are for decoders of frames")
+        if isinstance(decoder, SlotMixerSpec) and not (decoder.features or train.similarity_weight):
+            raise ValueError("decoder.features is off and train.similarity_weight is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _slots_can_be_drawn(self) -> "SlotModelSpec":
+        if self.encoder.initial_slots == "gaussian" and (
+            self.encoder.slot_bias or self.train.mask_weight
+        ):
+            raise ValueError("encoder.initial_slots: slots that are drawn have no number")
         return self
 
     @model_validator(mode="after")

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from slotcli.spec.values import Depth, Levels, Record, Width
+from slotcli.spec.values import Depth, Fraction, Levels, Record, Side, Width
 
-_DECODERS = "latent_diffusion, token_transformer, spatial_broadcast, or none: masks only."
+_DECODERS = (
+    "latent_diffusion, token_transformer, spatial_broadcast; patch_mlp and slot_mixer, which draw "
+    "no frames; or none: masks only."
+)
 _CODECS = "vqvae (for latent_diffusion) or dvae (for token_transformer)."
 
 
@@ -30,14 +33,37 @@ class EfficientNetLite0Spec(Record):
     channels: Width = 96
 
 
+class VitSpec(Record):
+    """A plain vision transformer, whose tokens of the last of `blocks` are read before any norm.
+
+    `grid` is the number of patches per side that its table of positions has.
+    """
+
+    kind: Literal["vit"]
+    patch: Annotated[int, Field(gt=0, le=64)]
+    width: Width
+    heads: Width
+    blocks: Depth = 12
+    grid: Side
+    layer_scale: bool
+    registers: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "VitSpec":
+        if self.width % self.heads:
+            raise ValueError("width does not divide into the heads")
+        return self
+
+
 BackboneSpec = Annotated[
-    ResNet18Spec | CompactCnnSpec | EfficientNetLite0Spec, Field(discriminator="kind")
+    ResNet18Spec | CompactCnnSpec | EfficientNetLite0Spec | VitSpec, Field(discriminator="kind")
 ]
 
 
 class PredictorSpec(Record):
     layers: Depth = 2
     identity_start: bool = False
+    dropout: Fraction = 0.1
 
 
 class EncoderSpec(Record):
@@ -45,7 +71,7 @@ class EncoderSpec(Record):
         description=(
             "resnet18 is the paper's; compact_cnn, with channels, a small one; "
             "efficientnet_lite0, with channels, a feature pyramid over a network trained on "
-            "ImageNet."
+            "ImageNet; vit a vision transformer as DINO and DINOv2, frozen."
         )
     )
     iterations: Depth = Field(default=2, description="Slot attention iterations per frame.")
@@ -62,6 +88,39 @@ class EncoderSpec(Record):
     slot_bias: bool = Field(
         default=False,
         description="Whether a learned scalar is added to each slot's attention logits.",
+    )
+    positions: bool = Field(
+        default=True,
+        description="Whether positions are added to the features; those of a vit have them.",
+    )
+    readout: Width | None = Field(
+        default=None, description="Hidden width of the readout. Left out: slot_dim."
+    )
+    initial_slots: Literal["learned", "gaussian"] = Field(
+        default="learned",
+        description=(
+            "learned: a vector per slot; gaussian: drawn from one distribution, so that a clip "
+            "may have any number of slots."
+        ),
+    )
+    initial_deviation: Annotated[float, Field(gt=0, le=1e3)] = Field(
+        default=1.0, description="Standard deviation of untrained initial slots."
+    )
+    gru_state: Literal["slots", "normalised"] = Field(
+        default="slots",
+        description=(
+            "State of slot attention's GRU: the slots (Locatello et al.), or their normalised form."
+        ),
+    )
+    read_eps: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=1e-6,
+        description=(
+            "Added to the attention before it is normalised over positions (Locatello et al.: "
+            "1e-6); it decides what a slot without attention reads."
+        ),
+    )
+    slot_mlp: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=2, description="Hidden width of slot attention's MLP in slot_dims; 0: no MLP."
     )
 
 
@@ -193,6 +252,27 @@ class LatentDiffusionSpec(Record):
         return self.appearance or self.layout > 0
 
 
+class PatchMlpSpec(Record):
+    """A mixture of features, one MLP for all slots and positions (DINOSAUR, SlotContrast)."""
+
+    kind: Literal["patch_mlp"] = Field(description=_DECODERS)
+    channels: Width = Field(default=1024, description="Width of the hidden layers.")
+    layers: Depth = Field(default=3, description="Hidden layers.")
+
+
+class SlotMixerSpec(Record):
+    """Positions read the slots, then each is rendered once (Sajjadi et al. 2022, VideoSAUR)."""
+
+    kind: Literal["slot_mixer"] = Field(description=_DECODERS)
+    blocks: Depth = Field(default=2, description="Blocks that mix slots at each position.")
+    channels: Width = Field(default=1024, description="Width of the renderer's layers.")
+    layers: Depth = Field(default=3, description="The renderer's layers.")
+    features: bool = Field(
+        default=True,
+        description="Whether features are reconstructed, beside the logits of similarities.",
+    )
+
+
 class MasksOnlySpec(Record):
     """No decoder: `train.mask_weight` is the only loss."""
 
@@ -200,6 +280,11 @@ class MasksOnlySpec(Record):
 
 
 DecoderSpec = Annotated[
-    SpatialBroadcastSpec | TokenTransformerSpec | LatentDiffusionSpec | MasksOnlySpec,
+    SpatialBroadcastSpec
+    | TokenTransformerSpec
+    | LatentDiffusionSpec
+    | PatchMlpSpec
+    | SlotMixerSpec
+    | MasksOnlySpec,
     Field(discriminator="kind"),
 ]

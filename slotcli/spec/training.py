@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slotcli.spec.data import DataSpec, SynthSpec
 from slotcli.spec.values import Fraction, PositiveInt, Record, Seed, Side, Text
@@ -22,7 +22,13 @@ class OptimiserSpec(Record):
         default=1, description="Gradient accumulation: parts per batch, to save memory."
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        description="Adam's peak learning rate; cosine decay follows the warm-up."
+        description="Adam's peak learning rate; the decay follows the warm-up."
+    )
+    decay: Literal["cosine", "exponential"] = Field(
+        default="cosine",
+        description=(
+            "How the rate falls after the warm-up: by a cosine, or by the same factor each step."
+        ),
     )
     final_learning_rate: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Learning rate at the last step."
@@ -59,6 +65,12 @@ class OptimiserSpec(Record):
         default=0,
         description="Seed of weights, batches and noise. Degenerate runs happen: try several.",
     )
+
+    @model_validator(mode="after")
+    def _decay_ends_above_nothing(self) -> "OptimiserSpec":
+        if self.decay == "exponential" and not self.final_learning_rate:
+            raise ValueError("final_learning_rate: an exponential decay never reaches 0")
+        return self
 
 
 class CodecTrainSpec(OptimiserSpec):
@@ -158,6 +170,22 @@ class SlotTrainSpec(OptimiserSpec):
     contrast_weight: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="Weight of a contrastive loss: distinct slots that persist over time.",
+    )
+    similarity_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description=(
+            "Weight of the loss that predicts which patches of the next frame have similar "
+            "features (VideoSAUR); for slot_mixer."
+        ),
+    )
+    similarity_temperature: Annotated[float, Field(gt=0)] = Field(
+        default=0.075, description="Temperature of those similarities."
+    )
+    backbone: Text | None = Field(
+        default=None,
+        description=(
+            "Weights file of a vit backbone, as timm or Meta publish it (.pth, .safetensors)."
+        ),
     )
     next_frame: Fraction = Field(
         default=0.0,

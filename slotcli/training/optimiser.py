@@ -12,8 +12,16 @@ from slotcli.spec import OptimiserSpec
 
 
 def learning_rate(spec: OptimiserSpec, peak: float, step: int) -> float:
-    """Linear warm-up from the final rate to `peak`, then a cosine back to it. Paper, appendix D."""
+    """Linear warm-up from the final rate to `peak`, then a cosine back to it. Paper, appendix D.
+
+    With an exponential decay, the warm-up is from 0, and the final rate is in proportion to `peak`.
+    """
     warmup = max(1, round(spec.warmup * spec.steps))
+    if spec.decay == "exponential":
+        if step < warmup:
+            return peak * step / warmup
+        done = (step - warmup) / max(1, spec.steps - warmup)
+        return peak * (spec.final_learning_rate / spec.learning_rate) ** done
     if step < warmup:
         share = (step + 1) / warmup
     else:

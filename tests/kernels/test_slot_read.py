@@ -128,6 +128,24 @@ def test_gradients_go_through_the_statistics(shape: tuple[int, int, int, int], u
         torch.testing.assert_close(found, wanted, atol=1e-11, rtol=1e-9)
 
 
+def test_eps_is_in_the_weights_and_their_gradients() -> None:
+    results = []
+    for own in (False, True):
+        tensors = [tensor.requires_grad_() for tensor in make(2, 3, 5, 4)]
+        features, queries, bias = tensors
+        if own:
+            statistics = row_statistics(features, EPS)
+            means, _ = slot_read(
+                features, *statistics, queries, bias, with_attention=False, eps=0.3
+            )
+        else:
+            z = F.layer_norm(features, features.shape[-1:], eps=EPS)
+            weights = (queries @ z.mT + bias[..., None]).softmax(1) + 0.3
+            means = weights / weights.sum(2, keepdim=True) @ z
+        results.append((means, *torch.autograd.grad(means.pow(3).sum(), tensors)))
+    torch.testing.assert_close(*results, atol=1e-11, rtol=1e-9)
+
+
 def test_gradients_without_attention_are_those_with_it() -> None:
     gradients = []
     for with_attention in (False, True):

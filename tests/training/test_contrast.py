@@ -15,9 +15,9 @@ def test_equals_a_loop_over_slots() -> None:
     values /= np.linalg.norm(values, axis=-1, keepdims=True)
     total = 0.0
     for frame in range(2):
-        later = values[:, frame + 1].reshape(8, 5)
-        for place, slot in enumerate(values[:, frame].reshape(8, 5)):
-            scores = np.exp(later @ slot / 0.1)
+        earlier = values[:, frame].reshape(8, 5)
+        for place, slot in enumerate(values[:, frame + 1].reshape(8, 5)):
+            scores = np.exp(earlier @ slot / 0.1)
             total -= math.log(scores[place] / scores.sum())
     assert slot_contrast(slots).item() == pytest.approx(total / 16, rel=1e-4)
 

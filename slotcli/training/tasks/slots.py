@@ -14,7 +14,8 @@ from slotcli.data.batches import Batches
 from slotcli.data.dataset import Dataset
 from slotcli.data.windows import Window, draw_windows
 from slotcli.decoders.masks_only import MasksOnly
-from slotcli.encoder.efficientnet import FeaturePyramid
+from slotcli.decoders.patch_mlp import PatchMlp
+from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import audit, audit_shift
 from slotcli.evaluation.figures import TRUE
@@ -25,6 +26,7 @@ from slotcli.model import SlotModel, normalise
 from slotcli.report.mask_sheet import MAX_CLIPS, write_mask_sheet
 from slotcli.spec import SlotModelSpec, SlotTrainSpec
 from slotcli.training.auxiliary.contrast import slot_contrast
+from slotcli.training.auxiliary.features import feature_losses
 from slotcli.training.auxiliary.grouping import grouping_loss, motion_grouping_loss
 from slotcli.training.auxiliary.mask_loss import mask_loss, mask_targets
 from slotcli.training.encoder_cache import KeptClips
@@ -65,7 +67,9 @@ class SlotTask:
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
-            "denoising": not isinstance(model.decoder, MasksOnly),
+            "denoising": not isinstance(model.decoder, MasksOnly | PatchMlp | SlotMixer),
+            "features": isinstance(model.decoder, PatchMlp | SlotMixer) and model.decoder.features,
+            "similarity": spec.train.similarity_weight,
             # a cached encoder is frozen, and its batches have no masks
             "mask": 0 if spec.train.cache_encoder else spec.train.mask_weight,
             "grouping": spec.train.grouping_weight,
@@ -80,9 +84,8 @@ class SlotTask:
         ]
         self.judged_by = "degeneration"
         model.encoder.requires_grad_(not spec.train.freeze_encoder)
-        self._trunk = None
-        if isinstance(model.encoder.backbone, FeaturePyramid):
-            self._trunk = model.encoder.backbone.trunk
+        self._trunk = model.encoder.trunk
+        if self._trunk is not None:
             self._trunk.requires_grad_(spec.train.trunk_learning_rate > 0)
         self.memory: dict[str, Tensor] = {}
         self._clips = None
@@ -131,7 +134,14 @@ class SlotTask:
         track = self.module.encoder(normal)
         figures: dict[str, float] = {}
         loss = torch.zeros((), device=self._device)
-        if not isinstance(self.module.decoder, MasksOnly):
+        decoder = self.module.decoder
+        if isinstance(decoder, PatchMlp | SlotMixer):
+            weights = {"features": 1.0, "similarity": self._options.similarity_weight}
+            temperature = self._options.similarity_temperature
+            for name, value in feature_losses(decoder, track, temperature).items():
+                figures[name] = value.item()
+                loss = loss + weights[name] * value
+        elif not isinstance(decoder, MasksOnly):
             loss = self._decoder_loss(step, batch.windows, normal, track)
             figures["denoising"] = loss.item()
         if batch.labels is not None:

@@ -95,6 +95,21 @@ def test_it_agrees_with_the_reference(
     assert_close(found, wanted, TOLERANCES[dtype])
 
 
+def test_eps_is_in_the_weights_and_their_gradients() -> None:
+    tensors, _ = make(1, 3, 20, 16, torch.float32)
+    results = []
+    for backend in ("reference", "triton"):
+        features, queries, bias = (tensor.detach().requires_grad_() for tensor in tensors)
+        with using(backend):
+            statistics = row_statistics(features, EPS)
+            means, _ = slot_read(
+                features, *statistics, queries, bias, with_attention=False, eps=0.3
+            )
+            gradients = torch.autograd.grad(means.pow(3).sum(), (features, queries, bias))
+        results.append((means, *gradients))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+
+
 def test_a_frame_of_a_clip_is_read_where_it_lies(guarded: Guarded) -> None:
     """Frames and their statistics as the encoder takes them: slices of those of the whole clip."""
     (features, queries, bias), _ = make(2, 4, 30, 16, torch.float32)

@@ -1,0 +1,60 @@
+"""Loads the weights of a vision transformer from a file in timm's or Meta's layout."""
+
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from slotcli.checkpoint import file_sha256, load_strictly
+from slotcli.encoder.vit import Vit
+from slotcli.errors import UnavailableError
+from slotcli.model import SlotModel
+from slotcli.published.files import read_state_dict
+from slotcli.spec import SlotModelSpec
+
+# Of a whole classifier or a training run: prefixes of the network, and what comes after its blocks.
+_PREFIXES = ("module.", "backbone.", "teacher.", "model.")
+_UNUSED = re.compile(r"(norm|fc_norm|head|head_drop|mask_token)(\.|$)")
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+def load_backbone_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
+    """Loads the file `train.backbone` into a Vit and freezes it; returns the file's hash.
+
+    Returns None, and does nothing, for another backbone. Raises UnavailableError where the
+    definition names no file, NoInputError or DataError where the file is missing or does not fit.
+    """
+    backbone = model.encoder.backbone
+    if not isinstance(backbone, Vit):
+        return None
+    if spec.train.backbone is None:
+        raise UnavailableError(
+            f"{spec.name}: its backbone has no weights, and an untrained one shows no objects.",
+            "Give them with --set train.backbone=FILE (timm's or Meta's), or --init a model.",
+        )
+    path = Path(spec.train.backbone)
+    tensors = backbone_tensors(read_state_dict(path), len(backbone.blocks))
+    load_strictly(backbone, tensors, str(path))
+    backbone.requires_grad_(spec.train.trunk_learning_rate > 0)
+    return file_sha256(path)
+
+
+def backbone_tensors(theirs: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
+    """The tensors of the first `blocks` blocks under our names, which are timm's.
+
+    Meta's networks with registers have a position for the class token; timm adds it to the token.
+    """
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in theirs):
+            theirs = {name.removeprefix(prefix): tensor for name, tensor in theirs.items()}
+    kept = {}
+    for name, tensor in theirs.items():
+        block = _BLOCK.match(name)
+        if not _UNUSED.match(name) and (block is None or int(block[1]) < blocks):
+            kept[name] = tensor
+    if "register_tokens" in kept:
+        positions = kept["pos_embed"]
+        kept["reg_token"] = kept.pop("register_tokens")
+        kept["cls_token"] = kept["cls_token"] + positions[:, :1]
+        kept["pos_embed"] = positions[:, 1:]
+    return kept
