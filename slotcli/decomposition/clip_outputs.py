@@ -82,6 +82,8 @@ class ClipOutputs:
         self._opacity = opacity
         self._overlay: OverlayWriter | None = None
         self.remarks: list[str] = []
+        self.seconds = 0.0  # from the beginning of the first frame to the end of the last
+        self._begin: float | None = None
         self._kept_sum = 0.0
         self._last_labels: np.ndarray | None = None
         self._ids: list[int] = []
@@ -158,6 +160,8 @@ class ClipOutputs:
             if self._drawing is not None:
                 self._drawing.put((frame, labels, pts, duration))
             time = self._source.seconds(pts)
+            self._begin = time if self._begin is None else self._begin
+            self.seconds = self._source.seconds(pts + duration) - self._begin
             self._viewing.put((frame, labels, time, int(chunk.flags[index])))
             self._strip.add(frame, labels)
             self._sample.add(frame, labels)

@@ -1,10 +1,10 @@
 """One clip to its result folder: a single pass over the frames in constant memory.
 
 Five threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
-after that one others render the overlay and what the page shows. The model's output is in the clip's journal before it is
-written anywhere else. A run that was stopped resumes with the first missing chunk: frames are
-decoded and rendered again, which gives the same bytes as an uninterrupted run, and the model sees
-each frame once.
+after that one others render the overlay and what the page shows. The model's output is in the
+clip's journal before it is written anywhere else. A run that was stopped resumes with the first
+missing chunk: frames are decoded and rendered again, which gives the same bytes as an uninterrupted
+run, and the model sees each frame once.
 """
 
 import json
@@ -171,6 +171,8 @@ class ClipRun:
             seconds,
             self._busy_seconds(),
             warnings,
+            round(outputs.seconds, 6),
+            sum(own.id > 0 and own.frames_present > 0 for own in summaries),
         )
         record = result_record(job, source, damage, result, metadata, verdict)
         record["slots_sha256"] = file_sha256(self._work / SLOT_FILE)

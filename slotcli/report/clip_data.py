@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from slotcli.report.clip_view import ClipView
-from slotcli.report.slot_rows import BACKGROUND_COLOUR, hex_colour
-from slotcli.report.palette import slot_colours
+from slotcli.report.slot_rows import object_colour
 from slotcli.types import (
     FLAG_CORRUPT,
     FLAG_FORMAT_CHANGED,
@@ -73,9 +72,7 @@ def clip_data(view: ClipView, video: str) -> str:
         "aspect": view.source_size[1] / view.source_size[0],
         "rate": float(view.rate),
         "ids": view.ids,
-        "colours": [
-            BACKGROUND_COLOUR if own == 0 else hex_colour(slot_colours()[own]) for own in view.ids
-        ],
+        "colours": [object_colour(own) for own in view.ids],
         "times": [round(frame.time, 4) for frame in frames],
         "indices": [frame.index for frame in frames],
         "pictures": [frame.picture for frame in frames],

@@ -1,4 +1,4 @@
-"""What a page shows of a clip: a small video, its labels, and measures of every object over time."""
+"""What a page shows of a clip: a small video, its labels, and the objects' areas and places."""
 
 import zlib
 from collections.abc import Sequence
@@ -88,7 +88,8 @@ class ClipViewRecorder:
     """Records a clip of unknown length frame by frame; memory is bounded by MAX_FRAMES.
 
     `path` is where the small video is written. Its frames are evenly spaced, whatever their times,
-    so that each one is found: at `rate` per second, within what browsers play, None if not known. Used as a context manager. A failure of the encoder stops nothing: `remark` tells it.
+    so that a browser finds each one: at `rate` per second, within what browsers play; None if it is
+    not known. Used as a context manager. A failure of the encoder stops nothing: `remark` tells it.
     """
 
     def __init__(self, path: Path, source_size: Size, rate: Fraction | None) -> None:
@@ -207,9 +208,7 @@ def jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
 
 
-def _small(
-    frame: UInt8[np.ndarray, "h w 3"], size: Size
-) -> UInt8[np.ndarray, "h2 w2 3"]:
+def _small(frame: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
     """A smaller frame: averaged to the largest whole fraction that is not too small, then bilinear.
 
     Averaging to any size at once takes six times as long.
@@ -217,15 +216,11 @@ def _small(
     height, width = frame.shape[:2]
     times = min(height // size[0], width // size[1])
     if times > 1 and height % times == width % times == 0:
-        frame = cv2.resize(
-            frame, (width // times, height // times), interpolation=cv2.INTER_AREA
-        )
+        frame = cv2.resize(frame, (width // times, height // times), interpolation=cv2.INTER_AREA)
     return cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _small_labels(
-    labels: UInt8[np.ndarray, "h w"], size: Size
-) -> UInt8[np.ndarray, "h2 w2"]:
+def _small_labels(labels: UInt8[np.ndarray, "h w"], size: Size) -> UInt8[np.ndarray, "h2 w2"]:
     return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 

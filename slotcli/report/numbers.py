@@ -41,9 +41,7 @@ class NumberPlaces:
             found[label] = x, y
         self._last = found
         rows, columns = coarse.shape
-        return {
-            label: ((x + 0.5) / columns, (y + 0.5) / rows) for label, (x, y) in found.items()
-        }
+        return {label: ((x + 0.5) / columns, (y + 0.5) / rows) for label, (x, y) in found.items()}
 
 
 def draw_numbers(frame: UInt8[np.ndarray, "h w 3"], places: dict[int, Position]) -> None:
@@ -66,7 +64,9 @@ def draw_numbers(frame: UInt8[np.ndarray, "h w 3"], places: dict[int, Position])
 
 
 @cache
-def _badge(label: int, size: int) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 1"]]:
+def _badge(
+    label: int, size: int
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 1"]]:
     """Colour and opacity of a number's plate, `size` pixels high."""
     font = ImageFont.load_default(round(0.8 * size))
     width = max(size, round(font.getlength(str(label)) + 0.5 * size))

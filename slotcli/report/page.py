@@ -16,9 +16,7 @@ from slotcli.report.clip_data import clip_data, events
 from slotcli.report.clip_view import ClipView
 from slotcli.report.slot_rows import (
     CHART,
-    clock,
     data_url,
-    hex_colour,
     short_clock,
     slot_rows,
     unused_sentence,
@@ -108,7 +106,7 @@ def write_report(path: Path, report: Report, kind: PageKind = "single") -> None:
         linked=PAGE_DATA if kind == "linked" else None,
         has_video=view.video is not None,
         styles=("page.css", "report.css"),
-        scripts=("theme.js", "report.js"),
+        scripts=("theme.js", "frames.js", "report.js"),
     )
 
 
@@ -127,9 +125,7 @@ def write_page(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["clock"] = clock
     environment.filters["short_clock"] = short_clock
-    environment.filters["hex_colour"] = hex_colour
     environment.filters["link"] = link
     page = files("slotcli.report")
 

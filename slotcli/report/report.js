@@ -1,22 +1,13 @@
 // The viewer of a result: the clip beside its objects, the timeline, the rows of objects, their paths.
 "use strict";
 {
+  const { clip, count, labelsOf, video, pictureOf } = openClip();
   const OUTSIDE = 255;
-  const ABSENT = 65535; // of a place or an area in 16 bits
+  const ABSENT = 65535; // of a place in 16 bits
+  const JUMP = 0.08; // of the clip's width, from one frame to the next
   const DIMMED = 0x99000000; // black over what is outside the crop, or not the object shown alone
-  const CACHED = 48; // label images
   const element = (id) => document.getElementById(id);
-
-  const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const numbersOf = (base64) => new Uint16Array(bytesOf(base64).buffer);
-
-  const embedded = element("clip-data");
-  const clip = embedded ? JSON.parse(embedded.textContent) : window.slotcliClip;
-  const count = clip.times.length;
-  const packed = bytesOf(clip.labels);
-  const ends = [];
-  clip.lengths.reduce((sum, length, index) => (ends[index] = sum + length), 0);
-  const [centres, places] = [clip.centre, clip.number].map(numbersOf);
+  const [centres, places] = [clip.centre, clip.number].map((text) => new Uint16Array(bytesOf(text).buffer));
 
   const state = {
     index: 0,
@@ -27,34 +18,7 @@
     wipe: 0.5,
   };
 
-  // --- labels and pictures of a frame -----------------------------------------------------------
-
-  const cache = new Map();
-  function labelsOf(index) {
-    let labels = cache.get(index);
-    if (!labels) {
-      const part = packed.subarray(ends[index] - clip.lengths[index], ends[index]);
-      const stream = new Blob([part]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-      labels = new Response(stream).arrayBuffer().then((buffer) => new Uint8Array(buffer));
-      cache.set(index, labels);
-      if (cache.size > CACHED) cache.delete(cache.keys().next().value);
-    }
-    return labels;
-  }
-
-  const video = document.createElement("video");
-  video.muted = true;
-  video.playsInline = true;
-  video.preload = "auto";
-  if (clip.video.startsWith("data:")) {
-    const content = bytesOf(clip.video.slice(clip.video.indexOf(",") + 1));
-    video.src = URL.createObjectURL(new Blob([content], { type: "video/mp4" }));
-  } else if (clip.video) {
-    video.src = clip.video;
-  }
-  const pictureOf = new Map(clip.pictures.map((picture, index) => [picture, index]));
-
-  // --- painting ---------------------------------------------------------------------------------
+  // Painting.
 
   const canvases = [element("clip"), element("masks")];
   const [clipPen, maskPen] = canvases.map((canvas) => canvas.getContext("2d"));
@@ -153,7 +117,7 @@
     element("trouble").hidden = false;
   }
 
-  // --- moving through the frames ----------------------------------------------------------------
+  // Moving through the frames.
 
   const clock = (seconds) => {
     const whole = Math.round(Math.abs(seconds) * 10) / 10, minutes = Math.floor(whole / 60);
@@ -249,7 +213,7 @@
     event.preventDefault();
   });
 
-  // --- objects ----------------------------------------------------------------------------------
+  // Objects.
 
   const rows = new Map([...document.querySelectorAll(".row")].map((row) => [Number(row.dataset.id), row]));
   const lines = new Map();
@@ -294,7 +258,7 @@
     if (rows.has(label)) solo(label);
   });
 
-  // --- paths ------------------------------------------------------------------------------------
+  // Paths.
 
   const svg = element("path-lines");
   const [wide, high] = [1000 * Math.max(1, clip.aspect), 1000 * Math.max(1, 1 / clip.aspect)];
@@ -304,15 +268,19 @@
     for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
     return parent.appendChild(made);
   };
+  const every = Math.ceil(count / 1000);
   clip.ids.forEach((id, place) => {
     if (id === 0 || !rows.has(id)) return;
     const group = make("g", { stroke: clip.colours[place], fill: "none" }, svg);
     const points = [];
     let path = "", gap = true;
-    for (let index = 0; index < count; index += Math.ceil(count / 1000)) {
+    for (let index = 0; index < count; index += every) {
       const at = 2 * (index * clip.ids.length + place);
       if (centres[at] === ABSENT) { gap = true; continue; }
+      // A jump is no motion: the slot has gone over to something else.
+      const last = points.at(-1);
       const point = [(centres[at] / (ABSENT - 1)) * wide, (centres[at + 1] / (ABSENT - 1)) * high];
+      if (last && Math.hypot(point[0] - last[0], point[1] - last[1]) > JUMP * every * wide) gap = true;
       path += `${gap ? "M" : "L"}${point.map((value) => value.toFixed(1)).join(" ")}`;
       gap = false;
       points.push(point);
@@ -328,7 +296,7 @@
     lines.set(id, group);
   });
 
-  // --- view and keys ----------------------------------------------------------------------------
+  // View and keys.
 
   const views = [...document.querySelectorAll("button[data-view]")];
   function look(view) {

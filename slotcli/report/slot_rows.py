@@ -70,12 +70,12 @@ def short_clock(seconds: float | int) -> str:
     return text[:-4] if text.count(":") == 2 else text[:-2]
 
 
-def hex_colour(colour: Sequence[int]) -> str:
-    """RGB as #rrggbb."""
-    return "#" + bytes(colour).hex()
+def object_colour(label: int) -> str:
+    """The colour of an object on the page, as #rrggbb; a gray for the background."""
+    return BACKGROUND_COLOUR if label == 0 else _hex(slot_colours()[label].tolist())
 
 
-def percent(share: float) -> str:
+def percent(share: float | int) -> str:
     """A share of the picture, with as many digits as it has meaning."""
     if 0 < share < 0.001:
         return "under 0.1 %"
@@ -89,17 +89,21 @@ def _row(own: SlotSummary, view: ClipView | None) -> SlotRow:
     return SlotRow(
         id=own.id,
         name="Background" if own.is_background else f"Object {own.id}",
-        colour=BACKGROUND_COLOUR if own.is_background else hex_colour(slot_colours()[own.id]),
+        colour=object_colour(own.id),
         seen=_seen(own),
-        size=f"{percent(own.mean_visible_fraction)} of the picture, {own.mean_area:.0f} px",
+        size=f"{percent(own.mean_visible_fraction)} of the picture",
         motion="" if own.is_background else _motion(own),
         certainty="" if sure is None else f"{100 * sure:.0f} % sure of its pixels",
-        mean_colour=None if own.mean_colour is None else hex_colour(own.mean_colour),
+        mean_colour=None if own.mean_colour is None else _hex(own.mean_colour),
         area=_area_path(areas),
         largest=percent(float(areas.max(initial=0))),
         runs=_runs(areas > 0),
         thumbnail=None if picture is None else data_url("image/jpeg", picture),
     )
+
+
+def _hex(colour: Sequence[int]) -> str:
+    return "#" + bytes(colour).hex()
 
 
 def data_url(kind: str, content: bytes) -> str:

@@ -37,14 +37,13 @@ class SwitchFinder:
         self._gray: np.ndarray | None = None
         self._labels: np.ndarray | None = None
 
-    def add(
-        self, picture: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
-    ) -> None:
+    def add(self, picture: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> None:
         """Compare the next frame, RGB, and its labels."""
         gray = cv2.cvtColor(picture[:: 4 * _STEP, :: 4 * _STEP], cv2.COLOR_RGB2GRAY)
         coarse = labels[::_STEP, ::_STEP].astype(np.int32)
         if self._gray is not None and self._labels is not None:
-            if cv2.absdiff(gray, self._gray).mean() < _CUT:
+            is_cut = cv2.absdiff(gray, self._gray).mean() >= _CUT
+            if not is_cut:
                 self._compare(self._labels, coarse)
         self._gray, self._labels = gray, coarse
         self._frame += 1

@@ -7,23 +7,21 @@ from jaxtyping import UInt8
 from slotcli.tracks.masks import objects_in
 
 _SIDE = 112  # pixels, twice that of the page
-_LARGER = 1.3  # an object has to grow by so much for a new thumbnail: few are made
+_LARGER = 1.3  # an object has to grow by so much for a new thumbnail, so that few are made
 _AT_BORDER = 0.5  # an object that the frame's border cuts counts half
 _MARGIN = 0.15  # of the object's longer side
-_DIMMED = 0.4  # brightness of what is around the object
+_DIMMED = 0.5  # brightness of what is around the object
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 82)
 
 
 class Thumbnails:
-    """Cuts each object out of the frame in which it is largest, in constant memory."""
+    """Cuts the largest piece of each object out of the frame that shows most of it."""
 
     def __init__(self) -> None:
         self._best: dict[int, float] = {}
         self._pictures: dict[int, np.ndarray] = {}
 
-    def add(
-        self, frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h2 w2"]
-    ) -> None:
+    def add(self, frame: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h2 w2"]) -> None:
         """Consider the next frame, RGB, with its labels at any smaller size."""
         area = np.bincount(labels.ravel(), minlength=256)
         for label in objects_in(labels):
@@ -31,12 +29,15 @@ class Thumbnails:
             if area[label] <= least:
                 continue
             mask = (labels == label).view(np.uint8)
-            x, y, width, height = box = cv2.boundingRect(mask)
+            pieces, where, measures, _ = cv2.connectedComponentsWithStats(mask)
+            largest = 1 + int(measures[1:pieces, cv2.CC_STAT_AREA].argmax())
+            x, y, width, height, pixels = measures[largest].tolist()
             cut = x == 0 or y == 0 or x + width == mask.shape[1] or y + height == mask.shape[0]
-            score = area[label] * (_AT_BORDER if cut else 1)
+            score = pixels * (_AT_BORDER if cut else 1)
             if score > least:
+                mask = (where == largest).view(np.uint8)
                 self._best[label] = score
-                self._pictures[label] = _cut_out(frame, mask, box)
+                self._pictures[label] = _cut_out(frame, mask, (x, y, width, height))
 
     def pictures(self) -> dict[int, bytes]:
         """A JPEG per object that was in a frame, by its ID."""

@@ -249,8 +249,8 @@ def _motion_sentence(verdict: dict[str, Any] | None) -> list[str]:
     if follows is None:
         return []
     return [
-        f"Where something moves across borders of slots, {follows:.0%} of its pixels keep their slot "
-        "(a fixed grid: 0%)."
+        f"Where something moves across borders of slots, {follows:.0%} of its pixels keep their "
+        "slot (a fixed grid: 0%)."
     ]
 
 

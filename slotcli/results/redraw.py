@@ -58,8 +58,8 @@ def write_result_report(
     source = video or Path(told["source"]["path"])
     if video is None and not source.exists():
         raise NoInputError(
-            f"{printable(source)}: the source is gone, and the page of {printable(folder)} shows it.",
-            "Name the clip with --video.",
+            f"{printable(source)}: the source is gone; {printable(folder)} stays as it is.",
+            "Name the clip, which the page shows, with --video.",
         )
     recorded_opacity, recorded_kind = _recorded_drawing(slot_file)
     opacity = recorded_opacity if opacity is None else opacity
