@@ -25,7 +25,9 @@ from slotcli.commands.options import (
     Kernels,
     Masks,
     Model,
+    Opacity,
     Overwrite,
+    Page,
     Precision,
     Threads,
     chosen,
@@ -153,6 +155,8 @@ def decompose(
             rich_help_panel=OUTPUT,
         ),
     ] = True,
+    opacity: Opacity = None,
+    page: Page = None,
     start: Annotated[
         float,
         typer.Option(help="Begin at this second.", min=0, metavar="SECONDS", rich_help_panel=PART),
@@ -241,6 +245,7 @@ def decompose(
     from slotcli.decomposition.resets import Reset
     from slotcli.decomposition.standard_input import SIGN, spooled
     from slotcli.decomposition.worker import Work
+    from slotcli.report.overlay import OPACITY
     from slotcli.tracks.formats.all_formats import MaskFormat
     from slotcli.tracks.pieces import Pieces
     from slotcli.video.selection import Selection
@@ -257,6 +262,8 @@ def decompose(
     options = DecomposeOptions(
         masks=formats,
         overlay=overlay,
+        opacity=OPACITY if opacity is None else opacity,
+        page=page or "single",
         background=parsed_background(background),
         edges=edges,
         pieces=Pieces(min_area, largest_component),

@@ -65,6 +65,24 @@ Overwrite = Annotated[
     typer.Option("--overwrite", help="Replace what exists at --out.", rich_help_panel=OUTPUT),
 ]
 
+Opacity = Annotated[
+    float | None,
+    typer.Option(
+        help="Of the colours over objects, 0 (outlines only) to 1. Default: 0.35.",
+        min=0,
+        max=1,
+        metavar="X",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Page = Annotated[
+    Literal["single", "linked"] | None,
+    typer.Option(
+        help="Clip and masks inside report.html (single, the default), or in files beside it, "
+        "where pages are to be small (linked).",
+        rich_help_panel=OUTPUT,
+    ),
+]
 MaskFile = Literal["png", "objects", "ffv1", "ytvis", "coco", "mots", "npz", "alpha", "none"]
 MASK_FILES: tuple[MaskFile, ...] = get_args(MaskFile)
 

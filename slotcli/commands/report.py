@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.options import INPUT
+from slotcli.commands.options import INPUT, Opacity, Page
 from slotcli.errors import NoInputError, UsageError, printable
 
 
@@ -23,11 +23,14 @@ def report(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    opacity: Opacity = None,
+    page: Page = None,
 ) -> None:
     """Write report.html again: the curves of a training run, or the overlay of a result.
 
     Examples:
       slotcli report run
+      slotcli report slotcli-out/tier-a.mp4 --opacity 0.6
       slotcli report slotcli-out/tier-a.mp4 --video samples/tier-a.mp4
     """
     console.phase("drawing the report")
@@ -38,12 +41,14 @@ def report(
 
     if (folder / RESULT).is_file() and (folder / SLOT_FILE).is_file():
         with console.progress("drawing the report", "frames") as meter:
-            written = write_result_report(folder, video, meter.update)
+            written = write_result_report(folder, video, meter.update, opacity=opacity, kind=page)
     elif (folder / LOG).is_file():
-        if video is not None:
-            raise UsageError(
-                "--video is for results of decompose.", "Leave it out for a training run."
-            )
+        given = {"--video": video, "--opacity": opacity, "--page": page}
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    f"{option} is for results of decompose.", "Leave it out for a training run."
+                )
         written = write_run_report(folder)
     else:
         raise NoInputError(

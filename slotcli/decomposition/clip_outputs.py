@@ -1,6 +1,7 @@
 """Every file of a clip's result but its slot file, written frame by frame as the clip streams.
 
-The overlay has a thread of its own, because it takes as long as all the others together.
+The overlay has a thread of its own, because it takes as long as all the others together, and so has
+what the page shows of the clip.
 """
 
 from contextlib import ExitStack
@@ -16,7 +17,8 @@ from torch import Tensor
 from slotcli.decomposition.pipeline import Behind
 from slotcli.decomposition.result_verdict import VerdictSample
 from slotcli.errors import UnavailableError, UsageError
-from slotcli.files.layout import OVERLAY, STRIP, TRACKS, TRACKS_CSV
+from slotcli.files.layout import OVERLAY, PAGE, PAGE_VIDEO, STRIP, TRACKS, TRACKS_CSV
+from slotcli.report.clip_view import ClipView, ClipViewRecorder
 from slotcli.report.overlay import OPACITY, OverlayWriter
 from slotcli.report.strip import StripBuilder
 from slotcli.tracks.background import BackgroundVote
@@ -27,6 +29,7 @@ from slotcli.tracks.statistics import (
     SlotSummary,
     TracksCsv,
     TrackStatistics,
+    object_ids,
     write_tracks_json,
 )
 from slotcli.types import FrameChunk
@@ -35,14 +38,15 @@ from slotcli.video.source import SourceInfo
 # The background is determined on these first frames, whatever the chunk size, so that masks can be
 # written while the clip streams.
 LEAD_IN = 16
-_WAITING_FRAMES = 4  # for the overlay; they keep their chunk in memory
+_WAITING_FRAMES = 4  # for the overlay, and for the page; they keep their chunk in memory
 
 Background = tuple[int, ...] | Literal["auto", "none"]
 _Drawn = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], int, int]
+_Shown = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], float, int]
 
 
 class ClipOutputs:
-    """Masks, overlay, strip and track statistics of one clip in `folder`, in constant memory.
+    """Masks, overlay, strip, track statistics and view of one clip in `folder`, in constant memory.
 
     The first chunk added has to hold the first LEAD_IN frames, or all. Used as a context manager.
     The overlay, and the mask videos of an `excerpt`, begin at 0. Times in seconds count from the
@@ -61,6 +65,8 @@ class ClipOutputs:
         *,
         overlay: bool,
         excerpt: bool,
+        stride: int = 1,
+        opacity: float = OPACITY,
     ) -> None:
         self.background: tuple[int, ...] = ()
         self.frames = 0
@@ -72,10 +78,16 @@ class ClipOutputs:
         self._wanted_background: Background = background
         self._excerpt = excerpt
         self._wants_overlay = overlay
+        self._stride = stride
+        self._opacity = opacity
         self._overlay: OverlayWriter | None = None
         self.remarks: list[str] = []
+        self.seconds = 0.0  # from the beginning of the first frame to the end of the last
+        self._begin: float | None = None
         self._kept_sum = 0.0
         self._last_labels: np.ndarray | None = None
+        self._ids: list[int] = []
+        self.view: ClipView | None = None
         self._files = ExitStack()
 
     def __enter__(self) -> "ClipOutputs":
@@ -89,9 +101,13 @@ class ClipOutputs:
             if self._wants_overlay:
                 self._open_overlay()
                 self._drawing = enter(Behind(self._draw, _WAITING_FRAMES))
+            rate = source.average_rate
+            rate = None if rate is None else rate / self._stride
+            self._view = enter(ClipViewRecorder(folder / PAGE_VIDEO, source.size, rate))
+            self._viewing: Behind[_Shown] = enter(Behind(self._show, _WAITING_FRAMES))
             self._csv = enter(TracksCsv(folder / TRACKS_CSV))
             opened.pop_all()
-        self._strip = StripBuilder(OPACITY)
+        self._strip = StripBuilder(self._opacity)
         self._sample = VerdictSample(self._labelling.transform)
         return self
 
@@ -109,9 +125,14 @@ class ClipOutputs:
         return self._drawing.busy if self._drawing else 0.0
 
     @property
+    def viewing_seconds(self) -> float:
+        """Seconds spent on what the page shows of the clip."""
+        return self._viewing.busy
+
+    @property
     def waited_seconds(self) -> float:
-        """Seconds for which all other work waited for the overlay."""
-        return self._drawing.waited if self._drawing else 0.0
+        """Seconds for which all other work waited for the overlay and the page."""
+        return self._viewing.waited + (self._drawing.waited if self._drawing else 0.0)
 
     @property
     def kept_pixels(self) -> float | None:
@@ -128,6 +149,7 @@ class ClipOutputs:
             self.background = _settled(self._wanted_background, attention)
             self._labelling = replace(self._labelling, background=self.background)
             self._statistics = TrackStatistics(self._num_slots, self.background)
+            self._ids = sorted(set(object_ids(self._num_slots, self.background)))
         for index in range(len(chunk)):
             # Frame by frame: full-size labels of a whole chunk would take much memory.
             soft_masks, frame = attention[index].numpy(), chunk.frames[index]
@@ -137,13 +159,17 @@ class ClipOutputs:
                 writer.write(labels, pts, duration, frame)
             if self._drawing is not None:
                 self._drawing.put((frame, labels, pts, duration))
+            time = self._source.seconds(pts)
+            self._begin = time if self._begin is None else self._begin
+            self.seconds = self._source.seconds(pts + duration) - self._begin
+            self._viewing.put((frame, labels, time, int(chunk.flags[index])))
             self._strip.add(frame, labels)
             self._sample.add(frame, labels)
             self._csv.write(
                 self._statistics.add(
                     labels,
                     frame,
-                    self._source.seconds(pts),
+                    time,
                     int(chunk.frame_index[index]),
                     self._labelling.confidence(soft_masks, labels),
                 )
@@ -156,11 +182,15 @@ class ClipOutputs:
 
     def finish(self, facts: dict[str, Any]) -> list[SlotSummary]:
         """Completes every file; tracks.json gets `facts` of the clip. Returns summaries of the
-        slots.
+        slots; `view` is set.
         """
         if self._drawing is not None:
             self._drawing.finish()
             self._finish_overlay()
+        self._viewing.finish()
+        self.view = self._view.finish(self._ids)
+        if self._view.remark:
+            self.remarks.append(f"{PAGE}: {self._view.remark}")
         self._files.close()
         summaries = self._statistics.summary()
         write_tracks_json(self._folder / TRACKS, summaries, facts)
@@ -175,11 +205,17 @@ class ClipOutputs:
     def _open_overlay(self) -> None:
         source = self._source
         try:
-            overlay = OverlayWriter(self._folder / OVERLAY, source.size, source.time_base, OPACITY)
+            overlay = OverlayWriter(
+                self._folder / OVERLAY, source.size, source.time_base, self._opacity
+            )
         except UnavailableError as error:
             self._leave_out_overlay(error)
             return
         self._overlay = self._files.enter_context(overlay)
+
+    def _show(self, shown: _Shown) -> None:
+        frame, labels, time, flags = shown
+        self._view.add(frame, labels, self._ids, time, flags)
 
     def _draw(self, drawn: _Drawn) -> None:
         if self._overlay is None:

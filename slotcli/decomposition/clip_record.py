@@ -73,7 +73,8 @@ class ClipResult:
 
     `resumed` of the `frames` came from a run that was stopped. `seconds` is the run's duration;
     `busy` is, by stage, the seconds that decoding, the model, writing and the overlay worked, in
-    parallel.
+    parallel. `length` is the duration of the used part of the clip, `objects` how many were seen in
+    it, the background not among them.
     """
 
     folder: Path
@@ -83,6 +84,8 @@ class ClipResult:
     seconds: float
     busy: dict[str, float]
     warnings: list[str]
+    length: float | None = None  # None from workers, which hand back what a batch reports
+    objects: int | None = None
 
 
 def judge_damage(damage: Damage, options: DecomposeOptions, name: str) -> Status:
@@ -159,7 +162,12 @@ def result_record(
             "weights_sha256": job.loaded.sha256,
             "path": printable(job.loaded.path.resolve()),
         },
-        "counts": {"frames": result.frames, **damage_counts(damage)},
+        "counts": {
+            "frames": result.frames,
+            "seconds": result.length,
+            "objects": result.objects,
+            **damage_counts(damage),
+        },
         "coverage": damage.coverage,
         "warnings": result.warnings,
         "verdict": verdict,

@@ -1,10 +1,10 @@
 """One clip to its result folder: a single pass over the frames in constant memory.
 
-Four threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
-after that one another renders the overlay. The model's output is in the clip's journal before it is
-written anywhere else. A run that was stopped resumes with the first missing chunk: frames are
-decoded and rendered again, which gives the same bytes as an uninterrupted run, and the model sees
-each frame once.
+Five threads share the work: one decodes ahead, the caller's runs the model, one writes behind, and
+after that one others render the overlay and what the page shows. The model's output is in the
+clip's journal before it is written anywhere else. A run that was stopped resumes with the first
+missing chunk: frames are decoded and rendered again, which gives the same bytes as an uninterrupted
+run, and the model sees each frame once.
 """
 
 import json
@@ -34,7 +34,7 @@ from slotcli.decomposition.pipeline import Ahead, Behind
 from slotcli.decomposition.request import difference
 from slotcli.errors import CannotCreateError, NoInputError, Terminated, printable
 from slotcli.faults import may_fail
-from slotcli.files.layout import OVERLAY, PAGE, RESULT, SLOT_FILE, STRIP
+from slotcli.files.layout import PAGE, RESULT, SLOT_FILE
 from slotcli.files.places import (
     beside,
     clear_journal,
@@ -150,10 +150,19 @@ class ClipRun:
         self._journal.finish(self._work / SLOT_FILE, metadata)
         # Rounded as it is recorded, so that a page made again shows the same.
         seconds = round(time.monotonic() - self._started, 3)
-        pictures = (OVERLAY, STRIP) if outputs.has_overlay else (STRIP,)
         verdict = outputs.verdict()
-        page = report_page(metadata, summaries, warnings, seconds, verdict, pictures)
-        write_report(self._work / PAGE, page)
+        assert outputs.view is not None
+        page = report_page(
+            metadata,
+            summaries,
+            warnings,
+            seconds,
+            verdict,
+            outputs.view,
+            has_overlay=outputs.has_overlay,
+            opacity=job.options.opacity,
+        )
+        write_report(self._work / PAGE, page, job.options.page)
         result = ClipResult(
             self.clip.result,
             status,
@@ -162,6 +171,8 @@ class ClipRun:
             seconds,
             self._busy_seconds(),
             warnings,
+            round(outputs.seconds, 6),
+            sum(own.id > 0 and own.frames_present > 0 for own in summaries),
         )
         record = result_record(job, source, damage, result, metadata, verdict)
         record["slots_sha256"] = file_sha256(self._work / SLOT_FILE)
@@ -177,6 +188,7 @@ class ClipRun:
             "model": round(self._model_seconds, 3),
             "write": round(self._behind.busy - self._outputs.waited_seconds, 3),
             "overlay": round(self._outputs.drawing_seconds, 3),
+            "page": round(self._outputs.viewing_seconds, 3),
         }
 
 
@@ -213,6 +225,8 @@ def open_clip_run(job: ClipJob) -> ClipRun:
                 job.background(),
                 overlay=options.overlay,
                 excerpt=options.selection.start > 0,
+                stride=options.selection.stride,
+                opacity=options.opacity,
             )
         )
 

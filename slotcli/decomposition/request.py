@@ -13,6 +13,8 @@ from slotcli.decomposition.source_identity import SourceIdentity, source_identit
 from slotcli.errors import UsageError
 from slotcli.files.layout import RESULT
 from slotcli.model import SlotModel
+from slotcli.report.overlay import OPACITY
+from slotcli.report.page import PageKind
 from slotcli.tracks.fitting import STEP, Fit, fit_transform
 from slotcli.tracks.formats.all_formats import MaskFormat
 from slotcli.tracks.labelling import Edges, Labelling
@@ -34,6 +36,8 @@ class DecomposeOptions:
 
     masks: tuple[MaskFormat, ...] = ("png",)
     overlay: bool = True
+    opacity: float = OPACITY
+    page: PageKind = "single"
     background: Background = "auto"
     edges: Edges | None = None
     pieces: Pieces = field(default_factory=Pieces)
@@ -83,7 +87,8 @@ class DecomposeOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """The options that a result depends on, as plain values."""
-        return {
+        drawing = drawing_options(self.opacity, self.page)
+        return drawing | {
             "background": self.background
             if isinstance(self.background, str)
             else list(self.background),
@@ -101,6 +106,15 @@ class DecomposeOptions:
             "max_frames": self.selection.max_frames,
             "reset": str(self.reset),
         }
+
+
+def drawing_options(opacity: float, page: PageKind) -> dict[str, Any]:
+    """Options of overlay and page as plain values.
+
+    Defaults are left out, as older versions did: their results still answer the same request.
+    """
+    options = {"opacity": opacity} if opacity != OPACITY else {}
+    return options | ({"page": page} if page != "single" else {})
 
 
 def _shown(size: int | Size | None) -> str:

@@ -13,7 +13,7 @@ from slotcli.decomposition.batch import Outcome
 from slotcli.files.layout import RESULT
 from slotcli.files.places import locked
 from slotcli.files.writing import whole_file
-from slotcli.report.page import IndexRow, write_index
+from slotcli.report.index_page import IndexRow, write_index
 
 SCHEMA = "slotcli.summary/1"
 _COLUMNS = ["source", "result", "status", "frames", "seconds", "coverage", "exit_code", "remark"]
@@ -32,16 +32,7 @@ def write_summary(out: Path, outcomes: list[Outcome], name: str = "summary") -> 
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    pages = [
-        IndexRow(
-            row["source"],
-            os.path.relpath(outcome.clip.result, out) if row["frames"] is not None else None,
-            row["status"],
-            row["frames"],
-            row["remark"],
-        )
-        for row, outcome in zip(rows, outcomes, strict=True)
-    ]
+    pages = [_card(row, outcome, out) for row, outcome in zip(rows, outcomes, strict=True)]
     # Runs that share a folder often end together, and would write into each other's files.
     with locked(out / name, wait=True):
         with whole_file(out / f"{name}.json") as file:
@@ -67,6 +58,25 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "exit_code": known["exit_code"],
         "remark": remark,
     }
+
+
+def _card(row: dict[str, Any], outcome: Outcome, out: Path) -> IndexRow:
+    """The card of a clip; older results do not record how long it is, and how many objects."""
+    recorded = {} if row["frames"] is None else _recorded(outcome.clip.result)
+    source, counts = recorded.get("source", {}), recorded.get("counts", {})
+    size = source.get("size")
+    return IndexRow(
+        row["source"],
+        None if row["frames"] is None else os.path.relpath(outcome.clip.result, out),
+        row["status"],
+        row["frames"],
+        row["remark"],
+        seconds=counts.get("seconds"),
+        size=None if size is None else (size[0], size[1]),
+        bytes=source.get("bytes"),
+        objects=counts.get("objects"),
+        passed=recorded.get("verdict", {}).get("passed"),
+    )
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 SLOT_FILE = "clip.slots.safetensors"
 RESULT = "result.json"  # written last: it marks a result as complete
 PAGE = "report.html"
+PAGE_VIDEO = "report-clip.mp4"  # of a linked page
+PAGE_DATA = "report-clip.js"
 OVERLAY = "overlay.mp4"
 STRIP = "strip.png"
 TRACKS_CSV = "tracks.csv"

@@ -1,8 +1,6 @@
 """Overlays of slots on the source, for visual inspection of the tracks."""
 
-import colorsys
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +8,15 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from slotcli.report.numbers import CROSS, NumberPlaces, draw_numbers
+from slotcli.report.palette import slot_colours
 from slotcli.types import OUTSIDE, Size
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 MAX_SIDE = 1280  # enough for viewing; at 1920 it takes longer than all other files together
-GOLDEN_ANGLE = 0.6180339887  # turns
-STRENGTHS = ((0.85, 1.0), (0.55, 0.95), (0.9, 0.75))  # HSV saturation and value
-CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 OUTSIDE_OPACITY = 0.6  # of black over the pixels outside the crop
-OPACITY = 0.5
-
-
-@cache
-def slot_colours() -> UInt8[np.ndarray, "256 3"]:
-    """RGB colour of each label in overlays; black for the background and OUTSIDE.
-
-    Hues are a golden angle apart, in three strengths. The palette of the mask files is too dark to
-    be visible on video.
-    """
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for label in range(1, OUTSIDE):
-        saturation, value = STRENGTHS[label % len(STRENGTHS)]
-        rgb = colorsys.hsv_to_rgb(label * GOLDEN_ANGLE % 1, saturation, value)
-        colours[label] = np.rint(np.multiply(rgb, 255))
-    colours.setflags(write=False)
-    return colours
+OPACITY = 0.35  # light enough to see what is below
 
 
 def overlay_frame(
@@ -52,9 +33,9 @@ def overlay_frame(
     edges = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, CROSS)
     cv2.copyTo(colours, edges, drawn)
     cv2.copyTo(frame, _mask(labels == 0), drawn)
-    outside = labels == OUTSIDE
-    if outside.any():
-        cv2.copyTo(cv2.convertScaleAbs(frame, alpha=1 - OUTSIDE_OPACITY), _mask(outside), drawn)
+    if cv2.minMaxLoc(labels)[1] == OUTSIDE:
+        outside = _mask(labels == OUTSIDE)
+        cv2.copyTo(cv2.convertScaleAbs(frame, alpha=1 - OUTSIDE_OPACITY), outside, drawn)
     return np.asarray(drawn, np.uint8)
 
 
@@ -86,7 +67,7 @@ def shrink(
 
 
 class OverlayWriter:
-    """Writes overlay.mp4 at the source's size, or smaller if a side exceeds 1280 pixels.
+    """Writes overlay.mp4, with numbers on objects, at the source's size, or at most 1280 pixels.
 
     Its timing is the source's, relative to the first frame. An odd side is padded by repeating its
     last pixel, because browsers play 4:2:0, which needs even sides.
@@ -99,6 +80,7 @@ class OverlayWriter:
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         even = (height + height % 2, width + width % 2)
         self._video = VideoWriter(path, even, time_base, codec="h264-quick", mark=MARK)
+        self._numbers = NumberPlaces()
         self._begin: int | None = None  # of the source, in ticks
         self._open = True
 
@@ -134,6 +116,7 @@ class OverlayWriter:
         """Draw and write the next frame; `pts` and `duration` in ticks. Raises: OutputError."""
         small_frame, small_labels = shrink(frame, labels, self._size)
         drawn = overlay_frame(small_frame, small_labels, self._opacity)
+        draw_numbers(drawn, self._numbers.next(small_labels))
         if drawn.shape[:2] != self._video.size:
             drawn = np.pad(drawn, self._padding, mode="edge")
         if self._begin is None:

@@ -10,16 +10,38 @@ from slotcli import __version__
 from slotcli.checkpoint import LoadedModel, portable
 from slotcli.definition import spec_json
 from slotcli.errors import DataError
-from slotcli.files.layout import OVERLAY, STRIP
-from slotcli.report.page import Report
+from slotcli.evaluation.figures import FIGURES
+from slotcli.files.layout import OVERLAY, RESULT, SLOT_FILE, STRIP, TRACKS, TRACKS_CSV
+from slotcli.report.clip_view import ClipView
+from slotcli.report.overlay import OPACITY
+from slotcli.report.page import JudgedFigure, LinkedFile, Report
+from slotcli.tracks.formats.all_formats import PLACES
 from slotcli.tracks.statistics import SlotSummary
 from slotcli.video.source import Damage, SourceInfo
 
-_LABEL_FREE = "The model learned without labels and was never told what an object is"
+_LABEL_FREE = "The model learned without labels and was never told what an object is."
 _SUPERVISED = (
     "The model learned from the masks of its training clips and may take what is unlike their "
-    "objects for background"
+    "objects for background."
 )
+_FILES = {
+    OVERLAY: "the clip with its objects in colour, numbered",
+    STRIP: "a few frames in order, with their objects below",
+    TRACKS_CSV: "position, area and box of each object in each frame",
+    TRACKS: "each object over the whole clip",
+    SLOT_FILE: "slots and soft masks, from which all else follows",
+    RESULT: "how this result was made, and its warnings",
+}
+_MASK_FILES = {
+    "png": "masks, one palette PNG per frame",
+    "objects": "masks, one black and white PNG per object and frame",
+    "ffv1": "masks, one lossless video",
+    "ytvis": "masks as YouTube-VIS JSON",
+    "coco": "masks as COCO JSON",
+    "mots": "masks as MOTS text",
+    "npz": "masks as one NumPy array",
+    "alpha": "objects cut out, PNG with transparency",
+}
 NO_VERDICT = "Not judged: the version that made this result had no verdict."
 
 
@@ -101,15 +123,18 @@ def report_page(
     warnings: list[str],
     seconds: float | int,
     verdict: dict[str, Any] | None,
-    pictures: Sequence[str] = (OVERLAY, STRIP),
+    view: ClipView,
+    *,
+    has_overlay: bool,
+    opacity: float = OPACITY,
 ) -> Report:
     """The page of a result, from its slot file's metadata, its statistics, and its result.json.
 
-    Results of older versions have no `verdict`. `pictures` are the image and video files beside the
-    page. Raises DataError where the metadata or the verdict lack a key.
+    Results of older versions have no `verdict`. Raises DataError where the metadata or the verdict
+    lack a key.
     """
     try:
-        return _page(metadata, summaries, warnings, seconds, verdict, pictures)
+        return _page(metadata, summaries, warnings, seconds, verdict, view, has_overlay, opacity)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DataError(
             f"The slot file's metadata lack something: {error}.",
@@ -123,21 +148,24 @@ def _page(
     warnings: list[str],
     seconds: float | int,
     verdict: dict[str, Any] | None,
-    pictures: Sequence[str],
+    view: ClipView,
+    has_overlay: bool,
+    opacity: float,
 ) -> Report:
     statistics, run = metadata["statistics"], metadata["run"]
     source, model = metadata["source"], metadata["model"]
     height, width = source["size"]
     model_height, model_width = metadata["transform"]["model_size"]
     options = run["options"]
+    used = len(statistics["used_slots"])
     return Report(
         title=source["name"],
-        trust=trust_sentence(
-            len(statistics["used_slots"]),
-            verdict,
-            supervised=bool(model.get("spec", {}).get("train", {}).get("mask_weight")),
-        ),
+        passed=None if verdict is None or used < 2 else verdict["passed"],
+        verdict=_verdict_sentence(used, verdict),
+        trust=[*_motion_sentence(verdict), "Look at the masks before you rely on them."],
+        figures=[] if verdict is None else _figures(verdict),
         warnings=warnings,
+        limits=_limits(metadata),
         source=[
             ("Size", f"{width} x {height} pixels"),
             ("Frames", str(statistics["frames"])),
@@ -157,9 +185,50 @@ def _page(
             ("Time", f"{seconds:.1f} s"),
         ],
         slots=summaries,
-        overlay=OVERLAY if OVERLAY in pictures else None,
-        strip=STRIP if STRIP in pictures else None,
+        files=_files(options.get("masks", []), has_overlay),
+        overlay=OVERLAY if has_overlay else None,
+        opacity=opacity,
+        view=view,
     )
+
+
+def _files(masks: Sequence[str], has_overlay: bool) -> list[LinkedFile]:
+    """The files that `decompose` wrote, for links."""
+    found = [LinkedFile(name, holds) for name, holds in _FILES.items()]
+    own = [LinkedFile(PLACES[name], _MASK_FILES[name]) for name in PLACES if name in masks]
+    return [file for file in [*own, *found] if has_overlay or file.name != OVERLAY]
+
+
+def _figures(verdict: dict[str, Any]) -> list[JudgedFigure]:
+    """The figures that were measured, as text."""
+    return [
+        JudgedFigure(FIGURES[name].title, f"{value:.2f}", FIGURES[name].wanted, checked)
+        for name, value in verdict["figures"].items()
+        if value is not None
+        and name in FIGURES
+        and (checked := verdict["checks"].get(name)) is not None
+    ]
+
+
+def _limits(metadata: dict[str, Any]) -> list[str]:
+    """What the model cannot do, in sentences."""
+    spec = metadata["model"].get("spec", {})
+    crop = metadata["transform"].get("crop") or [0, 0, *metadata["source"]["size"]]
+    scale = max(crop[2] / metadata["transform"]["model_size"][0], 1)
+    slots = spec.get("num_slots")
+    found = [_SUPERVISED if spec.get("train", {}).get("mask_weight") else _LABEL_FREE]
+    if slots:
+        found.append(f"It has {slots} slots: at most so many things, the background among them.")
+    if scale >= 2:
+        found.append(
+            f"One of its pixels covers {scale:.0f} x {scale:.0f} of the clip's: things of a few "
+            "such pixels are lost."
+        )
+    found.append(
+        "An object keeps its number while it is in view. After a cut, or behind another object, it "
+        "may come back as another."
+    )
+    return found
 
 
 def _background(recorded: int | list[int] | None) -> str:
@@ -169,27 +238,20 @@ def _background(recorded: int | list[int] | None) -> str:
     return f"ID 0 (slot{'s' * (len(slots) > 1)} {', '.join(map(str, slots))} of the slot file)"
 
 
-def trust_sentence(used: int, verdict: dict[str, Any] | None, *, supervised: bool = False) -> str:
-    """A sentence on how far to trust a result, from label-free figures.
-
-    `supervised` is whether the model learned from masks of its training clips. Raises KeyError and
-    TypeError for a verdict that `VerdictSample.record` did not make.
-    """
+def _verdict_sentence(used: int, verdict: dict[str, Any] | None) -> str:
     if used < 2:
         return "One slot took every pixel: this result says nothing about objects."
-    judged = NO_VERDICT if verdict is None else verdict["sentence"]
+    return NO_VERDICT if verdict is None else verdict["sentence"]
+
+
+def _motion_sentence(verdict: dict[str, Any] | None) -> list[str]:
     follows = None if verdict is None else verdict["figures"]["follows_motion"]
-    moved = (
-        ""
-        if follows is None
-        else f" Where something moves across borders of slots, {follows:.0%} of its pixels keep "
-        "their slot (a fixed grid: 0%)."
-    )
-    learned = _SUPERVISED if supervised else _LABEL_FREE
-    return (
-        f"{used} slots are used. {judged}{moved} {learned}: look at the pictures before relying on "
-        "the masks."
-    )
+    if follows is None:
+        return []
+    return [
+        f"Where something moves across borders of slots, {follows:.0%} of its pixels keep their "
+        "slot (a fixed grid: 0%)."
+    ]
 
 
 def _ratio(value: Fraction) -> list[int]:

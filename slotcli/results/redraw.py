@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.errors import DataError, NoInputError, printable
-from slotcli.files.layout import OVERLAY, PAGE, RESULT, SLOT_FILE, STRIP, TRACKS
+from slotcli.files.layout import (
+    OVERLAY,
+    PAGE,
+    PAGE_DATA,
+    PAGE_VIDEO,
+    RESULT,
+    SLOT_FILE,
+    STRIP,
+    TRACKS,
+)
 from slotcli.files.places import locked, work_folder
 from slotcli.files.writing import output_errors
+from slotcli.report.clip_view import ClipView, ClipViewRecorder
 from slotcli.report.overlay import OPACITY, OverlayWriter
-from slotcli.report.page import write_report
+from slotcli.report.page import PAGE_KINDS, PageKind, write_report
 from slotcli.report.strip import StripBuilder
 from slotcli.results.export import opened_source, source_pictures
 from slotcli.results.provenance import report_page
@@ -18,18 +28,24 @@ from slotcli.results.reconstruct import recorded_ids, recorded_labelling, record
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
 from slotcli.tracks.statistics import read_tracks_json
 
-_PICTURES = (OVERLAY, STRIP)
+_LINKED = (PAGE_VIDEO, PAGE_DATA)
 
 
 def write_result_report(
-    folder: Path, video: Path | None, progress: Callable[[int, int], None]
+    folder: Path,
+    video: Path | None,
+    progress: Callable[[int, int], None],
+    *,
+    opacity: float | None = None,
+    kind: PageKind | None = None,
 ) -> list[Path]:
     """Writes report.html, overlay.mp4 and strip.png of a result again; returns their paths.
 
-    Each has the bytes that `decompose` wrote, if by this version. `video` is the source if it is no
-    longer at the path in result.json. Where there is no source, only the page is written, and
-    NoInputError raised. Raises DataError where files of the result are damaged or `video` is
-    another clip, BusyError where another run has locked it, and the writers' errors.
+    Each has the bytes that `decompose` wrote, if by this version and with its `opacity` and `kind`,
+    which are the defaults. `video` is the source if it is no longer at the path in result.json.
+    Raises NoInputError where there is no source: the page shows it. Raises DataError where files of
+    the result are damaged or `video` is another clip, BusyError where another run has locked it,
+    and the writers' errors; then everything stays as it was.
     """
     slot_file = read_slot_file(folder / SLOT_FILE)
     told = _told(folder / RESULT)
@@ -40,51 +56,81 @@ def write_result_report(
             "Make the result again: slotcli decompose.",
         )
     source = video or Path(told["source"]["path"])
-    found = video is not None or source.exists()
+    if video is None and not source.exists():
+        raise NoInputError(
+            f"{printable(source)}: the source is gone; {printable(folder)} stays as it is.",
+            "Name the clip, which the page shows, with --video.",
+        )
+    recorded_opacity, recorded_kind = _recorded_drawing(slot_file)
+    opacity = recorded_opacity if opacity is None else opacity
+    kind = kind or recorded_kind
     with locked(folder), work_folder(folder / PAGE) as work:
-        made = [PAGE]
-        if found:
-            _draw(slot_file, source, work, progress)
-            made += _PICTURES
-        shown = [name for name in _PICTURES if found or (folder / name).is_file()]
+        view = _draw(slot_file, source, work, opacity, progress)
         page = report_page(
             slot_file.metadata,
             summaries,
             told["warnings"],
             told["seconds"],
             told.get("verdict"),
-            pictures=shown,
+            view,
+            has_overlay=True,
+            opacity=opacity,
         )
-        write_report(work / PAGE, page)
+        write_report(work / PAGE, page, kind)
+        # The page last: it needs the others.
+        made = [name for name in (*_LINKED, OVERLAY, STRIP, PAGE) if (work / name).is_file()]
         for name in made:
             with output_errors(folder / name):
                 (work / name).replace(folder / name)
-    if not found:
-        raise NoInputError(
-            f"{printable(source)}: the source is gone; of {printable(folder)} only {PAGE} is new.",
-            "Name the clip with --video, to draw overlay and strip too.",
-        )
-    return [folder / name for name in made]
+        for name in set(_LINKED).difference(made):
+            with output_errors(folder / name):
+                (folder / name).unlink(missing_ok=True)
+    return [folder / name for name in reversed(made)]
 
 
 def _draw(
-    slot_file: SlotFile, source: Path, work: Path, progress: Callable[[int, int], None]
-) -> None:
+    slot_file: SlotFile,
+    source: Path,
+    work: Path,
+    opacity: float,
+    progress: Callable[[int, int], None],
+) -> ClipView:
     labelling = recorded_labelling(slot_file)
     size, count = labelling.transform.source_size, len(slot_file.pts)
-    strip = StripBuilder(OPACITY)
+    ids = sorted(set(recorded_ids(slot_file)))
+    strip = StripBuilder(opacity)
     time_base = recorded_time_base(slot_file)
-    with (
-        opened_source(source, size) as reader,
-        OverlayWriter(work / OVERLAY, size, time_base, OPACITY) as overlay,
-    ):
-        for index, picture in enumerate(source_pictures(slot_file, reader)):
-            labels = labelling.labels(slot_file.attention[index], picture)
-            pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
-            overlay.write(picture, labels, pts, duration)
-            strip.add(picture, labels)
-            progress(index + 1, count)
+    with opened_source(source, size) as reader:
+        rate, stride = reader.info.average_rate, slot_file.metadata["sampling"].get("stride") or 1
+        rate = None if rate is None else rate / stride
+        with (
+            OverlayWriter(work / OVERLAY, size, time_base, opacity) as overlay,
+            ClipViewRecorder(work / PAGE_VIDEO, size, rate) as view,
+        ):
+            for index, picture in enumerate(source_pictures(slot_file, reader)):
+                labels = labelling.labels(slot_file.attention[index], picture)
+                pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
+                overlay.write(picture, labels, pts, duration)
+                strip.add(picture, labels)
+                time, flags = reader.info.seconds(pts), int(slot_file.flags[index])
+                view.add(picture, labels, ids, time, flags)
+                progress(index + 1, count)
+            found = view.finish(ids)
     strip.write(work / STRIP)
+    return found
+
+
+def _recorded_drawing(slot_file: SlotFile) -> tuple[float, PageKind]:
+    """The opacity and the kind of page that `decompose` was given; it records no default."""
+    options = slot_file.metadata["run"].get("options")
+    options = options if isinstance(options, dict) else {}
+    opacity, page = options.get("opacity", OPACITY), options.get("page", "single")
+    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1 or page not in PAGE_KINDS:
+        raise DataError(
+            "The slot file does not tell how its page was made.",
+            "Make it again with slotcli decompose.",
+        )
+    return opacity, page
 
 
 def _told(path: Path) -> dict[str, Any]:

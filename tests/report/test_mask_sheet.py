@@ -12,7 +12,7 @@ from slotcli.report.mask_sheet import (
     sheet_steps,
     write_mask_sheet,
 )
-from slotcli.report.overlay import slot_colours
+from slotcli.report.palette import slot_colours
 
 SIDE = 96
 
