@@ -66,18 +66,22 @@ def write_index(path: Path, title: str, counts: dict[str, int], rows: list[Index
 
 def write_page(path: Path, name: str, **values: Any) -> None:
     """Write a page from the template `name` of this folder. Raises: OutputError and its kin."""
+    style = files("slotcli.report").joinpath("page.css").read_text(encoding="utf-8")
+    text = rendered(name, style=style, **values)
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+def rendered(name: str, **values: Any) -> str:
+    """The HTML of the template `name` of this folder, with all values escaped."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["clock"] = clock
     environment.filters["hex_colour"] = hex_colour
     environment.filters["link"] = link
-    page = files("slotcli.report")
-    template = environment.from_string(page.joinpath(name).read_text(encoding="utf-8"))
-    style = page.joinpath("page.css").read_text(encoding="utf-8")
-    text = template.render(style=style, **values)
-    with whole_file(path) as file:
-        file.write(text.encode("utf-8", errors="backslashreplace"))
+    source = files("slotcli.report").joinpath(name).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values)
 
 
 def link(path: str) -> str:
