@@ -19,7 +19,10 @@ from pathlib import Path
 
 
 class SlotcliError(Exception):
-    """A failure with a cause the user can act on: what happened, and what to do."""
+    """A failure with a cause the user can act on: what happened, and what to do.
+
+    Both lines are at the end of a traceback, the second one as a note.
+    """
 
     exit_code = 1
 
@@ -27,6 +30,15 @@ class SlotcliError(Exception):
         super().__init__(what)
         self.what = what
         self.advice = advice
+        self.add_note(advice)
+
+    def __reduce__(self) -> tuple[type["SlotcliError"], tuple[str, str]]:
+        # By default only `what` would be passed when another process sends the exception.
+        return type(self), (self.what, self.advice)
+
+
+class ClipWarning(UserWarning):
+    """A remark on a finished result, such as of frames that were damaged, to callers in Python."""
 
 
 class Terminated(BaseException):
@@ -116,6 +128,14 @@ def clip_error(error: Exception, clip: Path | None = None) -> SlotcliError:
         )
     found.__cause__ = error
     return found
+
+
+def require_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    """Raises UsageError for a value that is neither None nor among the choices."""
+    if value is not None and value not in choices:
+        raise UsageError(
+            f"{option} {printable(value)}: no such choice.", f"Choose from {', '.join(choices)}."
+        )
 
 
 def printable(text: Path | str) -> str:

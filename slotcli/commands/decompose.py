@@ -3,14 +3,13 @@
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.decompose_outcomes import Count, finish, summarise, tell
 from slotcli.commands.dry_run import show_plan
-from slotcli.commands.mask_words import parsed_background, parsed_size
 from slotcli.commands.options import (
     COMPUTING,
     DEFAULT_MODEL,
@@ -22,6 +21,7 @@ from slotcli.commands.options import (
     PART,
     Device,
     Edges,
+    Frames,
     Kernels,
     Masks,
     Model,
@@ -127,6 +127,7 @@ def decompose(
             rich_help_panel=OUTPUT,
         ),
     ] = "auto",
+    frames: Frames = False,
     edges: Edges = None,
     min_area: Annotated[
         float,
@@ -240,41 +241,37 @@ def decompose(
     """
     console.phase("starting")
     from slotcli.decomposition.batch import Outcome
+    from slotcli.decomposition.option_words import given_options
     from slotcli.decomposition.plan import plan, sharded
-    from slotcli.decomposition.request import DecomposeOptions
-    from slotcli.decomposition.resets import Reset
     from slotcli.decomposition.standard_input import SIGN, spooled
     from slotcli.decomposition.worker import Work
-    from slotcli.report.overlay import OPACITY
-    from slotcli.tracks.formats.all_formats import MaskFormat
-    from slotcli.tracks.pieces import Pieces
-    from slotcli.video.selection import Selection
 
-    if end is not None and end <= start:
-        raise UsageError(f"--end {end} is not after --start {start}.", "Choose a later end.")
     if dry_run and SIGN in inputs:
         raise UsageError(
             f"--dry-run {SIGN}: a pipe can be read only once.",
             "Save the clip to a file first, or leave out --dry-run.",
         )
-    wanted = chosen("--masks", masks, MASK_FILES) or ["png"]
-    formats = cast("tuple[MaskFormat, ...]", tuple(name for name in wanted if name != "none"))
-    options = DecomposeOptions(
-        masks=formats,
+    options = given_options(
+        masks=chosen("--masks", masks, MASK_FILES) or ["png"],
+        frames=frames,
         overlay=overlay,
-        opacity=OPACITY if opacity is None else opacity,
-        page=page or "single",
-        background=parsed_background(background),
+        opacity=opacity,
+        page=page,
+        background=background,
         edges=edges,
-        pieces=Pieces(min_area, largest_component),
+        min_area=min_area,
+        largest_component=largest_component,
         fit=fit,
-        size=parsed_size(size),
-        chunk=chunk,
-        selection=Selection(start, end, stride, max_frames),
-        reset=Reset.parse(reset),
+        size=size,
+        reset=reset,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
         max_bad=max_bad,
         strict=strict,
         max_pixels=max_pixels,
+        chunk=chunk,
         overwrite=overwrite,
     )
     place = setup.choose_device(device)

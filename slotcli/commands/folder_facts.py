@@ -10,7 +10,7 @@ from slotcli.decomposition.plan import plan
 from slotcli.definition import load_definition
 from slotcli.errors import ConfigError, DataError, NoInputError, SlotcliError, printable
 from slotcli.files.layout import RESULT, SLOT_FILE
-from slotcli.tracks.slot_file import read_slot_file
+from slotcli.results.result import load
 from slotcli.training.log import LOG, read_log
 from slotcli.training.run_facts import RUN, final_row, read_starts
 from slotcli.training.seeds import SEEDS
@@ -42,37 +42,11 @@ def folder_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    recorded = _json(folder / RESULT)
-    slots = folder / SLOT_FILE
-    if not slots.is_file():
-        raise DataError(f"{printable(slots)} is missing.", "Make the result again: decompose.")
-    found = read_slot_file(slots)
-    frames, num_slots, slot_dim = found.slots.shape
-    try:
-        return {
-            "kind": "result",
-            "status": recorded["status"],
-            "source": recorded["source"]["path"],
-            "frames": frames,
-            "size": tuple(found.transform.source_size),
-            "model": recorded["model"]["name"],
-            "weights": recorded["model"]["path"],
-            "weights_sha256": recorded["model"]["weights_sha256"],
-            "num_slots": num_slots,
-            "slot_dim": slot_dim,
-            "hashes": "verified",
-            "flagged_frames": int((found.flags != 0).sum()),
-            "coverage": recorded["coverage"],
-            "warnings": recorded["warnings"],
-            "options": recorded["options"],
-            "seconds": recorded["seconds"],
-            "version": recorded["version"],
-            "files": sorted(
-                printable(path.name) + "/" * path.is_dir() for path in folder.iterdir()
-            ),
-        }
-    except (KeyError, TypeError) as error:
-        raise _damaged(folder / RESULT, f"{error} is missing") from error
+    if not (folder / SLOT_FILE).is_file():
+        raise DataError(
+            f"{printable(folder / SLOT_FILE)} is missing.", "Make the result again: decompose."
+        )
+    return load(folder).info
 
 
 def _results(folder: Path, results: list[Path]) -> dict[str, Any]:

@@ -130,7 +130,10 @@ def _safetensors(path: Path) -> dict[str, Any]:
     metadata = _metadata(path)
     if metadata.get("schema") == SCHEMA:
         return _model(path, metadata)
-    return _slot_file(path)
+    from slotcli.results.facts import slot_file_facts
+    from slotcli.tracks.slot_file import read_slot_file
+
+    return slot_file_facts(read_slot_file(path))
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -165,22 +168,4 @@ def _model(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
         "sha256": loaded.sha256,
         "provenance": metadata.get("provenance"),
         "spec": metadata.get("spec"),
-    }
-
-
-def _slot_file(path: Path) -> dict[str, Any]:
-    from slotcli.tracks.slot_file import SCHEMA, read_slot_file
-
-    found = read_slot_file(path)
-    frames, num_slots, slot_dim = found.slots.shape
-    return {
-        "kind": "slots",
-        "schema": SCHEMA,
-        "hashes": "verified",
-        "frames": frames,
-        "num_slots": num_slots,
-        "slot_dim": slot_dim,
-        "attention_size": found.attention.shape[2:],
-        "flagged_frames": int((found.flags != 0).sum()),
-        **found.metadata,
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from slotcli.errors import UsageError
+from slotcli.files.layout import DEFAULT_MODEL as DEFAULT_MODEL
 
 INPUT = "Input"
 MODEL = "Model"
@@ -15,7 +16,6 @@ MANY = "Many clips"
 TRAINING = "Training"
 COMPUTING = "Computing"
 
-DEFAULT_MODEL = "things-128"
 LABEL_FREE_MODEL = "tiny-64"
 
 _DEVICES = "auto, cpu, cuda, or one GPU as cuda:1."
@@ -94,6 +94,15 @@ Masks = Annotated[
         metavar="FORMAT",
         rich_help_panel=OUTPUT,
         autocompletion=lambda incomplete: [own for own in MASK_FILES if own.startswith(incomplete)],
+    ),
+]
+
+Frames = Annotated[
+    bool,
+    typer.Option(
+        "--frames",
+        help="Write the frames too, as the JPEG files that coco.json and ytvis.json name.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

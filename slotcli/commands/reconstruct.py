@@ -18,7 +18,7 @@ from slotcli.commands.options import (
     Threads,
     numbers,
 )
-from slotcli.errors import CannotCreateError, UsageError
+from slotcli.errors import CannotCreateError
 
 
 def reconstruct(
@@ -121,22 +121,17 @@ def reconstruct(
       slotcli reconstruct slotcli-out/tier-a.mp4 --drop 2,3 -o without.mp4
     """
     console.phase("loading the model")
-    from slotcli.checkpoint import load_model
-    from slotcli.compute.precision import computes_in_bf16, to_bf16
     from slotcli.files.writing import output_errors
     from slotcli.results.reconstruct import (
         ReconstructOptions,
+        Rendering,
         find_slot_file,
-        recorded_ids,
+        kept_ids,
+        load_decoder,
         recorded_model,
-        require_ids,
     )
-    from slotcli.results.reconstruct import reconstruct as draw
     from slotcli.tracks.slot_file import read_slot_file
 
-    if keep and drop:
-        raise UsageError("--keep and --drop exclude each other.", "Use one of them.")
-    kept_only, dropped = numbers("--keep", keep), numbers("--drop", drop)
     path = find_slot_file(slots)
     slot_file = read_slot_file(path)
     target = out or path.with_name("reconstruction.mp4")
@@ -144,23 +139,15 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    require_ids(slot_file, [*kept_only, *dropped])
-    kept = tuple(kept_only) if keep else None
-    if drop:
-        kept = tuple(own for own in recorded_ids(slot_file) if own not in dropped)
-        if not kept:
-            raise UsageError("No object is left to render.", "Drop fewer objects.")
-    loaded = load_model(model or recorded_model(path, slot_file))
+    kept = kept_ids(slot_file, numbers("--keep", keep), numbers("--drop", drop))
+    name = model or recorded_model(path, slot_file)
     chosen = setup.choose_device(device)
-    setup.set_threads(threads, str(loaded.path))
+    setup.set_threads(threads, name)
     setup.set_kernels(kernels)
-    _, network = loaded.slot_model()
-    setup.place(network, chosen)
-    if precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen)):
-        to_bf16(*network.decoder.networks)
+    loaded = load_decoder(name, chosen, precision)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
     with console.progress("rendering frames", "frames") as meter:
-        remarks = draw(slot_file, loaded, target, options, chosen, meter.update)
+        remarks = Rendering(slot_file, loaded, options, chosen).save(target, meter.update)
     for remark in remarks:
         console.warn(f"{target.name}: {remark}")
     if console.wants_json():

@@ -37,6 +37,7 @@ _MASK_BYTES: dict[MaskFormat, float] = {
     "mots": 0.15,
     "npz": 0.05,
     "alpha": 1.6,
+    "frames": 0.6,
 }
 _ROW_BYTES = 90  # of tracks.csv, per slot and frame
 _MARGIN = 1.2

@@ -9,7 +9,6 @@ from slotcli.checkpoint import LoadedModel
 from slotcli.decomposition.clip_outputs import Background
 from slotcli.decomposition.plan import PlannedClip
 from slotcli.decomposition.resets import Reset
-from slotcli.decomposition.source_identity import SourceIdentity, source_identity
 from slotcli.errors import UsageError
 from slotcli.files.layout import RESULT
 from slotcli.model import SlotModel
@@ -23,6 +22,7 @@ from slotcli.tracks.transform import Transform
 from slotcli.types import Size
 from slotcli.video.selection import Selection
 from slotcli.video.source import MAX_PIXELS
+from slotcli.video.source_identity import SourceIdentity, source_identity
 
 
 @dataclass(frozen=True)

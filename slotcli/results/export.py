@@ -7,26 +7,21 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
-from slotcli.errors import CannotCreateError, DataError, UsageError, printable
+from slotcli.errors import CannotCreateError, UsageError, printable
 from slotcli.files.places import work_folder
-from slotcli.files.reading import access_errors
 from slotcli.files.writing import output_errors
 from slotcli.results.reconstruct import is_excerpt, recorded_labelling, recorded_time_base
+from slotcli.results.source_frames import opened_source, source_pictures
 from slotcli.tracks.formats.all_formats import (
     OF_PICTURES,
-    PLACES,
     MaskFormat,
     open_mask_writers,
+    place_of,
 )
 from slotcli.tracks.formats.masked_clip import MaskedClip
 from slotcli.tracks.labelling import Edges
 from slotcli.tracks.slot_file import SlotFile
-from slotcli.types import Size
-from slotcli.video.images import ImageFolderReader
-from slotcli.video.reader import ClipReader, open_clip
-from slotcli.video.source import MAX_PIXELS
 
 
 def export_masks(
@@ -37,15 +32,18 @@ def export_masks(
     progress: Callable[[int, int], None],
     *,
     edges: Edges | None = None,
-) -> None:
+) -> list[Path]:
     """Writes the masks of a slot file, the same pixels as `decompose` wrote, unless with `edges`.
 
-    Each format gets its own path in `out`. `video` is the source, for formats and edges that need
-    its pixels. Raises UsageError without it, DataError where it is another clip, CannotCreateError
-    where a path exists, and the writers' errors.
+    Returns the path in `out` of each format. `video` is the source, for formats and edges that need
+    its pixels. Images of frames that are there already, all of them, are left as they are. Raises
+    UsageError without a video, DataError where it is another clip, CannotCreateError where a path
+    exists, and the writers' errors.
     """
-    if video is None and OF_PICTURES.intersection(formats):
-        raise UsageError("--masks alpha cuts objects out of the video.", "Name it with --video.")
+    formats = tuple(dict.fromkeys(formats))
+    if video is None and (wanting := sorted(OF_PICTURES.intersection(formats))):
+        does = "--frames writes frames" if "frames" in wanting else "--masks alpha cuts objects out"
+        raise UsageError(f"{does} of the video.", "Name it with --video.")
     labelling = recorded_labelling(slot_file, edges)
     if video is None and labelling.needs_frames:
         raise UsageError(
@@ -58,11 +56,14 @@ def export_masks(
         time_base=recorded_time_base(slot_file),
         excerpt=is_excerpt(slot_file),
     )
-    places = [out / PLACES[name] for name in dict.fromkeys(formats)]
+    count = len(slot_file.pts)
+    every = [out / place_of(name, clip) for name in formats]
+    if _has_frames(out, clip, count):
+        formats = tuple(name for name in formats if name != "frames")
+    places = [out / place_of(name, clip) for name in formats]
     for place in places:
         if os.path.lexists(place):
             raise CannotCreateError(f"{printable(place)}: exists already.", "Choose another --out.")
-    count = len(slot_file.pts)
     with work_folder(out / "masks") as work:
         with ExitStack() as files:
             writers = open_mask_writers(formats, work, clip, files)
@@ -79,29 +80,13 @@ def export_masks(
         for place in places:
             with output_errors(place):
                 (work / place.name).replace(place)
+    return every
 
 
-def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
-    """The opened source of a slot file, whatever its frame size. Raises as the reader."""
-    with access_errors(video):
-        return open_clip(video, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
-
-
-def source_pictures(
-    slot_file: SlotFile, reader: ClipReader | ImageFolderReader
-) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The source frames of the slots; raises DataError where the reader lacks one of them."""
-    time_base = recorded_time_base(slot_file)
-    chunks = reader.chunks(1)
-    for number, pts in zip(slot_file.frame_index, slot_file.pts, strict=True):
-        chunk = next((chunk for chunk in chunks if chunk.frame_index[0] == number), None)
-        if (
-            chunk is None
-            or reader.info.size != slot_file.transform.source_size
-            or int(chunk.pts[0]) * reader.info.time_base != int(pts) * time_base
-        ):
-            raise DataError(
-                f"{printable(reader.path)} is not the video that the slots came from.",
-                "Name the file that was decomposed, unchanged.",
-            )
-        yield chunk.frames[0]
+def _has_frames(out: Path, clip: MaskedClip, count: int) -> bool:
+    """Whether an earlier export wrote the images of all `count` frames."""
+    try:
+        found = set(os.listdir(out / clip.frame_folder))
+    except OSError:
+        return False
+    return found == {Path(clip.frame_file(index)).name for index in range(count)}

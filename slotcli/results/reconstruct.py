@@ -1,11 +1,12 @@
 """Renders a slot file back to a video."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from slotcli.checkpoint import LoadedModel
+from slotcli.checkpoint import LoadedModel, load_model
+from slotcli.compute.precision import computes_in_bf16, to_bf16
 from slotcli.decoders.base import RenderOptions
 from slotcli.diffusion.samplers import Sampler
 from slotcli.errors import DataError, NumericError, UsageError
@@ -21,6 +23,7 @@ from slotcli.files.layout import RESULT, SLOT_FILE
 from slotcli.files.places import work_path
 from slotcli.files.writing import output_errors
 from slotcli.model import denormalise
+from slotcli.results.frame_sequence import FrameSequence
 from slotcli.tracks.labelling import Edges, Labelling
 from slotcli.tracks.pieces import Pieces
 from slotcli.tracks.slot_file import REMAKE, SlotFile
@@ -137,67 +140,118 @@ def is_excerpt(slot_file: SlotFile) -> bool:
     return bool(slot_file.metadata["sampling"].get("start"))
 
 
-def reconstruct(
-    slot_file: SlotFile,
-    loaded: LoadedModel,
-    out: Path,
-    options: ReconstructOptions,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> list[str]:
-    """Writes an MP4 of the source's size and timing, every frame sampled from the same noise map.
+class Rendering(FrameSequence):
+    """Frames rendered from slots, uint8 [t, h, w, 3], RGB at the source's size.
 
-    Returns remarks on how its frames or timing had to differ from the source's, in sentences.
-    Raises DataError where the slots are another model's, UsageError where `keep` names objects that
-    do not exist, and the writer's errors.
+    Every frame is sampled from the same noise map; only the frames asked for are rendered. Raises
+    DataError where the slots are another model's, UsageError where `keep` of the options names
+    objects that do not exist.
     """
-    _, model = loaded.slot_model()
-    recorded = slot_file.metadata["model"].get("weights_sha256")
-    if recorded != loaded.sha256 and recorded not in loaded.same_tensors_as:
-        raise DataError(
-            f"{loaded.path}: these are not the weights that the slots came from.",
-            "Name the model that made them with --model.",
+
+    def __init__(
+        self,
+        slot_file: SlotFile,
+        loaded: LoadedModel,
+        options: ReconstructOptions,
+        device: torch.device,
+    ) -> None:
+        super().__init__((len(slot_file.slots), *slot_file.transform.source_size, 3))
+        _, model = loaded.slot_model()
+        recorded = slot_file.metadata["model"].get("weights_sha256")
+        if recorded != loaded.sha256 and recorded not in loaded.same_tensors_as:
+            raise DataError(
+                f"{loaded.path}: these are not the weights that the slots came from.",
+                "Name the model that made them with --model.",
+            )
+        self._kept = _kept(slot_file, options.keep)
+        if model.encoder.appearance and slot_file.appearance is None:
+            raise DataError(
+                "The slot file does not say how the slots' places look, and this model reads it.",
+                REMAKE,
+            )
+        self._slot_file = slot_file
+        self._decoder = model.to(device).decoder
+        self._device, self._batch = device, options.batch
+        self._drawing = RenderOptions(
+            options.sampler, options.evaluations, options.seed, options.noise_scale
         )
-    kept = _kept(slot_file, options.keep)
-    if model.encoder.appearance and slot_file.appearance is None:
-        raise DataError(
-            "The slot file does not say how the slots' places look, and this model reads it.",
-            REMAKE,
-        )
-    transform = slot_file.transform
-    model.to(device)
-    render_options = RenderOptions(
-        options.sampler, options.evaluations, options.seed, options.noise_scale
-    )
-    partial = work_path(out)
-    count = len(slot_file.slots)
-    begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
-    try:
-        with VideoWriter(
-            partial, transform.source_size, recorded_time_base(slot_file), codec="h264", mark=MARK
-        ) as video:
-            for start in range(0, count, options.batch):
-                rows = slice(start, start + options.batch)
-                slots = np.ascontiguousarray(slot_file.slots[rows][:, kept])
-                batch = torch.from_numpy(slots).to(device)
-                seen = _layout(slot_file, kept, rows).to(device)
-                drawn = model.decoder.render(batch, render_options, seen)
-                _require_finite(drawn, slot_file.frame_index[start : start + options.batch])
-                pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
-                for index, picture in enumerate(pictures, start):
-                    video.write(
-                        _placed(picture, transform),
-                        int(slot_file.pts[index]) - begin,
-                        int(slot_file.duration[index]),
-                    )
-                progress(min(start + options.batch, count), count)
-        with output_errors(out):
-            partial.replace(out)
-        return video.remarks
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to report
-            partial.unlink()
-        raise
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "h w 3"]:
+        return self._rendered(slice(t, t + 1))[0]
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Yields all frames; a batch of them is rendered at once."""
+        for start in range(0, len(self), self._batch):
+            yield from self._rendered(slice(start, start + self._batch))
+
+    def save(
+        self, out: Path | str, progress: Callable[[int, int], None] = lambda done, count: None
+    ) -> list[str]:
+        """Writes an MP4 of the source's timing; `progress` gets the frames done and their number.
+
+        Returns remarks on how frames or timing had to differ from the source's, in sentences.
+        Raises the writer's errors; then no file is left.
+        """
+        out, slot_file = Path(out), self._slot_file
+        partial = work_path(out)
+        size, time_base = slot_file.transform.source_size, recorded_time_base(slot_file)
+        begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
+        try:
+            with VideoWriter(partial, size, time_base, codec="h264", mark=MARK) as video:
+                for index, picture in enumerate(self):
+                    pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
+                    video.write(picture, pts - begin, duration)
+                    if (index + 1) % self._batch == 0 or index + 1 == len(self):
+                        progress(index + 1, len(self))
+            with output_errors(out):
+                partial.replace(out)
+            return video.remarks
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to report
+                partial.unlink()
+            raise
+
+    def _rendered(self, rows: slice) -> list[UInt8[np.ndarray, "h w 3"]]:
+        slot_file = self._slot_file
+        slots = np.ascontiguousarray(slot_file.slots[rows][:, self._kept])
+        seen = _layout(slot_file, self._kept, rows).to(self._device)
+        batch = torch.from_numpy(slots).to(self._device)
+        drawn = self._decoder.render(batch, self._drawing, seen)
+        _require_finite(drawn, slot_file.frame_index[rows])
+        pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
+        return [_placed(picture, slot_file.transform) for picture in pictures]
+
+
+def load_decoder(
+    model: str, device: torch.device, precision: Literal["auto", "fp32", "bf16"]
+) -> LoadedModel:
+    """A model on its device, its decoder at `precision`: auto is bf16 where the device has it.
+
+    Raises as `load_model`.
+    """
+    loaded = load_model(model)
+    network = loaded.slot_model()[1].to(device).to(memory_format=torch.channels_last)
+    if precision == "bf16" or (precision == "auto" and computes_in_bf16(device)):
+        to_bf16(*network.decoder.networks)
+    return loaded
+
+
+def kept_ids(
+    slot_file: SlotFile, keep: Collection[int] | None, drop: Collection[int] | None
+) -> tuple[int, ...] | None:
+    """The IDs to render, None for all. Raises UsageError for both, for unknown ones, and for none.
+
+    An empty `keep` or `drop` counts as not given.
+    """
+    if keep and drop:
+        raise UsageError("--keep and --drop exclude each other.", "Use one of them.")
+    require_ids(slot_file, [*(keep or ()), *(drop or ())])
+    if not drop:
+        return tuple(keep) if keep else None
+    kept = tuple(own for own in recorded_ids(slot_file) if own not in drop)
+    if not kept:
+        raise UsageError("No object is left to render.", "Drop fewer objects.")
+    return kept
 
 
 def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarray, " b"]) -> None:

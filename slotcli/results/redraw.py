@@ -22,9 +22,9 @@ from slotcli.report.clip_view import ClipView, ClipViewRecorder
 from slotcli.report.overlay import OPACITY, OverlayWriter
 from slotcli.report.page import PAGE_KINDS, PageKind, write_report
 from slotcli.report.strip import StripBuilder
-from slotcli.results.export import opened_source, source_pictures
 from slotcli.results.provenance import report_page
 from slotcli.results.reconstruct import recorded_ids, recorded_labelling, recorded_time_base
+from slotcli.results.source_frames import opened_source, source_pictures
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
 from slotcli.tracks.statistics import read_tracks_json
 

@@ -186,7 +186,7 @@ def read_masks(path: Path) -> Iterator[UInt8[np.ndarray, "h w"]]:
         files = sorted(path.glob("*.png"), key=_number_in_name)
         if not files:
             raise NoInputError(f"{printable(path)} has no PNG files in it.", "Check the path.")
-        yield from map(_read_png, files)
+        yield from map(read_mask, files)
     elif path.is_file():
         yield from _read_gray_video(path)
     else:
@@ -198,7 +198,8 @@ def _number_in_name(path: Path) -> tuple[int, str]:
     return (int(digits[-1]) if digits else -1, path.name)
 
 
-def _read_png(path: Path) -> UInt8[np.ndarray, "h w"]:
+def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """The labels of one palette or gray PNG. Raises DataError for anything else."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):

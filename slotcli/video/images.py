@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from slotcli.errors import DataError, NoInputError, printable
@@ -106,6 +107,11 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         """Yields all images, `length` at a time (the last chunk may be shorter)."""
         clock = Clock(self.info.time_base, self.info.average_rate)
         return chunked(self._pictures(), length, clock, self.damage)
+
+    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """The image of an index from 0 alone, as in `chunks`; None for an unreadable one."""
+        loaded = self._load(self._items[index]) if 0 <= index < len(self._items) else None
+        return None if loaded is None else resized(loaded.at_depth(self._depth)[0], self.info.size)
 
     def _open(self, rate: Fraction) -> None:
         # Pages of one file are indices, files are paths.

@@ -100,6 +100,27 @@ class ClipReader(AbstractContextManager["ClipReader"]):
         clock = Clock(self.info.time_base, self.info.average_rate)
         return chunked(self._pictures(), length, clock, self.damage)
 
+    def from_keyframe(self, pts: int, earlier: int = 0) -> Iterator[Picture]:
+        """Yields the frames from a keyframe at or before `pts` on, with times as stored.
+
+        It is the last one, or that of `earlier` ticks before. Nothing where the file cannot seek
+        there. Frames shown before that keyframe are left out, because they may refer to frames that
+        were skipped. `damage` does not count afterwards, and `chunks` no longer works.
+        """
+        self._first, self._guess = None, Guess()
+        try:
+            self._container.seek(pts - earlier, stream=self._stream)
+            self._decoder.flush_buffers()
+        except FFmpegError:
+            return
+        reached = False
+        for frame in self._decode():
+            if frame.pts is None or (not reached and frame.pts > pts):
+                return
+            reached = reached or frame.key_frame
+            if reached:
+                yield from self._picture(frame)
+
     def _open(self) -> None:
         shown = printable(self.path)
         with access_errors(self.path):

@@ -1,4 +1,4 @@
-"""Pages driven by keyboard and pointer in a real browser: they work, log no error, ask for nothing."""
+"""Pages driven by keyboard and pointer in a real browser: they work, log no error, ask nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 from slotcli.types import Size
 
+_TAKEN = ("masks", "objects", "alpha")  # folders of other formats
+
 
 @dataclass(frozen=True)
 class MaskedClip:
@@ -26,10 +28,14 @@ class MaskedClip:
             "time_base": [self.time_base.numerator, self.time_base.denominator],
         }
 
-    def frame_file(self, index: int) -> str:
-        """Path of a frame's image in a data set; the image itself is not written.
-
-        For any name of the clip it is one folder below the data set's.
-        """
+    @property
+    def frame_folder(self) -> str:
+        """Folder of the frames' images; for any name of the clip it is one below the data set's."""
         folder = self.name.replace("/", "_").replace("\\", "_")
-        return f"{'clip' if folder in ('', '.', '..') else folder}/{index:05d}.jpg"
+        if folder in ("", ".", ".."):
+            return "clip"
+        return f"{folder}-frames" if folder in _TAKEN else folder
+
+    def frame_file(self, index: int) -> str:
+        """Path of a frame's image in a data set, which the format `frames` writes."""
+        return f"{self.frame_folder}/{index:05d}.jpg"

@@ -1,4 +1,4 @@
-"""A folder of PNG files per object."""
+"""Folders of images: one per object, and the frames themselves."""
 
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from slotcli.files.writing import output_errors
 from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
 from slotcli.types import Size
-from slotcli.video.own_outputs import png_mark
+from slotcli.video.own_outputs import MARK, png_mark
 
 
 class ObjectMaskWriter:
@@ -101,6 +101,40 @@ class AlphaMaskWriter:
         path = self._folder / str(label) / f"{frame:05d}.png"
         with output_errors(path):
             path.write_bytes(data)
+
+
+class FrameWriter:
+    """Writes the source's frames `folder`/00000.jpg, ..., the images that JSON files name.
+
+    JPEG at quality 95 without chroma subsampling: small, and hard to tell from the source.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._frame = 0
+
+    def __enter__(self) -> "FrameWriter":
+        with output_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        pass
+
+    def write(
+        self,
+        labels: UInt8[np.ndarray, "h w"],
+        pts: int,
+        duration: int,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+    ) -> None:
+        """Write the next frame. Raises: ValueError without a `picture`; OutputError and its kin."""
+        if picture is None:
+            raise ValueError("a frame is written from its picture")
+        path = self._folder / f"{self._frame:05d}.jpg"
+        with output_errors(path):
+            Image.fromarray(picture).save(path, quality=95, subsampling=0, comment=MARK)
+        self._frame += 1
 
 
 def _cut_out(

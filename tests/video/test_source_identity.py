@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotcli.decomposition import source_identity as identities
-from slotcli.decomposition.source_identity import source_identity
+from slotcli.video import source_identity as identities
+from slotcli.video.source_identity import source_identity
 
 
 @pytest.fixture

@@ -1,0 +1,7 @@
+from slotcli.decomposition.one_clip import decompose as decompose
+from slotcli.results.rendering import reconstruct as reconstruct
+from slotcli.results.result import Result as Result
+from slotcli.results.result import load as load
+
+__version__: str
+__all__ = ["Result", "__version__", "decompose", "load", "reconstruct"]

@@ -1,0 +1,108 @@
+"""A result as notebooks and terminals show it: a few frames, and the table of its objects."""
+
+from base64 import b64encode
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from slotcli.errors import SlotcliError, printable
+from slotcli.report.overlay import OPACITY, fit, overlay_frame, shrink
+from slotcli.report.page import rendered
+from slotcli.report.slot_rows import clock, object_colour
+from slotcli.types import Size
+
+if TYPE_CHECKING:
+    from slotcli.results.result import Result
+    from slotcli.results.tables import Columns
+
+COLUMNS = ("ID", "area", "in frames", "first", "last", "confidence")
+_TEMPLATE = "notebook.html.jinja"
+_IMAGES = 5
+_LARGEST: Size = (180, 240)
+_GREY = 128
+
+
+def result_html(result: "Result") -> str:
+    """A fragment of HTML that needs no other file; names are escaped.
+
+    Raises as `Result.tracks`; a clip that is gone is reported in it, and its masks are on grey.
+    """
+    chosen = np.unique(np.linspace(0, len(result) - 1, _IMAGES).round().astype(int)).tolist()
+    frames, remark = thumbnails(result, chosen, _LARGEST)
+    images = [
+        {
+            "row": row,
+            "time": clock(float(result.times[row])),
+            "data": _jpeg(frame),
+            "width": frame.shape[1],
+            "height": frame.shape[0],
+        }
+        for row, frame in zip(chosen, frames, strict=True)
+    ]
+    cells_of = object_cells(result.object_columns)
+    empty = len(result.object_columns["id"]) - len(cells_of)
+    height, width = result.slot_file.transform.source_size
+    return rendered(
+        _TEMPLATE,
+        title=printable(str(result.slot_file.metadata["source"].get("name", result.path.name))),
+        facts=f"{len(result)} frames of {width} x {height}, "
+        f"{len(cells_of)} objects with the background; {empty} slots took no pixel",
+        warnings=result.warnings,
+        images=images,
+        remark=remark,
+        objects=[
+            {"cells": cells, "colour": object_colour(number)} for number, cells in cells_of.items()
+        ],
+    )
+
+
+def thumbnails(
+    result: "Result", rows: list[int], largest: Size
+) -> tuple[list[UInt8[np.ndarray, "h w 3"]], str | None]:
+    """Small overlays of some frames, and a remark if they are without the clip or the masks.
+
+    Without the clip, colours are on grey; without masks that need it too, there are none.
+    """
+    remark = None
+    try:
+        clip = result.frames()
+    except SlotcliError as error:
+        clip, remark = None, f"{error.what} Colours are on grey."
+    found = []
+    try:
+        for row in rows:
+            labels = result.masks[row]
+            frame = np.full((*labels.shape, 3), _GREY, np.uint8) if clip is None else clip[row]
+            size = fit((labels.shape[0], labels.shape[1]), largest)
+            found.append(overlay_frame(*shrink(frame, labels, size), OPACITY))
+    except SlotcliError as error:
+        return [], error.what
+    return found, remark
+
+
+def object_cells(objects: "Columns") -> dict[int, list[str]]:
+    """The objects that appear, by ID, as text in the order of `COLUMNS`."""
+    rows = zip(*objects.values(), strict=True)
+    every = [dict(zip(objects, values, strict=True)) for values in rows]
+    return {own["id"]: _cells(own) for own in every if own["frames_present"]}
+
+
+def _cells(own: dict[str, Any]) -> list[str]:
+    return [
+        f"{own['id']} (background)" if own["is_background"] else str(own["id"]),
+        f"{100 * own['mean_visible_fraction']:.1f} %",
+        str(own["frames_present"]),
+        clock(own["first_time"]),
+        clock(own["last_time"]),
+        f"{own['mean_confidence']:.2f}",
+    ]
+
+
+def _jpeg(frame: UInt8[np.ndarray, "h w 3"]) -> str:
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(frame).save(file, format="JPEG", quality=85)
+    return b64encode(file.getvalue()).decode()
