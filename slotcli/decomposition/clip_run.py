@@ -214,7 +214,7 @@ def open_clip_run(job: ClipJob) -> ClipRun:
         _require_space(job, reader.info)
         transform = options.transform(reader.info.size, job.spec.size)
         work = enter(work_folder(place, beside(place, "part")))
-        journal = enter(Journal(journal_path(place), job.journal_key()))
+        journal = Journal(journal_path(place), job.journal_key())
         outputs = enter(
             ClipOutputs(
                 work,

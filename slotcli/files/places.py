@@ -121,11 +121,10 @@ def recover(place: Path) -> None:
 
 
 def journal_path(place: Path) -> Path:
-    """The journal of a result in the making; it outlives the process."""
+    """The folder of the journal of a result in the making; it outlives the process."""
     return beside(place, "journal")
 
 
 def clear_journal(place: Path) -> None:
     """Removes a journal left by a process that was killed just after its result was in place."""
-    with suppress(OSError):
-        journal_path(place).unlink()
+    shutil.rmtree(journal_path(place), ignore_errors=True)

@@ -55,18 +55,16 @@ def chunk_of(slot_file: SlotFile, rows: slice) -> FrameChunk:
 
 def write_in_chunks(path: Path, slot_file: SlotFile, chunk: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Journal(path.with_suffix(".journal"), "key") as journal:
-        for start in range(0, len(slot_file.pts), chunk):
-            rows = slice(start, start + chunk)
-            journal.append(
-                torch.from_numpy(slot_file.slots[rows]),
-                torch.from_numpy(slot_file.attention[rows]),
-                chunk_of(slot_file, rows),
-                None
-                if slot_file.appearance is None
-                else torch.from_numpy(slot_file.appearance[rows]),
-            )
-        journal.finish(path, slot_file.metadata)
+    journal = Journal(path.with_suffix(".journal"), "key")
+    for start in range(0, len(slot_file.pts), chunk):
+        rows = slice(start, start + chunk)
+        journal.append(
+            torch.from_numpy(slot_file.slots[rows]),
+            torch.from_numpy(slot_file.attention[rows]),
+            chunk_of(slot_file, rows),
+            None if slot_file.appearance is None else torch.from_numpy(slot_file.appearance[rows]),
+        )
+    journal.finish(path, slot_file.metadata)
 
 
 def with_appearance(slot_file: SlotFile) -> SlotFile:
