@@ -48,9 +48,11 @@ def result_html(result: "Result") -> str:
         _TEMPLATE,
         title=printable(str(result.slot_file.metadata["source"].get("name", result.path.name))),
         facts=f"{len(result)} frames of {width} x {height}, "
-        f"{len(cells_of)} objects with the background; {empty} slots took no pixel",
+        f"{len(cells_of) - (0 in cells_of)} objects{' and the background' * (0 in cells_of)}; "
+        f"{empty} slots took no pixel",
         warnings=result.warnings,
         images=images,
+        columns=COLUMNS,
         remark=remark,
         objects=[
             {"cells": cells, "colour": object_colour(number)} for number, cells in cells_of.items()
