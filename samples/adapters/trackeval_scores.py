@@ -1,4 +1,4 @@
-"""TrackEval: HOTA of one result's tracks, taking those of another, such as a corrected one, as true.
+"""TrackEval: HOTA of one result's tracks, with those of another, such as a corrected one, as true.
 
 The folders are those of KITTI MOTS, whose name for class 1 is car.
 """
