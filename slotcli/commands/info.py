@@ -40,12 +40,12 @@ def info(
     result = facts.pop("result", None)
     console.record(facts if result is None else facts | {"objects": _objects(result)})
     if not console.wants_json():
-        if result is not None and console.shows_images():
-            _show_frame(result)
         for key, value in console.dotted(facts):
             if value is not None and value != []:
                 console.result(f"{key}: {_shown(key, value)}")
         if result is not None:
+            if console.shows_images():
+                _show_frame(result)
             _show_objects(result)
 
 
