@@ -55,6 +55,13 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert shown.stderr == ""
 
 
+def test_the_package_loads_nothing_heavy_before_it_is_used():
+    code = "import slotcli, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not (HEAVY | {"pandas", "rich", "typer"}) & set(shown.stdout.split())
+    assert (Path(__file__).parents[1] / "slotcli" / "py.typed").is_file()
+
+
 def test_exit_codes_reach_the_shell():
     def run(*arguments):
         command = [sys.executable, "-m", "slotcli", *arguments]

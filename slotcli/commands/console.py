@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.color import Color
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from slotcli.commands.meters import LineMeter, Meter, PlainMeter, SilentMeter
 from slotcli.errors import printable
 
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
 _RESUMES = "The same command resumes."
+_HALF = "\N{UPPER HALF BLOCK}"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -149,6 +156,29 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
             widest = stdout.options.update(width=_WIDEST)
             stdout.width = stdout.measure(grid, options=widest).maximum
         stdout.print(grid)
+
+
+def shows_images() -> bool:
+    """Whether `image` prints: on a terminal with at least 256 colours, unless NO_COLOR is set."""
+    if _settings.json or not sys.stdout.isatty():
+        return False
+    try:
+        _HALF.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    console = Console()
+    return not console.no_color and console.color_system in ("truecolor", "256")
+
+
+def image(frame: "UInt8[np.ndarray, 'h w 3']") -> None:
+    """Prints a small RGB image, two pixels per character: in true colour, or the nearest of 256."""
+    text = Text(no_wrap=True)
+    for top in range(0, len(frame) - len(frame) % 2, 2):
+        for upper, lower in zip(frame[top].tolist(), frame[top + 1].tolist(), strict=True):
+            text.append(_HALF, Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        text.append("\n")
+    with _on_stdout() as stdout:
+        stdout.print(text, end="", overflow="crop")
 
 
 def phase(text: str, unit: str = "") -> Meter:

@@ -19,6 +19,8 @@ from slotcli.training.seeds import SEEDS
 def folder_facts(folder: Path) -> dict[str, Any] | None:
     """Facts by name, `kind` first; None for a folder of images, which is a clip.
 
+    `result` is the Result of a folder that is one.
+
     Raises NoInputError where the folder holds nothing that slotcli knows, DataError where a file of
     a result or run is damaged.
     """
@@ -46,7 +48,8 @@ def _result(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{printable(folder / SLOT_FILE)} is missing.", "Make the result again: decompose."
         )
-    return load(folder).info
+    result = load(folder)
+    return {**result.info, "result": result}
 
 
 def _results(folder: Path, results: list[Path]) -> dict[str, Any]:

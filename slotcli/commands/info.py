@@ -3,12 +3,17 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slotcli.commands import console
 from slotcli.errors import DataError, NoInputError, printable
+
+if TYPE_CHECKING:
+    from slotcli.results.result import Result
+
+_THUMBNAIL = (40, 64)  # height and width in pixels; a character shows two, one above the other
 
 
 def info(
@@ -32,11 +37,47 @@ def info(
     """
     console.phase("reading")
     facts = {"file": printable(what), **_facts(what)}
-    console.record(facts)
+    result = facts.pop("result", None)
+    console.record(facts if result is None else facts | {"objects": _objects(result)})
     if not console.wants_json():
         for key, value in console.dotted(facts):
             if value is not None and value != []:
                 console.result(f"{key}: {_shown(key, value)}")
+        if result is not None:
+            if console.shows_images():
+                _show_frame(result)
+            _show_objects(result)
+
+
+def _objects(result: "Result") -> list[dict[str, Any]]:
+    """The table of objects as records; null for what an absent object lacks."""
+    columns = result.object_columns
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {name: None if value != value else value for name, value in zip(columns, row, strict=True)}
+        for row in rows
+    ]
+
+
+def _show_frame(result: "Result") -> None:
+    """The middle frame with its objects in colour; a remark where the clip is gone."""
+    from slotcli.results.notebook import thumbnails
+
+    frames, remark = thumbnails(result, [len(result) // 2], _THUMBNAIL)
+    for frame in frames:
+        console.image(frame)
+    if remark is not None:
+        console.note(remark)
+
+
+def _show_objects(result: "Result") -> None:
+    from slotcli.results.notebook import COLUMNS, object_cells
+
+    cells = object_cells(result.object_columns)
+    console.table("objects:", list(COLUMNS), list(cells.values()))
+    empty = len(result.object_columns["id"]) - len(cells)
+    if empty:
+        console.result(f"{empty} slots took no pixel.")
 
 
 def _facts(what: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def result_html(result: "Result") -> str:
             "width": frame.shape[1],
             "height": frame.shape[0],
         }
-        for row, frame in zip(chosen, frames, strict=True)
+        for row, frame in zip(chosen[: len(frames)], frames, strict=True)
     ]
     cells_of = object_cells(result.object_columns)
     empty = len(result.object_columns["id"]) - len(cells_of)
@@ -48,9 +48,11 @@ def result_html(result: "Result") -> str:
         _TEMPLATE,
         title=printable(str(result.slot_file.metadata["source"].get("name", result.path.name))),
         facts=f"{len(result)} frames of {width} x {height}, "
-        f"{len(cells_of)} objects with the background; {empty} slots took no pixel",
+        f"{len(cells_of) - (0 in cells_of)} objects{' and the background' * (0 in cells_of)}; "
+        f"{empty} slots took no pixel",
         warnings=result.warnings,
         images=images,
+        columns=COLUMNS,
         remark=remark,
         objects=[
             {"cells": cells, "colour": object_colour(number)} for number, cells in cells_of.items()
@@ -61,9 +63,9 @@ def result_html(result: "Result") -> str:
 def thumbnails(
     result: "Result", rows: list[int], largest: Size
 ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], str | None]:
-    """Small overlays of some frames, and a remark if they are without the clip or the masks.
+    """Small overlays of some frames, and a remark where they are without the clip.
 
-    Without the clip, colours are on grey; without masks that need it too, there are none.
+    Their colours are then on grey; where the masks need the clip too, there are none.
     """
     remark = None
     try:

@@ -54,7 +54,7 @@ def load(path: str | Path, video: str | Path | None = None) -> "Result":
 
 
 class Result:
-    """What `decompose` found in a clip: t frames, n slots. Arrays are read-only views of the file.
+    """Slots, masks and tracks of a clip: t frames, n slots. Arrays are read-only views of the file.
 
     Frames are numbered by their row in the result, 0 to t - 1; objects by ID, which is slot + 1,
     and 0 for the background. Slots and attention are in memory; masks and frames are not.
@@ -112,7 +112,7 @@ class Result:
         """A row per frame and object, the columns of tracks.csv: a DataFrame, else arrays by name.
 
         time (seconds), area (pixels), visible_fraction, centroid and box (pixels of the source, the
-        box half open), confidence (0 to 1). What an absent object lacks is NaN.
+        box half open), confidence (0 to 1). An absent object has area 0, and NaN for the rest.
         """
         return table(self._tracks)
 
@@ -220,14 +220,20 @@ class Result:
         first = int(self.slot_file.pts[0])
         if self.slot_file.frame_index[0] == 0:
             return first
-        if self._recorded is not None:  # tracks.csv has microseconds, finer than frames
-            return first - round(Fraction(float(self._tracks["time"][0])) / time_base)
+        if self._saved_tracks is not None:  # they have microseconds, finer than frames
+            return first - round(Fraction(float(self._saved_tracks["time"][0])) / time_base)
         return self._frames.start_pts
 
     @cached_property
+    def _saved_tracks(self) -> Columns | None:
+        path = self.path.with_name(TRACKS_CSV)
+        known = self._recorded is not None and path.is_file()
+        return read_tracks(path, len(self)) if known else None
+
+    @cached_property
     def _tracks(self) -> Columns:
-        if self._recorded is not None:
-            return read_tracks(self.path.with_name(TRACKS_CSV), len(self))
+        if self._saved_tracks is not None:
+            return self._saved_tracks
         slot_file, masks = self.slot_file, self.masks
         labelling = self._labelling(None)
         statistics = TrackStatistics(slot_file.slots.shape[1], labelling.background)

@@ -33,8 +33,8 @@ def table(columns: Columns) -> "Columns | DataFrame":
     return DataFrame(columns)
 
 
-def read_tracks(path: Path, frames: int) -> Columns:
-    """The columns of a tracks.csv; absent values are NaN.
+def read_tracks(path: Path, frames: int) -> Columns | None:
+    """The columns of a tracks.csv; absent values are NaN. None for the columns of older versions.
 
     Raises NoInputError without the file, DataError where it is damaged or has not `frames` frames.
     """
@@ -42,7 +42,7 @@ def read_tracks(path: Path, frames: int) -> Columns:
         try:
             head, *rows = csv.reader(file)
             if tuple(head) != TRACK_COLUMNS:
-                raise ValueError(f"its columns are {', '.join(head)}")
+                return None
             columns = _columns(TRACK_COLUMNS, rows)
         except (ValueError, csv.Error) as error:
             raise DataError(f"{printable(path)} is damaged: {error}.", _REMAKE) from error

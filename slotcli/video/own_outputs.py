@@ -68,8 +68,7 @@ def is_result(folder: Path, names: set[str]) -> bool:
 
 def is_own_image(path: Path, image: Image.Image, beside: set[str]) -> bool:
     """Whether slotcli wrote an opened image; `beside` are the names in its folder."""
-    comments = (image.info.get("Comment"), image.info.get("comment"))  # of PNG, of JPEG
-    if MARK in comments or MARK.encode() in comments or _SHEET.fullmatch(path.name):
+    if image.info.get("Comment") == MARK or _SHEET.fullmatch(path.name):
         return True
     return path.name == "curves.png" and bool(beside & _OF_A_RUN)
 

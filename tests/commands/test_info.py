@@ -1,9 +1,11 @@
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from PIL import Image
+from pseudo_terminal import run_on_terminal, without_codes
 
 from slotcli.tracks.slot_file import SlotFile, write_slot_file
 from slotcli.tracks.transform import Transform
@@ -116,6 +118,29 @@ def test_results_are_described_and_not_their_pictures(cli, results):
     facts = json.loads(cli("--json", "info", ".")[1])
     assert (facts["kind"], facts["clips"], facts["results"]) == ("clips", 2, 2)
     assert json.loads(cli("--json", "info", "clips/one")[1])["kind"] == "clip"
+
+
+def test_a_terminal_shows_a_frame_and_others_do_not(results):
+    half = "\N{UPPER HALF BLOCK}"
+    given = (results.parent, ["info", "results/two"])
+    code, sent = run_on_terminal(*given, COLORTERM="truecolor")
+    assert (code, sent.count(half)) == (0, 24 * 8)  # a clip of 24 x 16 pixels
+    assert re.search(r"\x1b\[38;2;\d+;\d+;\d+;48;2;\d+;\d+;\d+m", sent)
+    assert "in frames" in without_codes(sent)
+    assert half not in run_on_terminal(*given, COLORTERM="truecolor", NO_COLOR="1")[1]
+
+
+def test_the_objects_of_a_result_are_a_table(cli, results):
+    code, out, _ = cli("info", "results/two")
+    assert (code, "\N{UPPER HALF BLOCK}" in out) == (0, False)
+    table = out.partition("objects:\n")[2].splitlines()
+    assert table[0].split() == ["ID", "area", "in", "frames", "first", "last", "confidence"]
+    facts = json.loads(cli("--json", "info", "results/two")[1])
+    shown = [own for own in facts["objects"] if own["frames_present"]]
+    assert [row.split()[0] for row in table[1 : 1 + len(shown)]] == [str(o["id"]) for o in shown]
+    absent = [own for own in facts["objects"] if not own["frames_present"]]
+    assert all(own["first_time"] is None for own in absent)
+    assert (f"{len(absent)} slots took no pixel." in out) == bool(absent)
 
 
 def test_a_damaged_result_is_said(cli, results):

@@ -11,7 +11,7 @@ from PIL import Image
 from slotcli.files.writing import output_errors
 from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
 from slotcli.types import Size
-from slotcli.video.own_outputs import MARK, png_mark
+from slotcli.video.own_outputs import png_mark
 
 
 class ObjectMaskWriter:
@@ -133,7 +133,7 @@ class FrameWriter:
             raise ValueError("a frame is written from its picture")
         path = self._folder / f"{self._frame:05d}.jpg"
         with output_errors(path):
-            Image.fromarray(picture).save(path, quality=95, subsampling=0, comment=MARK)
+            Image.fromarray(picture).save(path, quality=95, subsampling=0)
         self._frame += 1
 
 
