@@ -57,15 +57,16 @@
   }
 
   function paintNumbers(pen, { width, height }) {
-    const size = Math.max(12, Math.min(28, width / 36));
+    const size = Math.max(12, Math.min(26, width / 45));
     pen.font = `600 ${size}px system-ui, sans-serif`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     clip.ids.forEach((id, place) => {
       const at = 2 * (state.index * clip.ids.length + place);
       if (id === 0 || !isShown(id) || places[at] === ABSENT) return;
-      const [x, y] = [(places[at] / (ABSENT - 1)) * width, (places[at + 1] / (ABSENT - 1)) * height];
       const half = Math.max(size * 0.7, pen.measureText(id).width / 2 + size * 0.3);
+      const within = (place, side, margin) => Math.max(margin, Math.min(side - margin, (place / (ABSENT - 1)) * side));
+      const x = within(places[at], width, half), y = within(places[at + 1], height, size * 0.7);
       pen.fillStyle = "#14161acc";
       pen.beginPath();
       pen.roundRect(x - half, y - size * 0.7, 2 * half, size * 1.4, size * 0.35);

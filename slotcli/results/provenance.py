@@ -11,6 +11,7 @@ from slotcli.checkpoint import LoadedModel, portable
 from slotcli.definition import spec_json
 from slotcli.errors import DataError
 from slotcli.evaluation.figures import FIGURES
+from slotcli.evaluation.verdict import CRITERIA
 from slotcli.files.layout import OVERLAY, RESULT, SLOT_FILE, STRIP, TRACKS, TRACKS_CSV
 from slotcli.report.clip_view import ClipView
 from slotcli.report.overlay import OPACITY
@@ -201,12 +202,11 @@ def _files(masks: Sequence[str], has_overlay: bool) -> list[LinkedFile]:
 
 def _figures(verdict: dict[str, Any]) -> list[JudgedFigure]:
     """The figures that were measured, as text."""
+    known = [(name, verdict["figures"].get(name), verdict["checks"].get(name)) for name in CRITERIA]
     return [
-        JudgedFigure(FIGURES[name].title, f"{value:.2f}", FIGURES[name].wanted, checked)
-        for name, value in verdict["figures"].items()
-        if value is not None
-        and name in FIGURES
-        and (checked := verdict["checks"].get(name)) is not None
+        JudgedFigure(FIGURES[name].title, f"{value:.2f}", FIGURES[name].wanted, passed)
+        for name, value, passed in known
+        if value is not None and passed is not None
     ]
 
 
@@ -241,7 +241,9 @@ def _background(recorded: int | list[int] | None) -> str:
 def _verdict_sentence(used: int, verdict: dict[str, Any] | None) -> str:
     if used < 2:
         return "One slot took every pixel: this result says nothing about objects."
-    return NO_VERDICT if verdict is None else verdict["sentence"]
+    sentence = NO_VERDICT if verdict is None else verdict["sentence"]
+    outcome, _, reason = sentence.partition(": ")  # the page shows the outcome as a heading
+    return reason[:1].upper() + reason[1:] if reason else outcome
 
 
 def _motion_sentence(verdict: dict[str, Any] | None) -> list[str]:

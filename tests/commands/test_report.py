@@ -62,25 +62,34 @@ def test_a_result_gets_the_bytes_that_decompose_wrote(cli, result):
 
 def test_a_source_that_moved(cli, result, results):
     before = tree(result)
-    for name in MADE:
-        (result / name).write_bytes(b"old")
     moved = (results / "clip.mp4").rename(results / "moved.mp4")
     try:
         code, out, err = cli("report", result)
         assert (code, out) == (66, "")
         assert_refused(err)
         assert "--video" in err
-        changed = {name for name, content in tree(result).items() if content == before[name]}
-        assert changed == set(before) - {"overlay.mp4", "strip.png"}
+        assert tree(result) == before
+        for name in MADE:
+            (result / name).write_bytes(b"old")
         assert cli("report", result, "--video", moved)[0] == 0
         assert tree(result) == before
-        # With neither picture there, the page names none.
-        for name in ("overlay.mp4", "strip.png"):
-            (result / name).unlink()
-        assert cli("report", result)[0] == 66
-        assert Page(result / "report.html").files == []
     finally:
         moved.rename(results / "clip.mp4")
+
+
+def test_a_page_in_several_files_and_back(cli, result):
+    before = tree(result)
+    code, out, _ = cli("--json", "report", result, "--page", "linked", "--opacity", "0.8")
+    assert code == 0
+    assert sorted(json.loads(out)["written"]) == sorted(
+        [*MADE, "report-clip.js", "report-clip.mp4"]
+    )
+    after = tree(result)
+    assert len(after["report.html"]) < len(before["report.html"])
+    assert {name for name in before if after[name] != before[name]} == set(MADE)
+    assert 'value="0.8"' in (result / "report.html").read_text()
+    assert cli("report", result)[0] == 0
+    assert tree(result) == before
 
 
 @pytest.mark.parametrize(
@@ -199,7 +208,13 @@ def test_a_sheet_that_cannot_be_shown_is_said(cli, run_folder):
 
 @pytest.mark.parametrize(
     ("log", "options", "code"),
-    [("", [], 66), ("{\n", [], 65), ('{"step": 1}\n', ["--video", "a.mp4"], 2), (None, [], 66)],
+    [
+        ("", [], 66),
+        ("{\n", [], 65),
+        ('{"step": 1}\n', ["--video", "a.mp4"], 2),
+        ('{"step": 1}\n', ["--page", "linked"], 2),
+        (None, [], 66),
+    ],
 )
 def test_what_has_no_page(cli, tmp_path, log, options, code):
     if log is not None:

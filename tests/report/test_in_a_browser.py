@@ -1,4 +1,4 @@
-"""Pages driven by keyboard and pointer in a real browser: they work, log no error, ask nothing."""
+"""Pages in a real browser, by keyboard and pointer: they work, log nothing and ask for nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pages import SIZE, report
+from PIL import Image
 
 from slotcli.report.index_page import IndexRow, write_index
 from slotcli.report.page import write_report
@@ -26,6 +27,9 @@ def folder(tmp_path_factory) -> Path:
     (made / "linked").mkdir()
     write_report(made / "report.html", report(made, title=HOSTILE, warnings=[HOSTILE]))
     write_report(made / "linked" / "report.html", report(made / "linked"), "linked")
+    for name in ("x", "y"):
+        (made / name).mkdir()
+        Image.new("RGB", (80, 40)).save(made / name / "strip.png")
     rows = [
         IndexRow("a/ten.mp4", "x", "ok", 10, "", 9.5, SIZE, 2000, 3, True),
         IndexRow("a/two.mp4", "y", "ok", 2, "", 99.0, SIZE, 1000, 5, False),
@@ -48,7 +52,14 @@ def opened(browser, folder) -> Iterator[Opener]:
             context = browser.new_context(**options)
             contexts.append(context)
             page = context.new_page()
-            page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
+            page.on(
+                "console",
+                # Reading pixels, as these tests do, draws a remark.
+                lambda message: (
+                    "willReadFrequently" in message.text
+                    or noise.append(f"{message.type}: {message.text}")
+                ),
+            )
             page.on("pageerror", lambda error: noise.append(str(error)))
             page.on("dialog", lambda dialog: noise.append(dialog.message))
             page.on(
@@ -91,12 +102,6 @@ def test_steps_scrubbing_and_the_clip_follow_each_other(opened, name):
     page.keyboard.press("ArrowLeft")
     at(page, 10)
     assert page.locator("#readout").text_content() == "0:00.4  frame 10"
-    # The red square has moved on to 22, in the clip as in its labels.
-    red = page.evaluate(
-        """() => { const canvas = document.getElementById("clip"), scale = canvas.width / 80;
-        return [...canvas.getContext("2d").getImageData(36 * scale, 16 * scale, 1, 1).data]; }"""
-    )
-    assert red[0] > 140 > 80 > red[1]
     page.keyboard.press("End")
     at(page, 29)
     page.keyboard.press("Home")
@@ -109,6 +114,18 @@ def test_steps_scrubbing_and_the_clip_follow_each_other(opened, name):
     page.locator(".happened summary").click()
     page.locator("button[data-frame='20']").click()
     at(page, 20)
+
+
+def test_the_picture_is_that_of_the_frame(opened):
+    page = opened("report.html")
+    red = """x => { const canvas = document.getElementById("clip"), scale = canvas.width / 80;
+        return canvas.getContext("2d").getImageData(x * scale, 16 * scale, 1, 1).data[0]; }"""
+    for index in (0, 10, 3, 29, 28):
+        page.locator("#frame").fill(str(index))
+        at(page, index)
+        left = 2 + 2 * index
+        assert page.evaluate(red, left + 2) > 150 > 130 > page.evaluate(red, left - 2)
+        assert page.evaluate(red, left + 14) > 150
 
 
 def test_playing_ends_at_the_last_frame(opened):
@@ -124,7 +141,7 @@ def test_switches_solo_and_keys_change_what_is_drawn(opened):
     at(page, 29)
     page.locator("#numbers").uncheck()
     page.locator("#opacity").fill("1")
-    ball, guest = (68, 15), (12, 36)
+    ball, guest = (68, 15), (15, 42)
     page.wait_for_function("document.getElementById('stage').dataset.painted === '29'")
     expect(page, ball, (0x56, 0xB4, 0xE9))
     expect(page, guest, (0xE6, 0x9F, 0x00))
@@ -151,7 +168,7 @@ def expect(page: Any, place: tuple[int, int], wanted: tuple[int, int, int]) -> N
     """Waits until a pixel of the masks has a colour, within what the video's encoding loses."""
     page.wait_for_function(
         f"([x, y, r, g, b]) => ({PIXEL})([x, y]).every((value, at) => "
-        "Math.abs(value - [r, g, b][at]) < 30)",
+        "Math.abs(value - [r, g, b][at]) < 40)",
         arg=[*place, *wanted],
         timeout=5000,
     )
@@ -212,10 +229,9 @@ def names(page: Any) -> list[str]:
 
 
 def test_the_batch_is_searched_and_sorted(opened):
-    # Its thumbnails are not there, which only their places show.
     page = opened("index.html")
-    assert names(page) == [HOSTILE, "a/ten.mp4", "a/two.mp4"]
-    for order, first in (("name", HOSTILE), ("seconds", "a/two.mp4"), ("bytes", "a/ten.mp4")):
+    assert names(page) == [HOSTILE, "ten.mp4", "two.mp4"]
+    for order, first in (("name", HOSTILE), ("seconds", "two.mp4"), ("bytes", "ten.mp4")):
         page.locator("#sort").select_option(order)
         assert names(page)[0] == first
     page.keyboard.press("Tab")
@@ -225,7 +241,7 @@ def test_the_batch_is_searched_and_sorted(opened):
     page.locator("#search").fill("nothing such")
     assert page.locator("#nothing").is_visible()
     page.locator("#search").fill("")
-    assert page.locator(".card a").first.get_attribute("href") == "y/report.html"
+    assert page.locator(".card a").first.get_attribute("href") == "x/report.html"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
