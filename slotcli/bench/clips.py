@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -80,24 +81,22 @@ def bench_clip(
         with tempfile.TemporaryDirectory() as out:
             (clip,) = plan([str(path)], Path(out), recursive=False).clips
             results.append(_decomposed(clip, loaded, device))
-        tell(f"{printable(path.name)} decomposed")
-
-    def decode() -> None:
-        _decode(path)
-        tell(f"{printable(path.name)} decoded")
 
     decompose()
-    found = results.pop()
+    tell(f"decompose {printable(path.name)}")
     timings = interleaved(
-        {"whole": decompose, "codec": decode}, frames=found.frames, rounds=rounds, warm_up=0
+        {"decompose": decompose, "decode": partial(_decode, path)},
+        frames=results.pop().frames,
+        rounds=rounds,
+        tell=lambda name: tell(f"{name} {printable(path.name)}"),
     )
     with open_clip(path) as reader:
         size = reader.info.size
     return EndToEnd(
         clip=printable(path.name),
         size=size,
-        whole=timings["whole"],
-        codec=timings["codec"],
+        whole=timings["decompose"],
+        codec=timings["decode"],
         stages={stage: tuple(own.busy[stage] for own in results) for stage in STAGES},
     )
 

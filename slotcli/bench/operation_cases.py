@@ -15,7 +15,6 @@ from torch import device as Device
 from slotcli import kernels
 from slotcli.bench import plain_operations
 from slotcli.diffusion.unet import HEAD_DIM, Attention
-from slotcli.kernels.group_norm_act import Activation
 from slotcli.types import Size
 
 Tensors = tuple[Tensor, ...]
@@ -54,10 +53,11 @@ def cases(device: Device) -> list[Case]:
     for frames in (1, many):
         levels = ((256, 256), (64, 384), (16, 512))
         found += [cross_attention(frames, *level) for level in levels]
-    for differentiated in (False, True):
+    for backward in (False, True):
         for channels, side in ((128, 32), (256, 16), (384, 8), (512, 4)):
-            found.append(shifted_silu(many, channels, side, differentiated))
-        found.append(relu_of_sum(many, 64, 128, differentiated))
+            case = group_norm_act(many, channels, side, "shift", differentiated=backward)
+            found.append(case)
+        found.append(group_norm_act(many, 64, 128, "residual", differentiated=backward))
     found.append(nearest_code(many * 1024))
     found += [mask_argmax(24, (128, 128)), mask_argmax(1, (1080, 1920))]
     return found
@@ -182,60 +182,30 @@ def cross_attention(frames: int, positions: int, channels: int) -> Case:
     return Case("slot_cross_attention", shape, frames, tensors, ours, plain, streamed=2)
 
 
-def shifted_silu(frames: int, channels: int, side: int, differentiated: bool) -> Case:
-    """As in the U-Net's residual blocks, where the time embedding is added."""
-
-    def tensors(rng: Generator) -> Tensors:
-        return *_map(rng, frames, channels, side), torch.randn(frames, channels, generator=rng)
-
-    return _group_norm(frames, channels, side, tensors, "silu", "shift", differentiated)
-
-
-def relu_of_sum(frames: int, channels: int, side: int, differentiated: bool) -> Case:
-    """As at the end of the encoder's residual blocks."""
-
-    def tensors(rng: Generator) -> Tensors:
-        return *_map(rng, frames, channels, side), _map(rng, frames, channels, side)[0]
-
-    return _group_norm(frames, channels, side, tensors, "relu", "residual", differentiated)
-
-
-def _group_norm(
-    frames: int,
-    channels: int,
-    side: int,
-    tensors: Callable[[Generator], Tensors],
-    activation: Activation,
-    extra: str,
-    differentiated: bool,
+def group_norm_act(
+    frames: int, channels: int, side: int, extra: str, *, differentiated: bool = False
 ) -> Case:
+    """With a `shift` as in the U-Net's residual blocks, where the time embedding is added, or with
+    a `residual` as at the end of the encoder's. Maps are channels last.
+    """
+    activation = "silu" if extra == "shift" else "relu"
+
+    def tensors(rng: Generator) -> Tensors:
+        x, residual = torch.randn(2, frames, side, side, channels, generator=rng).movedim(-1, 2)
+        weight, bias = torch.randn(2, channels, generator=rng)
+        shift = torch.randn(frames, channels, generator=rng)
+        return x, weight, bias, shift if extra == "shift" else residual
+
     def form(operation: Callable[..., Tensor]) -> Callable[..., Call]:
         def prepared(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor) -> Call:
-            shift, residual = (added, None) if extra == "shift" else (None, added)
-            return lambda: (
-                operation(
-                    x,
-                    weight,
-                    bias,
-                    groups=32,
-                    eps=_EPS,
-                    activation=activation,
-                    shift=shift,
-                    residual=residual,
-                ),
-            )
+            options = {"groups": 32, "eps": _EPS, "activation": activation, extra: added}
+            return lambda: (operation(x, weight, bias, **options),)
 
         return prepared
 
     ours, plain = form(kernels.group_norm_act), form(plain_operations.group_norm_act)
     shape = f"{frames} x {channels} x {side} x {side}, {extra}, {activation}"
     return Case("group_norm_act", shape, frames, tensors, ours, plain, differentiated)
-
-
-def _map(rng: Generator, frames: int, channels: int, side: int) -> Tensors:
-    """A feature map, channels last, and the weights and biases of its norm."""
-    x = torch.randn(frames, side, side, channels, generator=rng).permute(0, 3, 1, 2)
-    return x, *(torch.randn(channels, generator=rng) for _ in range(2))
 
 
 def nearest_code(rows: int) -> Case:

@@ -9,17 +9,18 @@ from torch import Generator, Tensor
 from torch import device as Device
 from torch.utils.flop_counter import FlopCounterMode
 
+from slotcli.bench.comparison import measure
 from slotcli.bench.forms import DTYPES, Form
 from slotcli.bench.operation_cases import Call, Case, Tensors
 from slotcli.bench.roofline import Roofline, copy_of
-from slotcli.bench.timing import Action, Timing, copies_needed, in_turn, interleaved
-from slotcli.compute.compiler import compile_errors, first_line
+from slotcli.bench.timing import Action, Timing, copies_needed, in_turn
 from slotcli.compute.precision import Precision
 from slotcli.kernels.flops import FLOPS
-from slotcli.kernels.self_test import DIFFERENT, LIMITS
+from slotcli.kernels.self_test import DIFFERENT, LIMITS, relative_error
 
 # A call of microseconds is repeated until a run takes this long.
 _LEAST_SECONDS = 0.02
+_COPY = "copy"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class KernelRow:
         return {
             "operation": self.case.operation,
             "shape": self.case.shape,
-            "pass": passes(self.case),
+            "pass": "forward + backward" if self.case.differentiated else "forward",
             "precision": self.precision,
             **{form: timing and timing.as_dict() for form, timing in timings.items()},
             "ours_to_plain": self.ratio,
@@ -79,10 +80,6 @@ class KernelRow:
             "wrong": self.is_wrong,
             "reasons": self.reasons,
         }
-
-
-def passes(case: Case) -> str:
-    return "forward + backward" if case.differentiated else "forward"
 
 
 def bench_kernel(
@@ -102,40 +99,35 @@ def bench_kernel(
     every = [tensors, *(tuple(t.clone() for t in tensors) for _ in range(copies - 1))]
     exact = _prepared(case, case.plain, tuple(tensor.double() for tensor in tensors))()
 
-    actions: dict[str, Action] = {}
-    found: dict[Form, Tensors] = {}
-    reasons: dict[Form, str] = {}
-    for form in forms:
-        function = case.ours if form == "ours" else case.plain
-        calls = [_prepared(case, function, each, compiled=form == "compiled") for each in every]
-        try:
-            found[form] = calls[0]()
-        except compile_errors() as error:
-            reasons[form] = first_line(error)
-        else:
-            actions[form] = in_turn(calls)
-    traffic = _traffic(case, tensors, found["ours"])
-    timings = interleaved(
-        actions | {"copy": copy_of(traffic, device)},
+    call = _prepared(case, case.ours, tensors)
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
+        traffic = _traffic(case, tensors, call())
+
+    def prepare(name: str) -> Action[Any]:
+        if name == _COPY:
+            return copy_of(traffic, device)
+        form = case.ours if name == "ours" else case.plain
+        return in_turn([_prepared(case, form, own, compiled=name == "compiled") for own in every])
+
+    found = measure(
+        [*forms, _COPY],
+        prepare,
         frames=case.frames,
         rounds=rounds,
-        warm_up=1,
         least_seconds=0.0 if quick else _LEAST_SECONDS,
     )
     torch.compiler.reset()  # compile each case for its own sizes, not once for variable ones
-    call = _prepared(case, case.ours, tensors)
-    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        call()
+    timed: list[Form] = [form for form in forms if form in found.timings]
     flops = counter.get_total_flops()
     return KernelRow(
         case=case,
         precision=precision,
-        timings={form: timings[form] for form in found},
-        errors={form: _error(results, exact) for form, results in found.items()},
-        reasons=reasons,
+        timings={form: found.timings[form] for form in timed},
+        errors={form: _error(found.results[form], exact) for form in timed},
+        reasons={form: found.reasons[form] for form in forms if form not in timed},
         traffic_bytes=traffic,
         flops=flops,
-        floor_seconds=max(timings["copy"].cost, roof.compute_seconds(flops, precision)),
+        floor_seconds=max(found.timings[_COPY].cost, roof.compute_seconds(flops, precision)),
         limit=LIMITS[DTYPES[precision]] if exact[0].is_floating_point() else DIFFERENT,
     )
 
@@ -174,11 +166,4 @@ def _traffic(case: Case, tensors: Tensors, results: Tensors) -> int:
 
 
 def _error(found: Tensors, exact: Tensors) -> float:
-    return max(_distance(*pair) for pair in zip(found, exact, strict=True))
-
-
-def _distance(found: Tensor, exact: Tensor) -> float:
-    if not exact.is_floating_point():
-        return (found.long() != exact).double().mean().item()
-    distance = torch.linalg.vector_norm(found.double() - exact) / torch.linalg.vector_norm(exact)
-    return distance.nan_to_num(torch.inf).item()
+    return max(relative_error(*pair) for pair in zip(found, exact, strict=True))

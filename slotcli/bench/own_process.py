@@ -6,19 +6,17 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from slotcli.errors import BusyError
-
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_ADVICE = "Use a smaller batch, or another device."
 
+def in_own_process(
+    task: Callable[[Argument], Result], argument: Argument
+) -> tuple[Result | None, str]:
+    """The result of `task(argument)` in a new process; where memory ran out, None and the reason.
 
-def in_own_process(task: Callable[[Argument], Result], argument: Argument) -> Result:
-    """The result of `task(argument)` in a new process; `task` is a module-level function.
-
-    Raises BusyError where memory ran out or the process was killed, RuntimeError where it failed
-    otherwise; its traceback is then on standard error.
+    `task` is a module-level function. Raises RuntimeError where it failed otherwise; its traceback
+    is then on standard error.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -26,22 +24,17 @@ def in_own_process(task: Callable[[Argument], Result], argument: Argument) -> Re
     process.start()
     sender.close()
     try:
-        exhausted, answer = receiver.recv()
+        return receiver.recv()
     except EOFError:
         process.join()
         if process.exitcode == -signal.SIGKILL:
-            raise BusyError(
-                "the process was killed, most likely because memory ran out.", _ADVICE
-            ) from None
+            return None, "the process was killed, most likely because memory ran out."
         raise RuntimeError(f"a process of slotcli ended with {process.exitcode}") from None
     finally:
         # An interrupt of ours may come while it works.
         process.kill()
         process.join()
         receiver.close()
-    if exhausted:
-        raise BusyError(f"memory ran out: {answer}.", _ADVICE)
-    return answer
 
 
 def _answer(task: Callable[[Argument], Result], argument: Argument, sender: Connection) -> None:
@@ -51,9 +44,10 @@ def _answer(task: Callable[[Argument], Result], argument: Argument, sender: Conn
     except (MemoryError, RuntimeError) as error:
         if not _is_exhaustion(error):
             raise
-        sender.send((True, str(error).partition("\n")[0].rstrip(".")))
+        why = str(error).partition("\n")[0].rstrip(".")
+        sender.send((None, f"memory ran out: {why}."))
     else:
-        sender.send((False, found))
+        sender.send((found, ""))
 
 
 def _is_exhaustion(error: Exception) -> bool:

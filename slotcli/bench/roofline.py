@@ -31,7 +31,7 @@ class Roofline:
 def roofline(device: Device, rounds: int) -> Roofline:
     """Medians of a large copy and of matrix products in each dtype."""
     side = _MATMUL[device.type]
-    arms: dict[str, Action] = {"copy": copy_of(_COPY_BYTES, device)}
+    arms: dict[str, Action[object]] = {"copy": copy_of(_COPY_BYTES, device)}
     for name, dtype in DTYPES.items():
         arms[name] = _product(torch.ones(side, side, dtype=dtype, device=device))
     found = interleaved(arms, frames=1, rounds=rounds, warm_up=1)
@@ -41,13 +41,13 @@ def roofline(device: Device, rounds: int) -> Roofline:
     )
 
 
-def copy_of(nbytes: int, device: Device) -> Action:
+def copy_of(nbytes: int, device: Device) -> Action[object]:
     """A copy that reads and writes `nbytes` bytes in total, half of them each."""
     source = torch.ones(max(1, nbytes // 2), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
-def _product(matrix: Tensor) -> Action:
+def _product(matrix: Tensor) -> Action[object]:
     out = torch.empty_like(matrix)
     return lambda: torch.mm(matrix, matrix, out=out)

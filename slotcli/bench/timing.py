@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-Action = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+Action = Callable[[], Result]
 
 
 @dataclass(frozen=True)
@@ -55,37 +57,40 @@ class Timing:
         }
 
 
-def timed(action: Action, frames: int, repeats: int, warm_up: int) -> Timing:
+def timed(action: Action[object], frames: int, repeats: int, warm_up: int) -> Timing:
     """Times one action alone: `repeats` times, after `warm_up` runs that are not counted."""
     return interleaved({"": action}, frames=frames, rounds=repeats, warm_up=warm_up)[""]
 
 
 def interleaved(
-    arms: dict[str, Action],
+    arms: dict[Name, Action[Any]],
     *,
     frames: int,
     rounds: int,
-    warm_up: int,
+    warm_up: int = 0,
     least_seconds: float = 0.0,
-) -> dict[str, Timing]:
+    tell: Callable[[Name], None] = lambda _: None,
+) -> dict[Name, Timing]:
     """Runs every variant once per round, in an order that is rotated by one from round to round.
 
     So a machine that slows down, or a variant's effect on the caches, affects all of them alike. A
     variant that takes less than `least_seconds` is called repeatedly to fill them, and a run is the
-    mean of these calls: clocks and waiting for a GPU cost microseconds themselves.
+    mean of these calls: clocks and waiting for a GPU cost microseconds themselves. `tell` is called
+    after each run.
     """
     calls = {name: _calls(action, warm_up, least_seconds) for name, action in arms.items()}
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
+    runs: dict[Name, list[tuple[float, float]]] = {name: [] for name in arms}
     for round_ in range(rounds):
         for name in _rotated(list(arms), round_):
             runs[name].append(_run(arms[name], calls[name]))
+            tell(name)
     on_gpu = torch.cuda.is_initialized()
     return {
         name: Timing(frames, *zip(*each, strict=True), on_gpu=on_gpu) for name, each in runs.items()
     }
 
 
-def in_turn(calls: Sequence[Action]) -> Action:
+def in_turn(calls: Sequence[Action[Result]]) -> Action[Result]:
     """Calls the given functions cyclically, one per call."""
     turns = cycle(calls)
     return lambda: next(turns)()
@@ -102,7 +107,7 @@ def copies_needed(nbytes: int, device: torch.device) -> int:
     return 1 + math.ceil(cache / nbytes)
 
 
-def _calls(action: Action, warm_up: int, least_seconds: float) -> int:
+def _calls(action: Action[object], warm_up: int, least_seconds: float) -> int:
     """Warms an action up; returns the number of its calls that fills `least_seconds`."""
     for _ in range(warm_up):
         action()
@@ -112,12 +117,12 @@ def _calls(action: Action, warm_up: int, least_seconds: float) -> int:
     return max(1, math.ceil(least_seconds / max(seconds, 1e-9)))
 
 
-def _rotated(names: list[str], by: int) -> list[str]:
+def _rotated(names: list[Name], by: int) -> list[Name]:
     by %= len(names)
     return names[by:] + names[:by]
 
 
-def _run(action: Action, calls: int) -> tuple[float, float]:
+def _run(action: Action[object], calls: int) -> tuple[float, float]:
     """Seconds per call by the wall clock and of all threads, a mean over `calls` calls.
 
     On a GPU the clock is its own: events in its queue, so that waiting for it is not counted.

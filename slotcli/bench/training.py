@@ -1,23 +1,23 @@
 """Times training steps of our form of a model and of the plain one, and measures their memory."""
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import device as Device
 
+from slotcli.bench.comparison import Comparison, Measured, measure, ratio
 from slotcli.bench.forms import BASELINE, Arm
-from slotcli.bench.models import Subject, form_of, open_subject, random_frames
 from slotcli.bench.own_process import in_own_process
 from slotcli.bench.roofline import roofline
-from slotcli.bench.timing import Action, Timing, interleaved
+from slotcli.bench.subject import Work, form_of, random_frames
+from slotcli.bench.timing import Action, Timing, timed
 from slotcli.bench.training_step import loss, peak_bytes, resident_bytes, training_step
-from slotcli.compute.compiler import compile_errors, first_line
 from slotcli.compute.precision import Precision, auto_precision
 from slotcli.data.datasets import open_dataset
-from slotcli.errors import BusyError, SlotcliError
+from slotcli.errors import SlotcliError
 from slotcli.model import SlotModel
+from slotcli.spec import SlotModelSpec
 from slotcli.training.networks import use_precision
 from slotcli.training.optimiser import Average
 from slotcli.training.parallel.peers import WHOLE, Peers
@@ -30,127 +30,103 @@ _LOADED_STEPS = 8  # after a first one, before which no batch is prefetched
 
 
 @dataclass(frozen=True)
-class TrainWork:
-    """A step on `batch` clips of `clip_length` frames with the model of `reference`."""
-
-    reference: str
-    device: str
-    threads: int
-    arms: tuple[Arm, ...]
-    batch: int
-    clip_length: int
-    rounds: int
-
-
-@dataclass(frozen=True)
 class StepComparison:
-    """The variants at a whole step; `peak_bytes` is that of a process with one variant alone.
+    """The variants at a whole step; memory is that of a process with one variant alone.
 
-    `losses` are those of the first step, without dropout, and the same noise for all.
+    `loss` is that of the first step, without dropout, and with the same noise for all.
     `product_flops` are operations per second of cost of a matrix product, by precision; `data_wait`
     is the fraction of the time for which training waits for the definition's own data.
     """
 
-    timings: dict[Arm, Timing]
-    losses: dict[Arm, float]
-    peak_bytes: dict[Arm, int | None]
+    steps: Comparison
     product_flops: dict[str, float]
     data_wait: float | None
-    reasons: dict[str, str]
-
-    def as_dict(self, batch: int, step_flops: int) -> dict[str, Any]:
-        """Everything as plain values, with rates from `batch` clips and `step_flops` per step."""
-        return {
-            "arms": {
-                arm.name: {
-                    **timing.as_dict(),
-                    "steps_per_second": 1 / timing.median,
-                    "samples_per_second": batch / timing.median,
-                    "flops_per_second": step_flops / timing.median,
-                    "utilisation": step_flops / timing.cost / self.product_flops[arm.precision],
-                    "to_plain_fp32": timing.cost / self.timings[BASELINE].cost,
-                    "peak_bytes": self.peak_bytes.get(arm),
-                    "loss": self.losses[arm],
-                    "loss_error": abs(self.losses[arm] / self.losses[BASELINE] - 1),
-                }
-                for arm, timing in self.timings.items()
-            },
-            "product_flops_per_second": self.product_flops,
-            "data_wait": self.data_wait,
-            "reasons": self.reasons,
-        }
 
 
-def bench_train(work: TrainWork) -> StepComparison:
+def bench_train(reference: str, work: Work, arms: list[Arm], step_flops: int) -> StepComparison:
     """Times the variants' steps in the same rounds, their memory, and their waiting for data.
 
     Each is measured in a process of its own. A variant that ran out of memory is missing, with its
     reason.
     """
-    try:
-        timings, losses, product_flops, reasons = in_own_process(time_steps, work)
-    except BusyError as error:
-        reasons = {arm.name: error.what for arm in work.arms}
-        return StepComparison({}, {}, {}, {}, None, reasons)
-    peaks: dict[Arm, int | None] = {}
-    for arm in timings:
-        try:
-            peaks[arm] = in_own_process(step_memory, (work, arm))
-        except BusyError as error:
-            reasons[f"{arm.name}, peak_bytes"] = error.what
-    try:
-        data_wait, why = in_own_process(time_waiting, work)
-    except BusyError as error:
-        data_wait, why = None, error.what
+    name = f"a step of {work.batch} x {work.clip_length} frames"
+    frames = work.batch * work.clip_length
+    measured, why = in_own_process(time_steps, (reference, work, arms))
+    if measured is None:
+        reasons = {arm.name: why for arm in arms}
+        return StepComparison(Comparison(name, frames, {}, {}, reasons), {}, None)
+    found, product_flops = measured
+    timings, reasons = found.timings, {arm.name: why for arm, why in found.reasons.items()}
+    figures = {}
+    for arm, timing in timings.items():
+        alone, why = in_own_process(step_cost, (reference, replace(work, rounds=1), arm))
+        if alone is None:
+            reasons[f"{arm.name}, peak_bytes"] = why
+        figures[arm] = {
+            "steps_per_second": 1 / timing.median,
+            "samples_per_second": work.batch / timing.median,
+            "flops_per_second": step_flops / timing.median,
+            "utilisation": step_flops / timing.cost / product_flops[arm.precision],
+            "to_plain_fp32": ratio(timings, arm),
+            "peak_bytes": alone and alone[1],
+            "loss": found.results[arm],
+            "loss_error": abs(found.results[arm] / found.results[BASELINE] - 1),
+        }
+    waiting, why = in_own_process(time_waiting, (reference, work))
+    data_wait, why = waiting or (None, why)
     if data_wait is None:
         reasons["data_wait"] = why
-    return StepComparison(timings, losses, peaks, product_flops, data_wait, reasons)
+    steps = Comparison(name, frames, timings, figures, reasons)
+    return StepComparison(steps, product_flops, data_wait)
 
 
 def time_steps(
-    work: TrainWork,
-) -> tuple[dict[Arm, Timing], dict[Arm, float], dict[str, float], dict[str, str]]:
-    """Timings, first losses, rates of matrix products, and failures, all from this process."""
-    device, subject = _prepare(work)
+    job: tuple[str, Work, list[Arm]],
+) -> tuple[Measured[Arm, float], dict[str, float]]:
+    """Steps with their first losses as results, and the rates of matrix products."""
+    reference, work, arms = job
+    device, subject = work.open(reference)
     frames = random_frames(subject.spec, work.batch, work.clip_length).to(device)
-    steps: dict[str, Action] = {}
-    losses, reasons = dict[Arm, float](), dict[str, str]()
-    for arm in work.arms:
+
+    def prepare(arm: Arm) -> Action[float]:
         model = _network(subject.model, arm, device)
         torch.manual_seed(0)
-        try:
-            first = loss(model.eval(), frames, _autocast(arm)).item()
-            step = training_step(model, subject.spec, frames, _autocast(arm))
+        first = loss(model.eval(), frames, _autocast(arm)).item()
+        step = training_step(model, subject.spec, frames, _autocast(arm))
+
+        def act() -> float:
             step()
-        except compile_errors() as error:
-            reasons[arm.name] = first_line(error)
-        else:
-            losses[arm], steps[arm.name] = first, step
-    count = work.batch * work.clip_length
-    found = interleaved(steps, frames=count, rounds=work.rounds, warm_up=0)
-    timings = {arm: found[arm.name] for arm in losses}
-    return timings, losses, roofline(device, work.rounds).flops_per_second, reasons
+            return first
+
+        return act
+
+    found = measure(arms, prepare, frames=work.batch * work.clip_length, rounds=work.rounds)
+    return found, roofline(device, work.rounds).flops_per_second
 
 
-def step_memory(task: tuple[TrainWork, Arm]) -> int | None:
-    """Memory of two steps, because Adam's moments are made at the end of the first."""
-    work, arm = task
-    device, subject = _prepare(work)
+def step_cost(job: tuple[str | SlotModelSpec, Work, Arm]) -> tuple[Timing, int | None]:
+    """A step of one variant alone, on frames in memory: time, and memory as `peak_bytes`.
+
+    The memory includes the weights, their gradients and Adam's two moments.
+    """
+    model, work, arm = job
+    device, subject = work.open(model)
     frames = random_frames(subject.spec, work.batch, work.clip_length)
     before = resident_bytes()
-    model = _network(subject.model, arm, device)
-    step = training_step(model, subject.spec, frames, _autocast(arm))
-    step()
-    step()
-    return peak_bytes(device, before)
+    network = _network(subject.model, arm, device)
+    step = training_step(network, subject.spec, frames, _autocast(arm))
+    # Adam's moments are made at the end of its first step: only the second one has its full size.
+    timing = timed(step, work.batch * work.clip_length, work.rounds, warm_up=1)
+    return timing, peak_bytes(device, before)
 
 
-def time_waiting(work: TrainWork) -> tuple[float | None, str]:
+def time_waiting(job: tuple[str, Work]) -> tuple[float | None, str]:
     """The fraction of some steps' time that is spent waiting for data; or None and the reason.
 
     The data are the definition's own, in batches prefetched as `train` does.
     """
-    device, subject = _prepare(work)
+    reference, work = job
+    device, subject = work.open(reference)
     options = subject.spec.train.model_copy(
         update={
             "batch_size": work.batch,
@@ -177,14 +153,6 @@ def time_waiting(work: TrainWork) -> tuple[float | None, str]:
         return (batches.waited - waited) / (time.monotonic() - began), ""
     except SlotcliError as error:
         return None, error.what
-
-
-def _prepare(work: TrainWork) -> tuple[Device, Subject]:
-    torch.set_num_threads(work.threads)
-    device = Device(work.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device, open_subject(work.reference)
 
 
 def _network(model: SlotModel, arm: Arm, device: Device) -> SlotModel:

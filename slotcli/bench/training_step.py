@@ -1,18 +1,55 @@
-"""A training step alone, as training.loop takes it, and its memory."""
+"""A training step alone, as training.loop takes it: its operations and its memory."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from slotcli.build import build_model
 from slotcli.compute.precision import Precision
+from slotcli.kernels.flops import FLOPS
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 
 STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters, and floating point operations per frame; a multiply-add counts as two.
+
+    Operations are those of convolutions and matrix products. A training step's are forward and
+    backward, with the frozen codec's target.
+    """
+
+    parameters: int
+    trainable: int
+    encode_flops: int
+    step_flops: int
+
+
+def count(spec: SlotModelSpec, clip_length: int) -> Counts:
+    """Parameters and operations, from shapes alone: nothing is computed and no weights are made."""
+    with torch.device("meta"):
+        model = build_model(spec).train()
+    model.to("meta")  # tensors made on another device too
+    frames = torch.empty((1, clip_length, 3, *spec.size), dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as encoding:
+        model.encoder(normalise(frames))
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as stepping:
+        loss(model, frames).backward()
+    parameters = list(model.parameters())
+    return Counts(
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        encode_flops=encoding.get_total_flops() // clip_length,
+        step_flops=stepping.get_total_flops() // clip_length,
+    )
 
 
 def loss(

@@ -63,7 +63,7 @@ def tell(outcomes: "Iterator[Outcome]", count: Count, known: "list[Outcome]") ->
         elif not console.wants_json():
             rate = result.frames / max(result.seconds, 1e-9)
             resumed = f", {result.resumed} of them from before" if result.resumed else ""
-            console.result(f"{result.folder}: {result.frames} frames{resumed}, {rate:.1f} a second")
+            console.result(f"{result.folder}: {result.frames} frames{resumed}, {rate:.1f} frames/s")
 
 
 def finish(outcomes: "list[Outcome]", out: Path, shard: str | None, *, single: bool) -> None:

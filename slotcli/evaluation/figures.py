@@ -83,7 +83,7 @@ FIGURES = {
     "fg_ari": Figure("FG-ARI", span=_SHARE),
     "ari": Figure("ARI", span=_SHARE),
     "miou": Figure("mIoU", span=_SHARE),
-    "steps_per_second": Figure("steps per second", noisy=True, span=_FROM_ZERO, held_out=False),
+    "steps_per_second": Figure("steps/s", noisy=True, span=_FROM_ZERO, held_out=False),
     "data_wait": Figure("time waiting for data", noisy=True, span=_SHARE, held_out=False),
     "skipped": Figure("skipped steps", span=_SHARE, held_out=False),
     "rollbacks": Figure("returns to an earlier state", span=_SHARE, held_out=False),

@@ -73,7 +73,7 @@ def _try(
     except Exception as raised:  # compilers and drivers raise exceptions of any type
         failure = f"{type(raised).__name__}: {raised}"
     else:
-        error = max(_error(*pair) for pair in zip(found, wanted, strict=True))
+        error = max(relative_error(*pair) for pair in zip(found, wanted, strict=True))
         limit = limit if found[0].is_floating_point() else DIFFERENT
     return SelfTest(name, str(dtype).removeprefix("torch."), error, limit, failure)
 
@@ -90,10 +90,12 @@ def _results(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor])
     return [tensor.detach().cpu() for tensor in results]
 
 
-def _error(found: Tensor, wanted: Tensor) -> float:
+def relative_error(found: Tensor, wanted: Tensor) -> float:
+    """Norm of the difference relative to that of `wanted`; of indices the fraction that differs."""
     if not found.is_floating_point():
         return (found != wanted).double().mean().item()
-    error = torch.linalg.vector_norm(found.double() - wanted) / torch.linalg.vector_norm(wanted)
+    found, wanted = found.double(), wanted.double()
+    error = torch.linalg.vector_norm(found - wanted) / torch.linalg.vector_norm(wanted)
     return error.nan_to_num(torch.inf).item()
 
 

@@ -1,48 +1,33 @@
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from slotcli.bench import complexity as measured
-from slotcli.bench.complexity import (
-    Complexity,
-    Counts,
-    Timing,
-    Workload,
-    complexity,
-    count,
-    step_cost,
-)
+from slotcli.bench.complexity import DrawingWork, complexity, reconstruction
+from slotcli.bench.forms import Arm
 from slotcli.bench.own_process import in_own_process
+from slotcli.bench.subject import Work
+from slotcli.bench.timing import Timing
+from slotcli.bench.training import step_cost
+from slotcli.bench.training_step import count
 from slotcli.build import build_model, count_parameters
-from slotcli.errors import BusyError
 from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 
-
-def work(**changes: object) -> Workload:
-    usual: dict[str, object] = {
-        "device": "cpu",
-        "threads": 1,
-        "batch": 2,
-        "clip_length": 2,
-        "repeats": 2,
-        "warm_up": 0,
-        "encoded_frames": 3,
-        "drawn_frames": 2,
-        "uncached": False,
-    }
-    return Workload(**(usual | changes))
+WORK = Work(device="cpu", threads=1, batch=2, clip_length=2, rounds=2)
+DRAWING = DrawingWork(encoded_frames=3, drawn_frames=2, warm_up=0, uncached=True)
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this very process: quicker, and all the same but for the memory."""
 
-    def call(task: Callable, argument: object) -> object:
-        return task(argument)
+    def call(task: Callable, argument: object) -> tuple[object, str]:
+        return task(argument), ""
 
     monkeypatch.setattr(measured, "in_own_process", call)
 
@@ -122,29 +107,23 @@ def test_a_frozen_codec_costs_operations_too(tiny_slot_spec: SlotModelSpec) -> N
 
 @pytest.mark.usefixtures("here")
 def test_every_system_is_measured_as_the_workload_says(system_spec: SlotModelSpec) -> None:
-    found = complexity(system_spec, work(uncached=True))
-    assert found.step is not None
-    assert found.drawing is not None
-    assert (found.step.time.frames, len(found.step.time.seconds)) == (4, 2)
-    assert (found.drawing.encode.frames, found.drawing.render.frames) == (3, 2)
+    found = complexity(system_spec, WORK, DRAWING)
+    step = found["training_step"]
+    assert (step["frames"], len(step["runs"])) == (4, 2)
+    assert (found["encode"]["frames"], found["render"]["frames"]) == (3, 2)
     has_cache = system_spec.decoder.kind == "token_transformer"
-    assert (found.drawing.render_uncached is not None) == has_cache
-    values = found.as_dict()
-    assert {name for name, value in values.items() if value is None} == values["reasons"].keys()
+    assert (found["render_uncached"] is not None) == has_cache
+    assert {name for name, value in found.items() if value is None} == found["reasons"].keys()
     assert torch.random.initial_seed() == 0  # weights and frames are the seed's
 
 
-@pytest.mark.usefixtures("here")
 def test_reconstruction_is_extrapolated_from_the_median_frame() -> None:
     encode = Timing(24, (48.0, 24.0, 36.0), (1.0, 1.0, 1.0))
     render = Timing(2, (2.0, 8.0, 6.0), (1.0, 1.0, 1.0))
-    drawing = measured.DrawingCost(encode, render, None)
-    found = Complexity(Counts(1, 1, 1, 1), None, drawing, {})
-    assert found.reconstruction_seconds == 2400 * (1.5 + 3.0)
-    reported = found.as_dict()["reconstruction"]
-    assert reported["seconds"] == found.reconstruction_seconds
-    assert reported["extrapolated_from_drawn_frames"] * reported["drawn_frames_factor"] == 2400
-    assert found.as_dict()["render"]["median_seconds"] == statistics.median(render.seconds)
+    found = reconstruction(encode, render)
+    assert found["seconds"] == 2400 * (1.5 + 3.0)
+    assert found["extrapolated_from_drawn_frames"] * found["drawn_frames_factor"] == 2400
+    assert render.as_dict()["median_seconds"] == statistics.median(render.seconds)
 
 
 def test_the_memory_of_a_step_holds_weights_gradients_and_moments(
@@ -154,19 +133,22 @@ def test_the_memory_of_a_step_holds_weights_gradients_and_moments(
     wide = tiny_slot_spec.decoder.model_copy(update={"channels": 192})
     spec = tiny_slot_spec.model_copy(update={"decoder": wide})
     weights = 4 * count(spec, 1).trainable
-    found = in_own_process(step_cost, (spec, work(batch=1, clip_length=1, repeats=1)))
-    assert found.peak_bytes is not None
-    assert 4 * weights < found.peak_bytes < 4 * weights + 400 * 2**20
+    work = replace(WORK, batch=1, clip_length=1, rounds=1)
+    found, why = in_own_process(step_cost, (spec, work, Arm("ours", "fp32")))
+    assert found is not None, why
+    _, peak_bytes = found
+    assert peak_bytes is not None
+    assert 4 * weights < peak_bytes < 4 * weights + 400 * 2**20
 
 
 def test_what_memory_was_too_small_for_is_null_and_says_so(
     tiny_slot_spec: SlotModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(task: object, argument: object) -> object:
-        raise BusyError("memory ran out: no room", "Use less.")
+    def full(task: object, argument: object) -> tuple[None, str]:
+        return None, "memory ran out: no room"
 
     monkeypatch.setattr(measured, "in_own_process", full)
-    values = complexity(tiny_slot_spec, work()).as_dict()
+    values = complexity(tiny_slot_spec, WORK, DRAWING)
     assert {name for name, value in values.items() if value is None} == values["reasons"].keys()
     assert values["reasons"]["training_step"] == "memory ran out: no room"
     assert values["reconstruction"] is None

@@ -21,9 +21,9 @@ CASES = [
     kernel_cases.frame_reads(2, 40),
     kernel_cases.frame_reads(1, 33, differentiated=True),
     kernel_cases.cross_attention(2, 16, 256),
-    kernel_cases.shifted_silu(2, 64, 4, False),
-    kernel_cases.shifted_silu(2, 64, 4, True),
-    kernel_cases.relu_of_sum(1, 64, 6, False),
+    kernel_cases.group_norm_act(2, 64, 4, "shift"),
+    kernel_cases.group_norm_act(2, 64, 4, "shift", differentiated=True),
+    kernel_cases.group_norm_act(1, 64, 6, "residual"),
     kernel_cases.nearest_code(1024),
     kernel_cases.mask_argmax(2, (40, 50)),
 ]
@@ -59,7 +59,7 @@ def test_traffic_is_tensors_and_results_and_operations_are_products() -> None:
     row = measured(kernel_cases.nearest_code(1024))
     assert row.traffic_bytes == 4 * 3 * (1024 + 4096) + 8 * 1024
     assert row.flops == 2 * 1024 * 4096 * 3
-    row = measured(kernel_cases.shifted_silu(2, 64, 4, False), "bf16")
+    row = measured(kernel_cases.group_norm_act(2, 64, 4, "shift"), "bf16")
     assert row.traffic_bytes == 2 * (2 * 2 * 64 * 16 + 2 * 64 + 2 * 64)
     assert row.flops == 0
     row = measured(kernel_cases.cross_attention(2, 16, 256))

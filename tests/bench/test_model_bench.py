@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from slotcli.bench import models as model_bench
+from slotcli.bench import inference
 from slotcli.bench import training as train_bench
 from slotcli.bench.forms import Arm, arms_here
-from slotcli.bench.models import Subject, bench_draw, bench_encode, open_subject
-from slotcli.bench.training import TrainWork, bench_train, time_steps, time_waiting
-from slotcli.errors import BusyError, UsageError
+from slotcli.bench.inference import bench_draw, bench_encode
+from slotcli.bench.subject import Subject, Work, open_subject, random_subject
+from slotcli.bench.training import bench_train, time_steps, time_waiting
+from slotcli.errors import UsageError
 from slotcli.spec import SlotModelSpec
 from slotcli.training.parallel.peers import Part
 from slotcli.training.state import RunState
@@ -96,7 +97,7 @@ def test_drawing_is_timed_and_compared(subject: Subject) -> None:
 
 def test_an_arm_that_is_off_shows(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the slots forgotten: quick, and wrong."""
-    ordinary = model_bench.form_of
+    ordinary = inference.form_of
 
     def broken(model, form, device):
         own = ordinary(model, form, device)
@@ -104,28 +105,28 @@ def test_an_arm_that_is_off_shows(subject: Subject, monkeypatch: pytest.MonkeyPa
             own.encoder.corrector.values.weight.data.zero_()
         return own
 
-    monkeypatch.setattr(model_bench, "form_of", broken)
+    monkeypatch.setattr(inference, "form_of", broken)
     found = bench_encode(subject, ARMS[:2], CPU, frames=2, rounds=1, tell=lambda _: None)
     assert found.figures[Arm("ours", "fp32")]["slots_error"] > 0.01
 
 
 @pytest.mark.parametrize("system_spec", ["savi"], indirect=True)
 def test_a_decoder_without_a_unet_is_drawn_too(system_spec: SlotModelSpec) -> None:
-    subject = Subject(system_spec, model_bench.build_model(system_spec).eval(), None)
+    subject = random_subject(system_spec)
     found = bench_draw(subject, ARMS[:2], CPU, frames=1, rounds=1, tell=lambda _: None)
     assert [each.name for each in found] == ["draw 1 frame"]
     assert found[0].figures[ARMS[0]]["psnr_db"] > 80
 
 
-def work(reference: Path, *arms: Arm) -> TrainWork:
-    return TrainWork(str(reference), "cpu", 1, tuple(arms), batch=2, clip_length=2, rounds=2)
+WORK = Work("cpu", threads=1, batch=2, clip_length=2, rounds=2)
 
 
 def test_steps_are_timed_side_by_side_from_one_loss(tiny_model: Path) -> None:
-    timings, losses, product_flops, reasons = time_steps(work(tiny_model, *ARMS))
-    assert list(timings) == ARMS
-    assert reasons == {}
-    assert all(each.frames == 4 and len(each.seconds) == 2 for each in timings.values())
+    found, product_flops = time_steps((str(tiny_model), WORK, ARMS))
+    losses = found.results
+    assert list(found.timings) == ARMS
+    assert found.reasons == {}
+    assert all(each.frames == 4 and len(each.seconds) == 2 for each in found.timings.values())
     exact = losses[Arm("plain", "fp32")]
     assert losses[Arm("ours", "fp32")] == pytest.approx(exact, rel=1e-4)
     assert losses[Arm("ours", "bf16")] == pytest.approx(exact, rel=0.1)
@@ -134,10 +135,12 @@ def test_steps_are_timed_side_by_side_from_one_loss(tiny_model: Path) -> None:
 
 
 def test_rates_belong_to_one_time(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_bench, "in_own_process", lambda task, argument: task(argument))
-    found = bench_train(work(tiny_model, *ARMS[:2]))
-    assert found.peak_bytes.keys() == found.timings.keys() == set(ARMS[:2])
-    ours = found.as_dict(batch=2, step_flops=100)["arms"]["ours fp32"]
+    monkeypatch.setattr(train_bench, "in_own_process", lambda task, job: (task(job), ""))
+    found = bench_train(str(tiny_model), WORK, ARMS[:2], step_flops=100)
+    assert found.steps.timings.keys() == set(ARMS[:2])
+    arms = found.steps.arms()
+    assert all(arm["peak_bytes"] is not None for arm in arms.values())
+    ours = arms["ours fp32"]
     assert ours["steps_per_second"] == 1 / ours["median_seconds"]
     assert ours["samples_per_second"] == pytest.approx(2 * ours["steps_per_second"])
     assert ours["flops_per_second"] == pytest.approx(100 * ours["steps_per_second"])
@@ -159,13 +162,13 @@ def test_slow_data_are_waited_for(tiny_model: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(SlotBatches, "__call__", slow)
     monkeypatch.setattr(train_bench, "update", at_once)
-    share, _ = time_waiting(work(tiny_model))
+    share, _ = time_waiting((str(tiny_model), WORK))
     assert share is not None
     assert share > 0.5
 
 
 def test_data_that_are_not_there_are_not_waited_for() -> None:
-    share, why = time_waiting(work(Path("slot-attention-clevrtex")))
+    share, why = time_waiting(("slot-attention-clevrtex", WORK))
     assert share is None
     assert "CLEVRTex" in why
 
@@ -173,13 +176,11 @@ def test_data_that_are_not_there_are_not_waited_for() -> None:
 def test_what_memory_was_too_small_for_has_a_reason(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(task: object, argument: object) -> object:
-        raise BusyError("memory ran out: no room.", "Use less.")
-
-    monkeypatch.setattr(train_bench, "in_own_process", full)
-    found = bench_train(work(tiny_model, *ARMS[:2]))
-    assert found.as_dict(1, 1)["arms"] == {}
-    assert found.reasons == dict.fromkeys(["ours fp32", "plain fp32"], "memory ran out: no room.")
+    why = "memory ran out: no room."
+    monkeypatch.setattr(train_bench, "in_own_process", lambda task, job: (None, why))
+    steps = bench_train(str(tiny_model), WORK, ARMS[:2], step_flops=1).steps
+    assert steps.arms() == {}
+    assert steps.reasons == dict.fromkeys(["ours fp32", "plain fp32"], why)
 
 
 def test_arms_of_this_machine_include_the_baseline() -> None:

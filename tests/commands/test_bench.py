@@ -3,7 +3,6 @@ import json
 import pytest
 
 from slotcli.bench import complexity as measured
-from slotcli.errors import BusyError
 
 DEFINITION = """
 kind = "slot_model"
@@ -81,7 +80,7 @@ def test_the_whole_record_of_a_quick_look(cli, definition, tmp_path):
 @pytest.fixture
 def here(monkeypatch):
     """Measure in this process, which is quicker."""
-    monkeypatch.setattr(measured, "in_own_process", lambda task, argument: task(argument))
+    monkeypatch.setattr(measured, "in_own_process", lambda task, argument: (task(argument), ""))
 
 
 @pytest.mark.usefixtures("here")
@@ -99,7 +98,7 @@ def test_the_table_shows_systems_side_by_side_and_says_what_is_extrapolated(cli,
 
 def test_what_does_not_fit_is_shown_and_gives_exit_code_3(cli, definition, monkeypatch):
     def full(task, argument):
-        raise BusyError("memory ran out: no room.", "Use less.")
+        return None, "memory ran out: no room."
 
     monkeypatch.setattr(measured, "in_own_process", full)
     code, out, err = cli("--json", "bench", "complexity", definition, *ON)

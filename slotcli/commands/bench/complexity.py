@@ -6,26 +6,22 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
-    MEASUREMENT,
     Batch,
     ClipLength,
     Out,
-    finish,
+    flag,
     headline,
+    number,
     prepare,
+    publish,
     require_free,
-    say_written,
     spread,
 )
 from slotcli.commands.options import Device, Overwrite, Threads
-from slotcli.errors import LossError, UsageError
+from slotcli.errors import LossError
 
 if TYPE_CHECKING:
-    import torch
-
-    from slotcli.bench.complexity import Complexity, Workload
-    from slotcli.bench.timing import Timing
-    from slotcli.spec import SlotModelSpec
+    from slotcli.bench.complexity import DrawingWork
 
 SCHEMA = "slotcli.complexity/1"
 VIDEO_SYSTEMS = ("savi-movi-d", "steve-movi-d", "slotdiffusion-movi-d")
@@ -41,45 +37,18 @@ def complexity(
         ),
     ] = None,
     images: Annotated[
-        bool,
-        typer.Option(
-            "--images",
-            help="Without MODEL, measure the systems for images instead.",
-            rich_help_panel=MEASUREMENT,
-        ),
+        bool, flag("--images", "Without MODEL, measure the systems for images instead.")
     ] = False,
     batch: Batch = None,
     frames: ClipLength = None,
-    draw: Annotated[
-        int,
-        typer.Option(
-            help="Frames rendered at once.", min=1, metavar="N", rich_help_panel=MEASUREMENT
-        ),
-    ] = 8,
-    repeats: Annotated[
-        int,
-        typer.Option(
-            help="Timed runs, after one to warm up.",
-            min=1,
-            metavar="N",
-            rich_help_panel=MEASUREMENT,
-        ),
-    ] = 5,
+    draw: Annotated[int, number("Frames rendered at once.")] = 8,
+    repeats: Annotated[int, number("Timed runs, after one to warm up.")] = 5,
     quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick",
-            help="One run each, with one rendered frame: rough, for a first look.",
-            rich_help_panel=MEASUREMENT,
-        ),
+        bool, flag("--quick", "One run each, with one rendered frame: rough, for a first look.")
     ] = False,
     uncached: Annotated[
         bool,
-        typer.Option(
-            "--uncached",
-            help="Measure STEVE without its cache too, as published: minutes per frame.",
-            rich_help_panel=MEASUREMENT,
-        ),
+        flag("--uncached", "Measure STEVE without its cache too, as published: minutes per frame."),
     ] = False,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -98,73 +67,53 @@ def complexity(
     """
     require_free(out, overwrite)
     console.phase("starting")
-    names = definitions or list(IMAGE_SYSTEMS if images else VIDEO_SYSTEMS)
-    specs = [_system(name) for name in names]
+    from slotcli.bench.complexity import FRAMES_EACH, DrawingWork, complexity
+    from slotcli.bench.subject import Work, load_slot_definition
 
-    from slotcli.bench.complexity import FRAMES_EACH, Workload, complexity
-
+    names = definitions or (IMAGE_SYSTEMS if images else VIDEO_SYSTEMS)
+    specs = [load_slot_definition(name) for name in names]
     chosen, environment = prepare(device, threads)
-    environment |= _how(chosen)
-    measured: list[tuple[SlotModelSpec, Workload, Complexity]] = []
+    on_gpu = chosen.type == "cuda"
+    environment |= _how(on_gpu=on_gpu)
+    drawing = DrawingWork(
+        encoded_frames=FRAMES_EACH // 8 if quick else FRAMES_EACH,
+        drawn_frames=1 if quick else draw,
+        warm_up=0 if quick else 1,
+        uncached=uncached,
+    )
+    measured: list[dict[str, Any]] = []
     with console.progress("measuring", "systems") as meter:
         for spec in specs:
-            on_gpu = chosen.type == "cuda"
-            work = Workload(
+            work = Work(
                 device=str(chosen),
                 threads=environment["threads"],
                 batch=batch or (spec.train.batch_size if on_gpu else 1),
                 clip_length=frames or spec.train.clip_length,
-                repeats=1 if quick else repeats,
-                warm_up=0 if quick else 1,
-                encoded_frames=FRAMES_EACH // 8 if quick else FRAMES_EACH,
-                drawn_frames=1 if quick else draw,
-                uncached=uncached,
+                rounds=1 if quick else repeats,
             )
-            measured.append((spec, work, complexity(spec, work)))
+            measured.append(complexity(spec, work, drawing))
             meter.update(len(measured), len(specs), spec.name)
     summary = {
         "schema": SCHEMA,
         "environment": environment,
         "weights": "random",
         "quick": quick,
-        "systems": [
-            {
-                "name": spec.name,
-                "decoder": spec.decoder.kind,
-                "batch": work.batch,
-                "clip_length": work.clip_length,
-                **found.as_dict(),
-            }
-            for spec, work, found in measured
-        ],
+        "systems": measured,
     }
-    finish(summary, out)
-    if not console.wants_json():
-        _show(environment, measured)
-    say_written(out)
-    if failed := [spec.name for spec, _, found in measured if not (found.step and found.drawing)]:
+    publish(summary, out, lambda: _show(environment, measured, drawing))
+    parts = ("training_step", "encode", "render")
+    if failed := [own for own in measured if any(own[part] is None for part in parts)]:
+        names = ", ".join(own["name"] for own in failed)
         raise LossError(
-            f"Not everything could be measured of {', '.join(failed)}.",
+            f"Not everything could be measured of {names}.",
             "Use a smaller --batch or --draw, or another device.",
         )
 
 
-def _system(reference: str) -> "SlotModelSpec":
-    from slotcli.checkpoint import find_definition
-    from slotcli.definition import load_definition
-    from slotcli.spec import SlotModelSpec
-
-    spec = load_definition(find_definition(reference))
-    if not isinstance(spec, SlotModelSpec):
-        raise UsageError(f"{reference}: is a codec, not a slot model.", "Choose a slot model.")
-    return spec
-
-
-def _how(device: "torch.device") -> dict[str, Any]:
+def _how(*, on_gpu: bool) -> dict[str, Any]:
     """Facts of the environment that only these figures depend on."""
     import torch
 
-    on_gpu = device.type == "cuda"
     return {
         "memory_is": "torch.cuda.max_memory_allocated"
         if on_gpu
@@ -175,7 +124,7 @@ def _how(device: "torch.device") -> dict[str, Any]:
 
 
 def _show(
-    environment: dict[str, Any], measured: "list[tuple[SlotModelSpec, Workload, Complexity]]"
+    environment: dict[str, Any], measured: list[dict[str, Any]], drawing: "DrawingWork"
 ) -> None:
     """Prints the systems in columns, as in the paper, then how they were measured."""
     from slotcli.bench.complexity import FRAMES_EACH, VIDEOS
@@ -183,8 +132,8 @@ def _show(
     console.result(
         f"{headline(environment)}, float32, random weights. Median (range) of each time."
     )
-    columns = [_column(found, work) for _, work, found in measured]
-    names = [spec.name for spec, _, _ in measured]
+    columns = [_column(found, drawing) for found in measured]
+    names = [found["name"] for found in measured]
     labels = list(columns[0])
     console.table("", ["", *names], [[row, *(column[row] for column in columns)] for row in labels])
     console.result(
@@ -197,34 +146,32 @@ def _show(
         "the frames above."
     )
     reasons = {
-        f"{spec.name}, {name}": why
-        for spec, _, found in measured
-        for name, why in found.reasons.items()
+        f"{found['name']}, {name}": why
+        for found in measured
+        for name, why in found["reasons"].items()
         if name != "render_uncached"
     }
     for what, why in reasons.items():
         console.warn(f"{what}: {why}")
 
 
-def _column(found: "Complexity", work: "Workload") -> dict[str, str]:
-    from slotcli.bench.complexity import VIDEOS
+def _column(found: dict[str, Any], drawing: "DrawingWork") -> dict[str, str]:
+    def seconds(name: str) -> str:
+        timing = found[name]
+        return "-" if timing is None else spread(timing["median_seconds"], timing["runs"])
 
-    step, drawing, counts = found.step, found.drawing, found.counts
-    memory, whole = step and step.peak_bytes, found.reconstruction_seconds
+    whole = found["reconstruction"] and found["reconstruction"]["seconds"]
+    memory = found["training_step_peak_bytes"]
     return {
-        "parameters": f"{counts.parameters / 1e6:.2f} M",
-        "trained": f"{counts.trainable / 1e6:.2f} M",
-        "encode, GFLOP": f"{counts.encode_flops / 1e9:.2f}",
-        "step, GFLOP": f"{counts.step_flops / 1e9:.2f}",
-        "step, frames": f"{work.batch} x {work.clip_length}",
+        "parameters": f"{found['parameters'] / 1e6:.2f} M",
+        "trained": f"{found['trainable_parameters'] / 1e6:.2f} M",
+        "encode, GFLOP": f"{found['encode_flops_per_frame'] / 1e9:.2f}",
+        "step, GFLOP": f"{found['training_step_flops_per_frame'] / 1e9:.2f}",
+        "step, frames": f"{found['batch']} x {found['clip_length']}",
         "step, memory": "-" if memory is None else f"{memory / 2**30:.2f} GiB",
-        "step, s": _seconds(step and step.time),
-        f"encode {work.encoded_frames}, s": _seconds(drawing and drawing.encode),
-        f"draw {work.drawn_frames}, s": _seconds(drawing and drawing.render),
-        "uncached 1, s": _seconds(drawing and drawing.render_uncached),
-        f"{VIDEOS} videos, min": "-" if whole is None else f"{whole / 60:.1f}",
+        "step, s": seconds("training_step"),
+        f"encode {drawing.encoded_frames}, s": seconds("encode"),
+        f"draw {drawing.drawn_frames}, s": seconds("render"),
+        "uncached 1, s": seconds("render_uncached"),
+        "100 videos, min": "-" if whole is None else f"{whole / 60:.1f}",
     }
-
-
-def _seconds(timing: "Timing | None") -> str:
-    return "-" if timing is None else spread(timing.median, timing.seconds)

@@ -1,5 +1,6 @@
 """slotcli bench kernels: each operation beside its eager baseline and the machine's limits."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
@@ -7,16 +8,15 @@ import typer
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
     COSTS,
-    MEASUREMENT,
     Compile,
     Out,
     Rounds,
     cost,
-    finish,
+    flag,
     headline,
     prepare,
+    publish,
     require_free,
-    say_written,
 )
 from slotcli.commands.options import Device, Overwrite, Threads, chosen
 
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from slotcli.bench.forms import Form
     from slotcli.bench.operations import KernelRow
     from slotcli.bench.roofline import Roofline
-    from slotcli.compute.precision import Precision
 
 SCHEMA = "slotcli.bench.kernels/1"
 _MS = 1e-3
-
 
 Operation = Literal[
     "slot_read", "slot_cross_attention", "group_norm_act", "nearest_code", "mask_argmax"
@@ -42,14 +40,7 @@ def kernels(
         typer.Argument(metavar="OPERATION", help=f"Any of {', '.join(OPERATIONS)}. Default: all."),
     ] = None,
     rounds: Rounds = 5,
-    quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick",
-            help="One call of each: rough, for a first look.",
-            rich_help_panel=MEASUREMENT,
-        ),
-    ] = False,
+    quick: Annotated[bool, flag("--quick", "One call of each: rough, for a first look.")] = False,
     compile_: Compile = False,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -69,7 +60,7 @@ def kernels(
     wanted_operations = chosen("OPERATION", operations, OPERATIONS)
     require_free(out, overwrite)
     console.phase("timing copies and products")
-    from slotcli.bench.forms import DTYPES, arms_here
+    from slotcli.bench.forms import arms_here
     from slotcli.bench.operation_cases import cases
     from slotcli.bench.operations import bench_kernel
     from slotcli.bench.roofline import roofline
@@ -79,35 +70,24 @@ def kernels(
     rounds = 1 if quick else rounds
     roof = roofline(on, rounds)
     wanted = [case for case in cases(on) if case.operation in (wanted_operations or OPERATIONS)]
+    work = [(case, own) for case in wanted for own in dict.fromkeys(arm.precision for arm in arms)]
     rows: list[KernelRow] = []
-    precisions: list[Precision] = [
-        own for own in DTYPES if any(arm.precision == own for arm in arms)
-    ]
     with console.progress("timing operations", "cases") as meter:
-        for case in wanted:
-            for precision in precisions:
-                forms: list[Form] = [arm.form for arm in arms if arm.precision == precision]
-                rows.append(
-                    bench_kernel(case, precision, forms, roof, on, rounds=rounds, quick=quick)
-                )
-                meter.update(len(rows), len(wanted) * len(precisions), case.operation)
+        for case, own in work:
+            forms = [arm.form for arm in arms if arm.precision == own]
+            rows.append(bench_kernel(case, own, forms, roof, on, rounds=rounds, quick=quick))
+            meter.update(len(rows), len(work), case.operation)
     summary = {
         "schema": SCHEMA,
         "environment": environment,
-        "roofline": {
-            "copy_bytes_per_second": roof.copy_bytes_per_second,
-            "flops_per_second": roof.flops_per_second,
-        },
+        "roofline": asdict(roof),
         "quick": quick,
         "rows": [row.as_dict() for row in rows],
         "slower_than_plain": sum(row.is_slower for row in rows),
         "wrong": sum(row.is_wrong for row in rows),
         "reasons": reasons,
     }
-    finish(summary, out)
-    if not console.wants_json():
-        _show(environment, roof, rows, with_compiled=compile_)
-    say_written(out)
+    publish(summary, out, lambda: _show(environment, roof, rows, with_compiled=compile_))
 
 
 def _show(
@@ -119,7 +99,7 @@ def _show(
     console.result(
         f"{headline(environment)}; copies {roof.copy_bytes_per_second / 1e9:.1f} GB/s, {rates}."
     )
-    forms = ["plain", "compiled", "ours"] if with_compiled else ["plain", "ours"]
+    forms: list[Form] = ["plain", "compiled", "ours"] if with_compiled else ["plain", "ours"]
     columns = ["", "", *(f"{form}, ms" for form in forms), "ours/plain", "of roof", "error"]
     for operation in dict.fromkeys(row.case.operation for row in rows):
         own = [row for row in rows if row.case.operation == operation]
@@ -134,13 +114,12 @@ def _show(
     console.result(f"Median (range). {COSTS}")
 
 
-def _cells(row: "KernelRow", forms: list[str]) -> list[str]:
-    timings = {str(form): timing for form, timing in row.timings.items()}
+def _cells(row: "KernelRow", forms: "list[Form]") -> list[str]:
     direction = " + backward" if row.case.differentiated else ""
     return [
         row.case.shape + direction,
         row.precision,
-        *(cost(timings.get(form), _MS) for form in forms),
+        *(cost(row.timings.get(form), _MS) for form in forms),
         f"{row.ratio:.2f}" + (" SLOWER" if row.is_slower else ""),
         f"{row.share_of_roof:.0%}",
         f"{row.errors['ours']:.0e}" + (" WRONG" if row.is_wrong else ""),

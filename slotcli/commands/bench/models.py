@@ -1,5 +1,6 @@
 """slotcli bench decompose, reconstruct and train: whole models beside plain PyTorch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,6 @@ import typer
 from slotcli.commands import console
 from slotcli.commands.bench.record import (
     COSTS,
-    MEASUREMENT,
     Batch,
     ClipLength,
     Compile,
@@ -17,19 +17,25 @@ from slotcli.commands.bench.record import (
     Quick,
     Rounds,
     cost,
-    finish,
+    file,
     headline,
+    number,
     prepare,
+    publish,
     require_free,
-    say_written,
     spread,
 )
 from slotcli.commands.options import Device, OptionalModel, Overwrite, Threads
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from slotcli.bench.clips import EndToEnd
+    from slotcli.bench.comparison import Comparison
     from slotcli.bench.forms import Arm
-    from slotcli.bench.models import Comparison, Subject, Tell
+    from slotcli.bench.inference import Tell
+    from slotcli.bench.subject import Subject
 
 _MODEL = "slotdiffusion-movi-d"
 Named = Annotated[
@@ -39,32 +45,41 @@ Named = Annotated[
         help=f"The model, if not given as --model. Default: {_MODEL}.",
     ),
 ]
-_COLUMNS = ["", "cost, s", "clock, s", "frames/s", "x plain fp32", "x plain same"]
+# The figures that tables show, in their order: title, format, unit.
 _FIGURES = {
-    "slots_error": "{:.0e}",
-    "mask_pixels_changed": "{:.2%}",
-    "prediction_error": "{:.0e}",
-    "psnr_db": "{:.1f}",
+    "frames_per_second": ("frames/s", "{:.3g}", 1),
+    "samples_per_second": ("clips/s", "{:.3g}", 1),
+    "flops_per_second": ("GFLOP/s", "{:.0f}", 1e9),
+    "utilisation": ("of products", "{:.0%}", 1),
+    "to_plain_fp32": ("x plain fp32", "{:.2f}", 1),
+    "to_plain_same": ("x plain same", "{:.2f}", 1),
+    "slots_error": ("slots_error", "{:.0e}", 1),
+    "mask_pixels_changed": ("mask_pixels_changed", "{:.2%}", 1),
+    "prediction_error": ("prediction_error", "{:.0e}", 1),
+    "psnr_db": ("psnr_db", "{:.1f}", 1),
+    "peak_bytes": ("memory", "{:.2f} GiB", 2**30),
+    "loss_error": ("loss_error", "{:.0e}", 1),
 }
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a bench of a model measures, and where."""
+
+    subject: "Subject"
+    device: "torch.device"
+    environment: dict[str, Any]
+    arms: "list[Arm]"
+    reasons: dict[str, str]  # why other variants are missing
 
 
 def decompose(
     name: Named = None,
     model: OptionalModel = None,
     clip: Annotated[
-        Path | None,
-        typer.Option(
-            help="Time decompose end to end on this video file, not the model alone.",
-            metavar="FILE",
-            rich_help_panel=MEASUREMENT,
-        ),
+        Path | None, file("Time decompose end to end on this video file, not the model alone.")
     ] = None,
-    frames: Annotated[
-        int,
-        typer.Option(
-            help="Frames of the clip of noise.", min=1, metavar="N", rich_help_panel=MEASUREMENT
-        ),
-    ] = 24,
+    frames: Annotated[int, number("Frames of the clip of noise.")] = 24,
     rounds: Rounds = 5,
     quick: Quick = False,
     compile_: Compile = False,
@@ -84,22 +99,18 @@ def decompose(
     reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
-    if clip is not None:
-        _from_file_to_result(clip, reference, 1 if quick else rounds, out, device, threads)
-        say_written(out)
-        return
-    from slotcli.bench.forms import arms_here
-    from slotcli.bench.models import bench_encode, open_subject
-
-    subject = open_subject(reference)
-    chosen, environment = prepare(device, threads)
-    arms, reasons = arms_here(chosen, compiled=compile_)
     rounds = 1 if quick else rounds
+    if clip is not None:
+        _from_file_to_result(clip, reference, rounds, out, device, threads)
+        return
+    from slotcli.bench.inference import bench_encode
+
+    setting = _open(reference, device, threads, compiled=compile_)
+    subject, on, arms = setting.subject, setting.device, setting.arms
     with console.progress("timing", "runs") as meter:
         tell = _teller(meter, len(arms) * (1 + rounds))
-        found = bench_encode(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
-    _report("decompose", environment, subject, [found], reasons, out)
-    say_written(out)
+        found = bench_encode(subject, arms, on, frames=frames, rounds=rounds, tell=tell)
+    _report("decompose", setting, [found], out)
 
 
 def _reference(positional: str | None, model: str | None) -> str:
@@ -126,38 +137,31 @@ def _from_file_to_result(
         found = bench_clip(clip, loaded, chosen, rounds=rounds, tell=tell)
     named = {"name": loaded.spec.name, "weights_sha256": loaded.sha256}
     summary = {"schema": "slotcli.bench.decompose/1", "environment": environment, "model": named}
-    finish(summary | {"end_to_end": found.as_dict()}, out)
-    if console.wants_json():
-        return
+    summary |= {"end_to_end": found.as_dict()}
+    publish(summary, out, lambda: _show_stages(environment, loaded.spec.name, found))
+
+
+def _show_stages(environment: dict[str, Any], model: str, found: "EndToEnd") -> None:
     height, width = found.size
-    console.result(f"{headline(environment)}; {loaded.spec.name}, {found.clip}, {width}x{height}.")
-    frames, codec = found.whole.frames, found.codec
+    console.result(f"{headline(environment)}; {model}, {found.clip}, {width}x{height}.")
+    frames = found.whole.frames
+    times = {**found.stages, "all": found.whole.seconds, "codec alone": found.codec.seconds}
+    shares = {stage: f"{found.share(stage):.0%}" for stage in found.stages} | {"all": "100%"}
     rows = [
-        [stage, spread(median(busy), busy, frames / 1e3), f"{found.share(stage):.0%}"]
-        for stage, busy in found.stages.items()
+        [name, spread(median(seconds), seconds, frames / 1e3), shares.get(name, "-")]
+        for name, seconds in times.items()
     ]
-    whole = found.whole
-    rows.append(["all", spread(whole.median, whole.seconds, frames / 1e3), "100%"])
-    rows.append(["codec alone", spread(codec.median, codec.seconds, frames / 1e3), "-"])
     console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
     console.result(
-        f"{1 / whole.per_frame:.3g} frames/s; {found.bottleneck} was busy for most of the time. "
-        "All stages run side by side."
+        f"{1 / found.whole.per_frame:.3g} frames/s; {found.bottleneck} was busy for most of the "
+        "time. All stages run side by side."
     )
 
 
 def reconstruct(
     name: Named = None,
     model: OptionalModel = None,
-    frames: Annotated[
-        int,
-        typer.Option(
-            help="Frames of the clip to render.",
-            min=1,
-            metavar="N",
-            rich_help_panel=MEASUREMENT,
-        ),
-    ] = 8,
+    frames: Annotated[int, number("Frames of the clip to render.")] = 8,
     rounds: Rounds = 3,
     quick: Quick = False,
     compile_: Compile = False,
@@ -176,19 +180,16 @@ def reconstruct(
     reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
-    from slotcli.bench.forms import arms_here
-    from slotcli.bench.models import bench_draw, open_subject
+    from slotcli.bench.inference import bench_draw
 
-    subject = open_subject(reference)
-    chosen, environment = prepare(device, threads)
-    arms, reasons = arms_here(chosen, compiled=compile_)
+    setting = _open(reference, device, threads, compiled=compile_)
+    subject, on, arms = setting.subject, setting.device, setting.arms
     rounds = 1 if quick else rounds
     pieces = (1 if frames == 1 else 2) + (subject.spec.decoder.kind == "latent_diffusion")
     with console.progress("timing", "runs") as meter:
         tell = _teller(meter, pieces * len(arms) * (1 + rounds))
-        found = bench_draw(subject, arms, chosen, frames=frames, rounds=rounds, tell=tell)
-    _report("reconstruct", environment, subject, found, reasons, out)
-    say_written(out)
+        found = bench_draw(subject, arms, on, frames=frames, rounds=rounds, tell=tell)
+    _report("reconstruct", setting, found, out)
 
 
 def train(
@@ -215,125 +216,96 @@ def train(
     reference = _reference(name, model)
     require_free(out, overwrite)
     console.phase("loading the model")
-    from slotcli.bench.complexity import count
-    from slotcli.bench.forms import arms_here
-    from slotcli.bench.models import open_subject
-    from slotcli.bench.training import TrainWork, bench_train
+    from slotcli.bench.subject import Work
+    from slotcli.bench.training import bench_train
+    from slotcli.bench.training_step import count
 
-    subject = open_subject(reference)
-    spec = subject.spec
-    chosen, environment = prepare(device, threads)
-    arms, reasons = arms_here(chosen, compiled=compile_)
-    work = TrainWork(
-        reference=reference,
-        device=str(chosen),
-        threads=environment["threads"],
-        arms=tuple(arms),
-        batch=batch or (spec.train.batch_size if chosen.type == "cuda" else 1),
+    setting = _open(reference, device, threads, compiled=compile_)
+    spec, on, arms = setting.subject.spec, setting.device, setting.arms
+    work = Work(
+        device=str(on),
+        threads=setting.environment["threads"],
+        batch=batch or (spec.train.batch_size if on.type == "cuda" else 1),
         clip_length=frames or spec.train.clip_length,
         rounds=1 if quick else rounds,
     )
     console.note(f"{len(arms)} variants train in one process, then each in its own.")
     console.phase("timing training steps")
-    found = bench_train(work)
     flops = count(spec, work.clip_length).step_flops * work.batch * work.clip_length
-    values = found.as_dict(work.batch, flops)
-    summary = _summary("train", environment, subject, values["reasons"] | reasons) | {
+    found = bench_train(reference, work, arms, flops)
+    reasons = found.steps.reasons | setting.reasons
+    summary = _summary("train", setting) | {
         "batch": work.batch,
         "clip_length": work.clip_length,
         "step_flops": flops,
-        **{name: values[name] for name in ("arms", "product_flops_per_second", "data_wait")},
+        "reasons": reasons,
+        "arms": found.steps.arms(),
+        "product_flops_per_second": found.product_flops,
+        "data_wait": found.data_wait,
     }
-    finish(summary, out)
-    if not console.wants_json():
-        columns = ["", "cost, s", "clock, s", "clips/s", "GFLOP/s", "of products"]
-        columns += ["x plain fp32", "memory", "loss_error"]
-        rows = [
-            [
-                arm.name,
-                cost(timing),
-                spread(timing.median, timing.seconds),
-                f"{own['samples_per_second']:.3g}",
-                f"{own['flops_per_second'] / 1e9:.0f}",
-                f"{own['utilisation']:.0%}",
-                f"{own['to_plain_fp32']:.2f}",
-                "-" if own["peak_bytes"] is None else f"{own['peak_bytes'] / 2**30:.2f} GiB",
-                f"{own['loss_error']:.0e}",
-            ]
-            for arm, timing in found.timings.items()
-            for own in [values["arms"][arm.name]]
-        ]
-        _headline(environment, subject)
-        name = f"a step of {work.batch} x {work.clip_length} frames"
-        console.table(name, columns, rows)
+
+    def show() -> None:
+        _show([found.steps], setting, reasons)
         if found.data_wait is not None:
             console.result(f"Waiting for data: {found.data_wait:.1%} of the time of our steps.")
-        _explain(found.reasons | reasons)
-    say_written(out)
-    if not found.timings:
+
+    publish(summary, out, show)
+    if not found.steps.timings:
         raise LossError("Nothing could be measured.", "Use a smaller --batch, or another device.")
 
 
-def _report(
-    verb: str,
-    environment: dict[str, Any],
-    subject: "Subject",
-    found: "list[Comparison]",
-    reasons: dict[str, str],
-    out: Path | None,
-) -> None:
+def _open(reference: str, device: str, threads: int | None, *, compiled: bool) -> _Setting:
+    from slotcli.bench.forms import arms_here
+    from slotcli.bench.subject import open_subject
+
+    subject = open_subject(reference)
+    chosen, environment = prepare(device, threads)
+    return _Setting(subject, chosen, environment, *arms_here(chosen, compiled=compiled))
+
+
+def _report(verb: str, setting: _Setting, found: "list[Comparison]", out: Path | None) -> None:
     failures = {f"{own.name}, {arm}": why for own in found for arm, why in own.reasons.items()}
-    summary = _summary(verb, environment, subject, reasons)
-    finish(summary | {"work": [own.as_dict() for own in found]}, out)
-    if console.wants_json():
-        return
-    _headline(environment, subject)
-    for own in found:
-        names = list(dict.fromkeys(name for each in own.figures.values() for name in each))
-        rows = [_row(own, arm, names) for arm in own.timings]
-        console.table(own.name, [*_COLUMNS, *names], rows)
-    _explain(failures | reasons)
+    summary = _summary(verb, setting) | {"work": [own.as_dict() for own in found]}
+    publish(summary, out, lambda: _show(found, setting, failures | setting.reasons))
 
 
-def _row(found: "Comparison", arm: "Arm", figures: list[str]) -> list[str]:
-    from slotcli.bench.forms import BASELINE, Arm
-
-    timing = found.timings[arm]
-    ratios = [found.ratio(arm, own) for own in (BASELINE, Arm("plain", arm.precision))]
-    return [
-        arm.name,
-        cost(timing),
-        spread(timing.median, timing.seconds),
-        f"{1 / timing.per_frame:.3g}",
-        *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-        *(_FIGURES[name].format(found.figures[arm][name]) for name in figures),
-    ]
-
-
-def _summary(
-    verb: str, environment: dict[str, Any], subject: "Subject", reasons: dict[str, str]
-) -> dict[str, Any]:
+def _summary(verb: str, setting: _Setting) -> dict[str, Any]:
+    subject = setting.subject
     return {
         "schema": f"slotcli.bench.{verb}/1",
-        "environment": environment,
+        "environment": setting.environment,
         "model": {"name": subject.spec.name, "weights_sha256": subject.sha256},
-        "reasons": reasons,
+        "reasons": setting.reasons,
     }
 
 
-def _headline(environment: dict[str, Any], subject: "Subject") -> None:
+def _show(found: "list[Comparison]", setting: _Setting, reasons: dict[str, str]) -> None:
+    """Prints a table for each piece of work, and the reasons of missing measurements."""
+    subject = setting.subject
     weights = "random weights" if subject.sha256 is None else f"weights {subject.sha256[:16]}"
-    console.result(f"{headline(environment)}; {subject.spec.name}, {weights}, frames of noise.")
-
-
-def _explain(reasons: dict[str, str]) -> None:
-    """Prints the reasons of missing measurements, and the meaning of the figures."""
+    console.result(
+        f"{headline(setting.environment)}; {subject.spec.name}, {weights}, frames of noise."
+    )
+    for own in found:
+        known = {name for figures in own.figures.values() for name in figures}
+        shown = {name: how for name, how in _FIGURES.items() if name in known}
+        columns = ["", "cost, s", "clock, s", *(title for title, _, _ in shown.values())]
+        console.table(own.name, columns, [_row(own, arm, shown) for arm in own.timings])
     by_reason: dict[str, list[str]] = {}
     for name, why in reasons.items():
         by_reason.setdefault(why, []).append(name)
     for why, names in by_reason.items():
         console.note(f"Not measured: {', '.join(names)}: {why}")
     console.result(f"Median (range). {COSTS} Errors and PSNR are against plain fp32.")
+
+
+def _row(found: "Comparison", arm: "Arm", shown: dict[str, tuple[str, str, float]]) -> list[str]:
+    timing, row = found.timings[arm], [arm.name]
+    row += [cost(timing), spread(timing.median, timing.seconds)]
+    for name, (_, form, unit) in shown.items():
+        value = found.figures[arm][name]
+        row.append("-" if value is None else form.format(value / unit))
+    return row
 
 
 def _teller(meter: "console.Meter", total: int) -> "Tell":

@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +20,22 @@ if TYPE_CHECKING:
 
     from slotcli.bench.timing import Timing
 
-MEASUREMENT = "Measurement"
+_MEASUREMENT = "Measurement"
+
+
+def number(text: str) -> Any:
+    """An option with a whole number from 1."""
+    return typer.Option(help=text, min=1, metavar="N", rich_help_panel=_MEASUREMENT)
+
+
+def flag(name: str, text: str) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=_MEASUREMENT)
+
+
+def file(text: str) -> Any:
+    return typer.Option(help=text, metavar="FILE", rich_help_panel=_MEASUREMENT)
+
+
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -30,46 +47,14 @@ Out = Annotated[
     ),
 ]
 Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        help="Measure torch.compile of the baseline too, which takes minutes.",
-        rich_help_panel=MEASUREMENT,
-    ),
+    bool, flag("--compile", "Measure torch.compile of the baseline too, which takes minutes.")
 ]
-Rounds = Annotated[
-    int,
-    typer.Option(
-        help="Rounds; each runs every variant once.",
-        min=1,
-        metavar="N",
-        rich_help_panel=MEASUREMENT,
-    ),
-]
-Quick = Annotated[
-    bool,
-    typer.Option(
-        "--quick", help="One round: rough, for a first look.", rich_help_panel=MEASUREMENT
-    ),
-]
+Rounds = Annotated[int, number("Rounds; each runs every variant once.")]
+Quick = Annotated[bool, flag("--quick", "One round: rough, for a first look.")]
 Batch = Annotated[
-    int | None,
-    typer.Option(
-        help="Clips per step. Default: the definition's on a GPU, 1 on a CPU.",
-        min=1,
-        metavar="N",
-        rich_help_panel=MEASUREMENT,
-    ),
+    int | None, number("Clips per step. Default: the definition's on a GPU, 1 on a CPU.")
 ]
-ClipLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Frames per clip of a step. Default: the definition's.",
-        min=1,
-        metavar="N",
-        rich_help_panel=MEASUREMENT,
-    ),
-]
+ClipLength = Annotated[int | None, number("Frames per clip of a step. Default: the definition's.")]
 
 COSTS = "Costs are seconds of all threads together on a CPU, of the GPU's clock on a GPU."
 
@@ -105,25 +90,23 @@ def prepare(device: str, threads: int | None) -> "tuple[torch.device, dict[str, 
         "triton": versions["triton"],
         "python": versions["python"],
         "version": versions["slotcli"],
-        "date": _now(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["slotcli", *sys.argv[1:]]),
     }
 
 
-def finish(summary: dict[str, Any], out: Path | None) -> None:
-    """Writes the JSON file and the --json record, if requested."""
+def publish(summary: dict[str, Any], out: Path | None, show: Callable[[], None]) -> None:
+    """Writes the JSON file, if requested; prints the --json record, or what `show` prints."""
     if out is not None:
         from slotcli.files.writing import output_errors, whole_file
 
         with output_errors(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as file:
-            file.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
+        with whole_file(out) as written:
+            written.write(json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
     console.record(summary)
-
-
-def say_written(out: Path | None) -> None:
-    """Prints the last line of a measurement: the path of its file."""
+    if not console.wants_json():
+        show()
     if out is not None:
         console.note(f"Written: {out}")
 
@@ -141,14 +124,8 @@ def cost(timing: "Timing | None", unit: float = 1.0) -> str:
     return "-" if timing is None else spread(timing.cost, timing.costs, unit)
 
 
-def spread(middle: float, values: tuple[float, ...], unit: float = 1.0) -> str:
+def spread(middle: float, values: Sequence[float], unit: float = 1.0) -> str:
     shown = f"{middle / unit:.3g}"
     if len(values) == 1:
         return shown
     return f"{shown} ({min(values) / unit:.3g}-{max(values) / unit:.3g})"
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="seconds")
