@@ -144,6 +144,55 @@ SYSTEMS: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
+def _on_a_vit(decoder: dict[str, Any], encoder: dict[str, Any], **train: Any) -> SlotModelSpec:
+    spec = parse_spec(
+        {
+            "kind": "slot_model",
+            "name": f"tiny-{decoder['kind']}",
+            "size": [28, 28],
+            "num_slots": 3,
+            "slot_dim": 16,
+            "encoder": {
+                "backbone": {
+                    "kind": "vit",
+                    "patch": 7,
+                    "width": 16,
+                    "heads": 2,
+                    "blocks": 2,
+                    "grid": 4,
+                    "layer_scale": True,
+                },
+                "predictor": {"layers": 1, "dropout": 0.0},
+                "first_iterations": 3,
+                "positions": False,
+                "readout": 32,
+                "initial_deviation": 0.25,
+                "gru_state": "normalised",
+                "read_eps": 1e-8,
+            }
+            | encoder,
+            "decoder": decoder | {"channels": 32, "layers": 2},
+            "train": _TRAIN | {"decoder_learning_rate": 1e-3, "clip_length": 3} | train,
+        },
+        "tests",
+    )
+    assert isinstance(spec, SlotModelSpec)
+    return spec
+
+
+@pytest.fixture(scope="session")
+def feature_specs() -> dict[str, SlotModelSpec]:
+    """Small models that decode the features of a vision transformer, by their decoder."""
+    return {
+        "patch_mlp": _on_a_vit({"kind": "patch_mlp"}, {"slot_mlp": 4}, contrast_weight=0.5),
+        "slot_mixer": _on_a_vit(
+            {"kind": "slot_mixer"},
+            {"slot_mlp": 0, "initial_slots": "gaussian"},
+            similarity_weight=0.1,
+        ),
+    }
+
+
 @pytest.fixture(scope="session")
 def system_specs() -> dict[str, SlotModelSpec]:
     """All five systems by name, small."""

@@ -106,6 +106,34 @@ def decompose(
             rich_help_panel=MODEL,
         ),
     ] = "never",
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of slots, for models that draw them. Default: the model's.",
+            min=2,
+            max=64,
+            metavar="N",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    slot_seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of the slots, for models that draw them. Default: 0.",
+            min=0,
+            metavar="N",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    cyclic: Annotated[
+        bool,
+        typer.Option(
+            "--cyclic",
+            help="Scan each clip to its end and back, as SlotCurri does; needs memory for all of "
+            "it.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -251,6 +279,11 @@ def decompose(
             f"--dry-run {SIGN}: a pipe can be read only once.",
             "Save the clip to a file first, or leave out --dry-run.",
         )
+    if cyclic and SIGN in inputs:
+        raise UsageError(
+            f"--cyclic {SIGN}: a stream has no end to turn back from.",
+            "Save the clip to a file first, or leave out --cyclic.",
+        )
     options = given_options(
         masks=chosen("--masks", masks, MASK_FILES) or ["png"],
         frames=frames,
@@ -264,6 +297,9 @@ def decompose(
         fit=fit,
         size=size,
         reset=reset,
+        slots=slots,
+        slot_seed=slot_seed,
+        cyclic=cyclic,
         start=start,
         end=end,
         stride=stride,

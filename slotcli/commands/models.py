@@ -36,8 +36,8 @@ Out = Annotated[
 @app.command("list", cls=Command)
 def list_models() -> None:
     """List the shipped models: kind, parameters, and whether they have weights."""
-    from slotcli.build import count_parameters
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    from slotcli.commands.model_sizes import parameters_of
     from slotcli.definition import load_definition
 
     rows = []
@@ -46,7 +46,7 @@ def list_models() -> None:
         facts = {
             "name": folder.name,
             "kind": spec.kind,
-            "parameters": count_parameters(spec),
+            "parameters": parameters_of(folder, spec),
             "weights": (folder / WEIGHTS).is_file(),
         }
         console.record(facts)

@@ -85,6 +85,7 @@ def run_clips(
     """
     _, model = loaded.slot_model()
     options = options.settled(model)
+    loaded = options.applied(loaded)
     encoder = ClipEncoder(model, device)
     waiting = iter(clips)
     running: list[ClipRun] = []

@@ -30,6 +30,10 @@ class EncodedChunk:
     flags: UInt8[np.ndarray, " t"]
     appearance: Float16[Tensor, "t n c"] | None = None
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "EncodedChunk":
+        """The same: nothing in it changes, and a state with a whole clip is copied each round."""
+        return self
+
 
 # Slots, soft masks, and appearance if the model's decoder reads it: [b t n ...] each.
 _Encoded = tuple[Tensor, ...]
@@ -41,9 +45,19 @@ class ClipState:
     def __init__(self, transform: Transform, reset: Reset) -> None:
         self.transform = transform
         self.slots: Float32[Tensor, "n d"] | None = None
+        self.made: EncodedChunk | None = None
+        """All frames of the clip, where they were encoded before; see `cyclic.py`."""
         self._reset = reset
         self._frames = 0
         self._cuts = CutFinder() if reset.kind == "scene" else None
+
+    def of_made(self, chunk: FrameChunk) -> EncodedChunk:
+        """The next chunk's frames, of a clip that was encoded before."""
+        assert self.made is not None
+        rows = slice(self._frames, self._frames + len(chunk))
+        self._frames += len(chunk)
+        made = self.made
+        return EncodedChunk(made.slots[rows], made.attention[rows], chunk.flags)
 
     def resets(self, chunk: FrameChunk) -> list[int]:
         """Indices of frames of the next chunk at which the slots are reset, from its first frame.
@@ -87,9 +101,16 @@ class ClipEncoder:
         Compatible chunks have the same number and size of frames, no reset among them, and are
         either all or none a clip's first.
         """
-        resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
-        frames = [self._input(state, chunk) for state, chunk in zip(states, chunks, strict=True)]
         found: dict[int, EncodedChunk] = {}
+        for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
+            if state.made is not None:
+                found[index] = state.of_made(chunk)
+        if found:  # all or none: the clips of a run have the same options
+            return [found[index] for index in range(len(chunks))]
+        resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
+        frames = [
+            model_input(state.transform, chunk) for state, chunk in zip(states, chunks, strict=True)
+        ]
         groups: dict[tuple[int, Size, bool], list[int]] = {}
         for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
             if resets[index]:
@@ -104,12 +125,6 @@ class ClipEncoder:
                 slots, masks, *appearance = (part[row] for part in encoded)
                 found[index] = EncodedChunk(slots, masks, chunks[index].flags, *appearance)
         return [found[index] for index in range(len(chunks))]
-
-    def _input(self, state: ClipState, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
-        top, left, height, width = state.transform.crop
-        cropped = chunk.frames[:, top : top + height, left : left + width]
-        frames = np.stack([resized(frame, state.transform.model_size) for frame in cropped])
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def _with_resets(
         self, state: ClipState, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"], at: list[int]
@@ -182,6 +197,14 @@ class ClipEncoder:
         # The soft masks are stored at this precision, so that an export computes the same masks.
         appearance = () if track.appearance is None else (track.appearance.half().cpu(),)
         return slots, self._model.soft_masks(track).half().cpu(), *appearance
+
+
+def model_input(transform: Transform, chunk: FrameChunk) -> UInt8[Tensor, "t 3 h w"]:
+    """Frames of a chunk as the model sees them: cropped and resized."""
+    top, left, height, width = transform.crop
+    cropped = chunk.frames[:, top : top + height, left : left + width]
+    frames = np.stack([resized(frame, transform.model_size) for frame in cropped])
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def _joined(pieces: list[_Encoded], dim: int) -> _Encoded:

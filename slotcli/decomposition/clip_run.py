@@ -28,6 +28,7 @@ from slotcli.decomposition.clip_record import (
     result_record,
     slot_file_metadata,
 )
+from slotcli.decomposition.cyclic import encoded_cyclically
 from slotcli.decomposition.estimate import bytes_per_frame, expected_frames, require_space
 from slotcli.decomposition.journal import Journal
 from slotcli.decomposition.pipeline import Ahead, Behind
@@ -49,6 +50,7 @@ from slotcli.files.reading import access_errors
 from slotcli.files.writing import output_errors, whole_file
 from slotcli.report.page import write_report
 from slotcli.results.provenance import damage_warnings, report_page, source_facts
+from slotcli.tracks.transform import Transform
 from slotcli.types import FrameChunk
 from slotcli.video.images import ImageFolderReader
 from slotcli.video.reader import ClipReader, open_clip
@@ -239,9 +241,21 @@ def open_clip_run(job: ClipJob) -> ClipRun:
         )
         ahead = enter(Ahead(_with_lead_in(frames), _WAITING_CHUNKS))
         state = ClipState(transform, options.reset)
+        if options.cyclic:
+            state.made = _made_before(job, transform)
         return ClipRun(
             job, reader, state, journal, outputs, work, ahead, behind, files.pop_all(), started
         )
+
+
+def _made_before(job: ClipJob, transform: Transform) -> EncodedChunk | None:
+    """The clip encoded on its way back, in a reading of its own."""
+    options = job.options
+    with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
+        chunks = selected(
+            reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
+        )
+        return encoded_cyclically(job.model, job.device, chunks, transform)
 
 
 @contextmanager

@@ -95,6 +95,7 @@ def estimated(
     """
     spec, model = loaded.slot_model()
     options = options.settled(model)
+    spec, model = options.applied(loaded).slot_model()
     # Other shapes of the same area take about as long.
     cost = _tried(model, options.transform(spec.size, spec.size).model_size, device, options.chunk)
     slots = spec.num_slots

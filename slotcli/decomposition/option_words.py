@@ -17,7 +17,7 @@ from slotcli.video.selection import Selection
 from slotcli.video.source import MAX_PIXELS
 
 MOST_SIDE = 4096  # pixels
-_LEAST = {"chunk": 1, "stride": 1, "max_frames": 1, "max_pixels": 1}
+_LEAST = {"slots": 2, "slot_seed": 0, "chunk": 1, "stride": 1, "max_frames": 1, "max_pixels": 1}
 _LEAST |= {"start": 0, "end": 0, "min_area": 0, "max_bad": 0}
 
 
@@ -35,6 +35,9 @@ def given_options(
     fit: Fit | None = None,
     size: str | int | Size | None = None,
     reset: str = "never",
+    slots: int | None = None,
+    slot_seed: int | None = None,
+    cyclic: bool = False,
     start: float = 0.0,
     end: float | None = None,
     stride: int = 1,
@@ -67,6 +70,9 @@ def given_options(
         chunk=chunk,
         selection=Selection(start, end, stride, max_frames),
         reset=Reset.parse(reset),
+        slots=slots,
+        slot_seed=slot_seed,
+        cyclic=cyclic,
         max_bad=max_bad,
         strict=strict,
         max_pixels=max_pixels,

@@ -30,8 +30,9 @@ class DecomposeOptions:
     """`background` are slots, or how to find them; `fit` is for sources of another aspect ratio.
 
     `size` is the side of a square with the area of the model's input, or the input's own size. A
-    None depends on the model: `settled` fills it in. `strict` refuses a clip of which anything was
-    lost, repaired or changed in reading, where otherwise its result reports it.
+    None depends on the model: `settled` fills it in. `slots` and `slot_seed` are for models that
+    draw their slots. `cyclic` clips are scanned to the end and back. `strict` refuses a clip of
+    which anything was lost, repaired or changed in reading, where otherwise its result reports it.
     """
 
     masks: tuple[MaskFormat, ...] = ("png",)
@@ -46,6 +47,9 @@ class DecomposeOptions:
     chunk: int = 16
     selection: Selection = field(default_factory=Selection)
     reset: Reset = field(default_factory=Reset)
+    slots: int | None = None
+    slot_seed: int | None = None
+    cyclic: bool = False
     max_bad: float = 0.02
     strict: bool = False
     max_pixels: int = MAX_PIXELS
@@ -57,6 +61,18 @@ class DecomposeOptions:
         Raises UsageError for a shape that the model cannot take.
         """
         any_size = model.encoder.takes_any_size
+        drawn = model.encoder.initial is not None
+        if not drawn and (self.slots is not None or self.slot_seed is not None):
+            asked = f"--slots {self.slots}" if self.slots else f"--slot-seed {self.slot_seed}"
+            raise UsageError(
+                f"{asked}: this model has learned its {model.encoder.num_slots} slots one by one.",
+                "Leave it out. Models that draw their slots: videosaur-movi-c and others.",
+            )
+        if self.cyclic and (self.reset.kind != "never" or model.encoder.appearance):
+            raise UsageError(
+                "--cyclic: only for models whose decoder reads slots alone, and without --reset.",
+                "Leave out --cyclic or --reset.",
+            )
         if not any_size and (self.fit == "keep" or self.size is not None):
             asked = "--fit keep" if self.fit == "keep" else f"--size {_shown(self.size)}"
             height, width = model.size
@@ -72,7 +88,22 @@ class DecomposeOptions:
                 f"--size {_shown(self.size)}: the sides of an input are multiples of {STEP}.",
                 f"Use such as --size {5 * STEP}, or 96x160.",
             )
-        return replace(self, fit=fit, edges=self.edges or ("guided" if any_size else "bilinear"))
+        return replace(
+            self,
+            fit=fit,
+            edges=self.edges or ("guided" if any_size else "bilinear"),
+            slots=(self.slots or model.encoder.num_slots) if drawn else None,
+            slot_seed=(self.slot_seed or 0) if drawn else None,
+        )
+
+    def applied(self, loaded: LoadedModel) -> LoadedModel:
+        """The model with the slots that are asked for; for `settled` options."""
+        spec, model = loaded.slot_model()
+        if model.encoder.initial is None or self.slots is None or self.slot_seed is None:
+            return loaded
+        model.encoder.num_slots = self.slots
+        model.encoder.initial.seed = self.slot_seed
+        return replace(loaded, spec=spec.model_copy(update={"num_slots": self.slots}))
 
     def transform(self, source: Size, model: Size) -> Transform:
         """The crop and scale from a source to a model of size `model`; for `settled` options."""
@@ -105,6 +136,9 @@ class DecomposeOptions:
             "stride": self.selection.stride,
             "max_frames": self.selection.max_frames,
             "reset": str(self.reset),
+            # Only where they have a say, so that results of other models answer the same request.
+            **({} if self.slots is None else {"slots": self.slots, "slot_seed": self.slot_seed}),
+            **({"cyclic": True} if self.cyclic else {}),
         }
 
 

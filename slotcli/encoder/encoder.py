@@ -119,6 +119,20 @@ class SlotEncoder(nn.Module):
         given = self._maps(frames)
         maps = given[:, : self.backbone.width]  # a Vit's keys may follow
         features = self._inputs(maps).unflatten(0, frames.shape[:2])
+        slots, attention = self.scan(features, state)
+        return SlotTrack(
+            slots=slots,
+            attention=attention.unflatten(
+                3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
+            ),
+            appearance=slot_appearance(attention, maps, frames) if self.appearance else None,
+            **self._kept(given.unflatten(0, frames.shape[:2])),
+        )
+
+    def scan(
+        self, features: Float[Tensor, "b t p d"], state: Float[Tensor, "b n d"] | None = None
+    ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n p"]]:
+        """Slots and attention from the features of frames; `state` as in `forward`."""
         mean, rstd = self.corrector.statistics(features)
         step = self._step
         if not torch.is_grad_enabled():
@@ -128,21 +142,16 @@ class SlotEncoder(nn.Module):
         for i, frame in enumerate(features.unbind(1)):
             read = (frame, (mean[:, i], rstd[:, i]))
             if slots is None:
-                guess = self.first_guess(len(frames))
+                guess = self.first_guess(len(features))
                 slots, attention = self.corrector(
                     guess, *read, self.first_iterations, self.slot_bias
                 )
             else:
                 slots, attention = step(slots, *read)
             track.append((slots, attention))
-        attention = torch.stack([attention for _, attention in track], dim=1)
-        return SlotTrack(
-            slots=torch.stack([slots for slots, _ in track], dim=1),
-            attention=attention.unflatten(
-                3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
-            ),
-            appearance=slot_appearance(attention, maps, frames) if self.appearance else None,
-            **self._kept(given.unflatten(0, frames.shape[:2])),
+        return (
+            torch.stack([slots for slots, _ in track], dim=1),
+            torch.stack([attention for _, attention in track], dim=1),
         )
 
     def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
