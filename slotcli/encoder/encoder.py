@@ -69,7 +69,8 @@ class SlotEncoder(nn.Module):
         if gaussian:
             self.initial = GaussianSlots(slot_dim, initial_deviation)
         else:
-            start = torch.randn(1, num_slots, slot_dim) * initial_deviation
+            # In place: a product on a meta device would load torch._dynamo.
+            start = torch.randn(1, num_slots, slot_dim).mul_(initial_deviation)
             self.initial_slots = nn.Parameter(start)
         self.slot_bias = nn.Parameter(torch.zeros(num_slots)) if slot_bias else None
         self.corrector = corrector or SlotAttention(slot_dim)
