@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slotcli.decoders.base import Drawing
+from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.patch_mlp import PatchMlp
 from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.errors import UnavailableError
@@ -74,5 +74,5 @@ def test_the_loss_is_of_the_features_alone(decoder: nn.Module, slots: Tensor) ->
 def test_there_are_no_pictures(decoder: nn.Module, slots: Tensor) -> None:
     assert not decoder.draws
     with pytest.raises(UnavailableError, match="no pictures") as caught:
-        decoder.render(slots, Drawing())
+        decoder.render(slots, RenderOptions())
     assert "things-128" in (caught.value.advice or "")

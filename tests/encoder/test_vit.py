@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotcli.compute.precision import halve
+from slotcli.compute.precision import to_bf16
 from slotcli.encoder.vit import Vit
 
 timm = pytest.importorskip("timm")
@@ -111,6 +111,6 @@ def test_a_frame_is_alone_and_half_precision_is_near() -> None:
     seen = frames((64, 48), count=3)
     exact = own(seen)
     assert torch.equal(own(seen[1:2]), exact[1:2])
-    halve(own)
+    to_bf16(own)
     near = own(seen.bfloat16()).float()
     assert 1e-5 < (near - exact).norm() / exact.norm() < 0.02

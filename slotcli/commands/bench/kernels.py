@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slotcli.bench.forms import Form
     from slotcli.bench.operations import KernelRow
     from slotcli.bench.roofline import Roofline
+    from slotcli.compute.precision import Precision
 
 SCHEMA = "slotcli.bench.kernels/1"
 _MS = 1e-3
@@ -70,12 +71,14 @@ def kernels(
     rounds = 1 if quick else rounds
     roof = roofline(on, rounds)
     wanted = [case for case in cases(on) if case.operation in (wanted_operations or OPERATIONS)]
-    work = [(case, own) for case in wanted for own in dict.fromkeys(arm.precision for arm in arms)]
+    forms_at: dict[Precision, list[Form]] = {}
+    for arm in arms:
+        forms_at.setdefault(arm.precision, []).append(arm.form)
+    work = [(case, *own) for case in wanted for own in forms_at.items()]
     rows: list[KernelRow] = []
     with console.progress("timing operations", "cases") as meter:
-        for case, own in work:
-            forms = [arm.form for arm in arms if arm.precision == own]
-            rows.append(bench_kernel(case, own, forms, roof, on, rounds=rounds, quick=quick))
+        for case, precision, forms in work:
+            rows.append(bench_kernel(case, precision, forms, roof, on, rounds=rounds, quick=quick))
             meter.update(len(rows), len(work), case.operation)
     summary = {
         "schema": SCHEMA,
