@@ -16,7 +16,7 @@ CARD = "README.md"
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedModel:
     """The facts that a card reports."""
 
     spec: SlotModelSpec
@@ -30,7 +30,7 @@ class Adapted:
     outcome: Outcome
 
 
-def card_text(adapted: Adapted) -> str:
+def card_text(adapted: AdaptedModel) -> str:
     """The card in Markdown; text from outside is escaped, and shown as it is."""
     spec, outcome = adapted.spec, adapted.outcome
     before, after, train = outcome.before, outcome.best, spec.train
@@ -60,8 +60,8 @@ def card_text(adapted: Adapted) -> str:
                 [
                     name.replace("_", " "),
                     FIGURES[name].wanted,
-                    _shown(before[name]),
-                    _shown(after[name]),
+                    _format(before[name]),
+                    _format(after[name]),
                 ]
                 for name in figures
             ],
@@ -79,7 +79,7 @@ def card_text(adapted: Adapted) -> str:
             "",
             *_table(
                 ["", "before", "after"],
-                [[name, _shown(before[name]), _shown(after[name])] for name in true],
+                [[name, _format(before[name]), _format(after[name])] for name in true],
             ),
         ]
     lines += [
@@ -89,7 +89,7 @@ def card_text(adapted: Adapted) -> str:
         *_table(
             ["step", *(name.replace("_", " ") for name in (*figures[:4], *true))],
             [
-                [str(row["step"]), *(_shown(row.get(name)) for name in (*figures[:4], *true))]
+                [str(row["step"]), *(_format(row.get(name)) for name in (*figures[:4], *true))]
                 for row in outcome.rows
             ],
         ),
@@ -106,7 +106,7 @@ def markdown(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", printable(text))
 
 
-def _warnings(adapted: Adapted) -> list[str]:
+def _warnings(adapted: AdaptedModel) -> list[str]:
     count, after = len(adapted.held_out), adapted.outcome.best["degeneration"]
     warnings = [
         "No ground truth was used. Less degenerate does not mean that the masks are the objects: "
@@ -144,5 +144,5 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in cells]
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return "-" if value is None else f"{value:.3f}"
