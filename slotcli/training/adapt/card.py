@@ -64,7 +64,8 @@ def card_text(adapted: AdaptedModel) -> str:
         against_truth=[[name, _format(before[name]), _format(after[name])] for name in true],
         columns=["step", *map(_title, columns)],
         evaluations=[
-            [str(row["step"]), *(_format(row.get(name)) for name in columns)] for row in outcome.rows
+            [str(row["step"]), *(_format(row.get(name)) for name in columns)]
+            for row in outcome.rows
         ],
     )
 
