@@ -252,7 +252,7 @@ def _made_before(job: ClipJob, transform: Transform) -> EncodedChunk | None:
     """The clip encoded on its way back, in a reading of its own."""
     options = job.options
     with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
-        chunks = selected(
+        chunks = select_frames(
             reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
         )
         return encoded_cyclically(job.model, job.device, chunks, transform)
