@@ -110,12 +110,16 @@ class SlotEncoder(nn.Module):
         return self._inputs(maps).unflatten(0, frames.shape[:2])
 
     def forward(
-        self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        state: Float[Tensor, "b n d"] | None = None,
+        permitted: Float[Tensor, "b n i j"] | None = None,
     ) -> SlotTrack:
         """Slots and attention of a clip, or of its next chunk.
 
         `frames` are in [-1, 1]. `state` is the slots of the previous chunk's last frame, None at
-        the start of a clip; a clip encoded in chunks equals the clip encoded whole.
+        the start of a clip; a clip encoded in chunks equals the clip encoded whole. `permitted`, as
+        in `SlotAttention`, restricts the attention of the first frame at the start of a clip.
         """
         given = self._maps(frames)
         maps = given[:, : self.backbone.width]  # a Vit's keys may follow
@@ -145,7 +149,11 @@ class SlotEncoder(nn.Module):
             if slots is None:
                 guess = self.first_guess(len(features))
                 slots, attention = self.corrector(
-                    guess, *read, self.first_iterations, self.slot_bias
+                    guess,
+                    *read,
+                    self.first_iterations,
+                    self.slot_bias,
+                    None if permitted is None else permitted.flatten(2),
                 )
             else:
                 slots, attention = step(slots, *read)
