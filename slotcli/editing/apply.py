@@ -24,6 +24,7 @@ from slotcli.tracks.slot_file import HISTORY, SlotFile, read_slot_file
 from slotcli.tracks.transform import Transform
 
 _Values = Float32[np.ndarray, "t n d"] | Float16[np.ndarray, "t n d"]
+_More = Float32[np.ndarray, "t m d"] | Float16[np.ndarray, "t m d"]
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def _foreign(slot_file: SlotFile, step: Step) -> Foreign:
     return Foreign(other.slots[:, column], looks)
 
 
-def _changed(
-    values: _Values, step: Step, slot_file: SlotFile, others: np.ndarray | None
-) -> _Values:
+def _changed(values: _Values, step: Step, slot_file: SlotFile, others: np.ndarray | None) -> _More:
     """The values of all slots in time after one step; only the attention shows the others."""
     columns = [own - 1 for own in step.ids]
     changed = values.copy()

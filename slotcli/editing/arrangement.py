@@ -23,9 +23,9 @@ class Layer:
 
     source: int
     times: Int64[np.ndarray, " t"]
-    dx: float = 0.0
-    dy: float = 0.0
-    scale: float = 1.0
+    dx: float | int = 0.0
+    dy: float | int = 0.0
+    scale: float | int = 1.0
     lifted: bool = False
     copy: bool = False
     dropped: bool = False

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Int16, UInt8
 
 from slotcli.types import Size
 
@@ -102,13 +102,13 @@ def median_plate(
 
 def _masked_median(
     values: UInt8[np.ndarray, "t k 3"], hidden: Bool[np.ndarray, "t k"]
-) -> Float[np.ndarray, "k 3"]:
+) -> Int16[np.ndarray, "k 3"]:
     """The lower median over t of the values that are not hidden; 0 where all are."""
     ordered = np.sort(np.where(hidden[..., None], np.int16(256), values.astype(np.int16)), axis=0)
     seen = (~hidden).sum(axis=0)
     middle = np.maximum(seen - 1, 0) // 2
     found = np.take_along_axis(ordered, middle[None, :, None], axis=0)[0]
-    return np.where(seen[:, None] > 0, found, 0)
+    return np.where(seen[:, None] > 0, found, np.int16(0))
 
 
 def inpainted(

@@ -38,9 +38,9 @@ class Step:
 
     kind: Kind
     ids: tuple[int, ...] = ()
-    dx: float = 0.0
-    dy: float = 0.0
-    factor: float = 1.0
+    dx: float | int = 0.0
+    dy: float | int = 0.0
+    factor: float | int = 1.0
     frame: int | None = None
     other: str | None = None
     other_id: int | None = None
