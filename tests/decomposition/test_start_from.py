@@ -17,6 +17,7 @@ from slotcli.decomposition.resets import Reset
 from slotcli.encoder import slot_attention
 from slotcli.errors import DataError, NoInputError, UsageError
 from slotcli.kernels import slot_read
+from slotcli.kernels.reference import READ_EPS
 from slotcli.tracks.fitting import fit_transform
 from slotcli.tracks.formats.all_formats import PLACES, open_mask_writers
 from slotcli.tracks.formats.masked_clip import MaskedClip
@@ -105,7 +106,9 @@ def test_all_permitted_is_the_usual_read() -> None:
     mean, rstd = features.mean(-1), 1 / (features.var(-1, correction=0) + 1e-5).sqrt()
     usual = slot_read(features, mean, rstd, queries, bias, with_attention=True)
     everything = torch.full((2, 4, 9), 0.7, dtype=torch.float64)
-    ours = slot_attention._permitted_read(features, (mean, rstd), queries, bias, everything)
+    ours = slot_attention._permitted_read(
+        features, (mean, rstd), queries, bias, everything, READ_EPS
+    )
     for one, other in zip(usual, ours, strict=True):
         torch.testing.assert_close(one, other)
 

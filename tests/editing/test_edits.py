@@ -244,14 +244,16 @@ def test_inpainting_changes_the_hole_alone() -> None:
 
 
 def test_a_swap_takes_the_look_of_another_results_object(tmp_path: Path) -> None:
-    other = replace(made(), slots=made().slots[:5] + 1, attention=made().attention[:5])
-    times = {name: getattr(other, name)[:5] for name in ("pts", "duration", "frame_index", "flags")}
-    write_slot_file(tmp_path / "o.safetensors", replace(other, **times))
+    whole = made()
+    rows = ("slots", "attention", "pts", "duration", "frame_index", "flags")
+    other = replace(whole, **{name: getattr(whole, name)[:5] for name in rows})
+    other = replace(other, slots=other.slots + 1)
+    write_slot_file(tmp_path / "o.safetensors", other)
     changed = edit(f"swap 2={tmp_path / 'o.safetensors'}:3")
     expected = other.slots[[0, 1, 2, 3, 4, 4, 4, 4], 2]  # its last frame stays
     np.testing.assert_array_equal(changed.slots[:, 1], expected)
     assert str(tmp_path) not in json.dumps(changed.metadata)
     model = {**other.metadata, "model": {"name": "another", "weights_sha256": "1"}}
-    write_slot_file(tmp_path / "o.safetensors", replace(other, **times, metadata=model))
+    write_slot_file(tmp_path / "o.safetensors", replace(other, metadata=model))
     with pytest.raises(UsageError):
         edit(f"swap 2={tmp_path / 'o.safetensors'}:3")
