@@ -245,8 +245,8 @@ class ClipEncoder:
             raise torch.OutOfMemoryError("asked for by SLOTCLI_FAULT")
         before = [state.slots for state in states if state.slots is not None]
         start = torch.stack(before).to(self._device) if before else None
-        allowed = None if permitted is None else permitted.to(self._device)
-        track = self._model.encode(frames.to(self._device), start, allowed)
+        corrected = () if permitted is None else (permitted.to(self._device),)
+        track = self._model.encode(frames.to(self._device), start, *corrected)
         slots = track.slots.cpu()
         if fault == "nan":
             slots = torch.full_like(slots, torch.nan)
