@@ -25,9 +25,10 @@ class SlotModel(nn.Module):
         self,
         frames: UInt8[Tensor, "b t 3 h w"],
         state: Float[Tensor, "b n d"] | None = None,
+        permitted: Float[Tensor, "b n i j"] | None = None,
     ) -> SlotTrack:
-        """Slots and attention of frames at the model's size; `state` as in `SlotEncoder`."""
-        return self.encoder(normalise(frames), state)
+        """Slots and attention of frames at the model's size; the rest as in `SlotEncoder`."""
+        return self.encoder(normalise(frames), state, permitted)
 
     @torch.inference_mode()
     def soft_masks(self, track: SlotTrack) -> Float[Tensor, "b t n h w"]:

@@ -134,6 +134,15 @@ def decompose(
             rich_help_panel=MODEL,
         ),
     ] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from the corrected masks of a frame, forwards and backwards: a PNG, coco "
+            "or npz file of masks and the frame, from 0. IDs in it are those of the result.",
+            metavar="MASKS@FRAME",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -264,6 +273,7 @@ def decompose(
     Examples:
       slotcli decompose samples/tier-a.mp4
       slotcli decompose footage -r -o results --masks png,coco
+      slotcli decompose clip.mp4 -o mended --start-from corrected.png@12
       slotcli decompose 'takes/*.mov' --start 10 --end 20 --dry-run
       ffmpeg -i in.mxf -f matroska - | slotcli decompose -
     """
@@ -304,6 +314,7 @@ def decompose(
         end=end,
         stride=stride,
         max_frames=max_frames,
+        start_from=start_from,
         max_bad=max_bad,
         strict=strict,
         max_pixels=max_pixels,
@@ -328,6 +339,11 @@ def decompose(
         clips = planned.clips
         failed = [Outcome(clip, "failed", error=error) for clip, error in planned.failures]
         single = len(clips) + len(failed) == 1
+        if start_from is not None and not single:
+            raise UsageError(
+                f"--start-from is for one clip, not for {len(clips) + len(failed)}.",
+                "Name the clip that the masks are of.",
+            )
         if shard is not None:
             clips = select_shard(clips, shard)
             failed = failed if shard.startswith("1/") else []

@@ -19,6 +19,9 @@ SENTENCES = {
         "Find the objects in videos: mask tracks, slots, an overlay and a report per clip."
     ),
     "reconstruct": "Render a clip from its slots, at the source's size and timing.",
+    "edit": (
+        "Change the objects of a result: a new slot file, which keeps the history of its edits."
+    ),
     "export": "Write the masks of a result in other formats, without a model.",
     "pretrain": "Train a codec (VQ-VAE or dVAE), which a slot model needs first.",
     "train": "Train a slot model on a trained, frozen codec, or on pixels.",

@@ -18,7 +18,9 @@ from slotcli.commands.options import (
     Threads,
     parse_numbers,
 )
-from slotcli.errors import CannotCreateError
+from slotcli.errors import CannotCreateError, UsageError
+
+COMPOSITE = "Composite"
 
 
 def reconstruct(
@@ -86,12 +88,48 @@ def reconstruct(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    composite: Annotated[
+        bool,
+        typer.Option(
+            "--composite",
+            help="Of an edit: change the clip's own frames, and only where the edit does.",
+            rich_help_panel=COMPOSITE,
+        ),
+    ] = False,
+    fill: Annotated[
+        Literal["auto", "median", "telea", "ns", "model"] | None,
+        typer.Option(
+            help="What a removed object hid: the clip's median (auto where the camera stands "
+            "still), OpenCV's inpainting (auto: telea), or the model's rendering. Default: auto.",
+            rich_help_panel=COMPOSITE,
+        ),
+    ] = None,
+    feather: Annotated[
+        float | None,
+        typer.Option(
+            help="Width of the soft borders of a composite. Default: a hundredth of the shorter "
+            "side, at least 2.",
+            min=0,
+            max=1000,
+            metavar="PIXELS",
+            rich_help_panel=COMPOSITE,
+        ),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            help="The source clip of a composite, if it has moved.",
+            metavar="FILE",
+            rich_help_panel=COMPOSITE,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The MP4 to write. Default: reconstruction.mp4 beside the slots.",
+            help="The MP4 to write, of a composite also lossless as .mkv. Default: "
+            "reconstruction.mp4, or composite.mkv, beside the slots.",
             metavar="FILE",
             rich_help_panel=OUTPUT,
         ),
@@ -119,8 +157,10 @@ def reconstruct(
     Examples:
       slotcli reconstruct slotcli-out/tier-a.mp4
       slotcli reconstruct slotcli-out/tier-a.mp4 --drop 2,3 -o without.mp4
+      slotcli reconstruct slotcli-out/tier-a.mp4/edited.slots.safetensors --composite
     """
-    console.phase("loading the model")
+    console.phase("reading the slots")
+    from slotcli.commands.composite_video import write_composite
     from slotcli.files.writing import output_errors
     from slotcli.results.reconstruct import (
         ReconstructOptions,
@@ -132,22 +172,36 @@ def reconstruct(
     )
     from slotcli.tracks.slot_file import read_slot_file
 
+    if composite and (keep or drop):
+        raise UsageError(
+            "--composite shows the edits of a slot file.", "Use slotcli edit --drop or --keep."
+        )
+    if not composite and any(value is not None for value in (fill, feather, video)):
+        raise UsageError("--fill, --feather and --video are for --composite.", "Add it.")
     path = find_slot_file(slots)
     slot_file = read_slot_file(path)
-    target = out or path.with_name("reconstruction.mp4")
+    target = out or path.with_name("composite.mkv" if composite else "reconstruction.mp4")
     with output_errors(target):
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
     kept = kept_ids(slot_file, parse_numbers("--keep", keep), parse_numbers("--drop", drop))
-    name = model or recorded_model(path, slot_file)
-    chosen = setup.choose_device(device)
-    setup.set_threads(threads, name)
-    setup.set_kernels(kernels)
-    loaded = load_decoder(name, chosen, precision)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
+
+    def rendering() -> Rendering:
+        console.phase("loading the model")
+        name = model or recorded_model(path, slot_file)
+        chosen = setup.choose_device(device)
+        setup.set_threads(threads, name)
+        setup.set_kernels(kernels)
+        return Rendering(slot_file, load_decoder(name, chosen, precision), options, chosen)
+
+    if composite:
+        write_composite(slot_file, path, target, fill or "auto", feather, video, rendering)
+        return
+    frames = rendering()
     with console.progress("rendering frames", "frames") as meter:
-        remarks = Rendering(slot_file, loaded, options, chosen).save(target, meter.update)
+        remarks = frames.save(target, meter.update)
     for remark in remarks:
         console.warn(f"{target.name}: {remark}")
     if console.wants_json():

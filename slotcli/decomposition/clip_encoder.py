@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, UInt8
+from jaxtyping import Float, Float16, Float32, UInt8
 from torch import Tensor
 
 from slotcli.decomposition.resets import CutFinder, Reset, match_slots
@@ -35,18 +35,33 @@ class EncodedChunk:
         return self
 
 
+_BACKWARDS = 16  # frames before a start that the model encodes at once
+
 # Slots, soft masks, and appearance if the model's decoder reads it: [b t n ...] each.
 _Encoded = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A corrected frame to start from: the last of `frames`, at the model's size, from the first.
+
+    `permitted` is the fraction of each position that the correction leaves to each slot there.
+    """
+
+    frames: UInt8[Tensor, "s 3 h w"]
+    permitted: Float[Tensor, "n i j"]
 
 
 class ClipState:
     """The recurrent state of one clip: its last slots, and the counters of its resets."""
 
-    def __init__(self, transform: Transform, reset: Reset) -> None:
+    def __init__(self, transform: Transform, reset: Reset, start: Start | None = None) -> None:
         self.transform = transform
         self.slots: Float32[Tensor, "n d"] | None = None
         self.made: EncodedChunk | None = None
         """All frames of the clip, where they were encoded before; see `cyclic.py`."""
+        self.start = start  # None too once its frames are encoded
+        self.started: _Encoded | None = None  # the encoding of the frames up to the start's
         self._reset = reset
         self._frames = 0
         self._cuts = CutFinder() if reset.kind == "scene" else None
@@ -72,6 +87,11 @@ class ClipState:
                 found.append(index)
             self._frames += 1
         return found
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that `resets` has seen."""
+        return self._frames
 
     def resume_from(self, slots: Float32[np.ndarray, "t n d"]) -> None:
         """Resumes from the last of earlier slots."""
@@ -113,7 +133,9 @@ class ClipEncoder:
         ]
         groups: dict[tuple[int, Size, bool], list[int]] = {}
         for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
-            if resets[index]:
+            if state.start is not None:
+                found[index] = self._started(state, state.start, chunk, frames[index])
+            elif resets[index]:
                 found[index] = self._with_resets(state, chunk, frames[index], resets[index])
             else:
                 alike = (len(chunk), state.transform.model_size, state.slots is None)
@@ -125,6 +147,36 @@ class ClipEncoder:
                 slots, masks, *appearance = (part[row] for part in encoded)
                 found[index] = EncodedChunk(slots, masks, chunks[index].flags, *appearance)
         return [found[index] for index in range(len(chunks))]
+
+    def _started(
+        self, state: ClipState, start: Start, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"]
+    ) -> EncodedChunk:
+        """Encodes a chunk of a clip with a start: up to there backwards from it, then forwards."""
+        done, length = state.frames - len(chunk), len(start.frames)
+        pieces: list[_Encoded] = []
+        flags = chunk.flags.copy()
+        if done < length:  # else a stopped run had come further
+            if state.started is None:
+                state.started = self._both_ways(state, start)
+            pieces.append(tuple(part[:, done : done + len(chunk)] for part in state.started))
+            state.slots = state.started[0][0, -1]
+            if done + len(chunk) >= length:
+                flags[length - 1 - done] |= FLAG_RESET
+        rest = frames[max(0, length - done) :]
+        if len(rest):
+            state.start = state.started = None
+            pieces.append(self._run([state], rest[None]))
+        slots, masks, *appearance = (part[0] for part in _joined(pieces, dim=1))
+        return EncodedChunk(slots, masks, flags, *appearance)
+
+    def _both_ways(self, state: ClipState, start: Start) -> _Encoded:
+        """The encoding of the start's frames: of the last one, and from it back to the first."""
+        state.slots = None
+        pieces = [self._one_turn([state], start.frames[None, -1:], start.permitted[None])]
+        for end in range(len(start.frames) - 1, 0, -_BACKWARDS):
+            frames = start.frames[max(0, end - _BACKWARDS) : end].flip(0)
+            pieces.append(self._run([state], frames[None]))
+        return tuple(part.flip(1) for part in _joined(pieces, dim=1))
 
     def _with_resets(
         self, state: ClipState, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"], at: list[int]
@@ -182,13 +234,19 @@ class ClipEncoder:
             done += at_once
         return _joined(turns, dim=1)
 
-    def _one_turn(self, states: list[ClipState], frames: UInt8[Tensor, "b t 3 h w"]) -> _Encoded:
+    def _one_turn(
+        self,
+        states: list[ClipState],
+        frames: UInt8[Tensor, "b t 3 h w"],
+        permitted: Float[Tensor, "b n i j"] | None = None,
+    ) -> _Encoded:
         fault = may_fail("encode")
         if fault == "oom":
             raise torch.OutOfMemoryError("asked for by SLOTCLI_FAULT")
         before = [state.slots for state in states if state.slots is not None]
         start = torch.stack(before).to(self._device) if before else None
-        track = self._model.encode(frames.to(self._device), start)
+        corrected = () if permitted is None else (permitted.to(self._device),)
+        track = self._model.encode(frames.to(self._device), start, *corrected)
         slots = track.slots.cpu()
         if fault == "nan":
             slots = torch.full_like(slots, torch.nan)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from slotcli.checkpoint import file_sha256
-from slotcli.decomposition.clip_encoder import ClipState, EncodedChunk
+from slotcli.decomposition.clip_encoder import ClipState, EncodedChunk, Start, model_input
 from slotcli.decomposition.clip_outputs import LEAD_IN, ClipOutputs, check_background
 from slotcli.decomposition.clip_record import (
     ClipJob,
@@ -28,12 +28,13 @@ from slotcli.decomposition.clip_record import (
     result_record,
     slot_file_metadata,
 )
+from slotcli.decomposition.correction import permitted_slots
 from slotcli.decomposition.cyclic import encoded_cyclically
 from slotcli.decomposition.estimate import bytes_per_frame, expected_frames, require_space
 from slotcli.decomposition.journal import Journal
 from slotcli.decomposition.pipeline import BackgroundWorker, Prefetcher
 from slotcli.decomposition.request import describe_difference
-from slotcli.errors import CannotCreateError, NoInputError, Terminated, printable
+from slotcli.errors import CannotCreateError, NoInputError, Terminated, UsageError, printable
 from slotcli.faults import may_fail
 from slotcli.files.layout import PAGE, RESULT, SLOT_FILE
 from slotcli.files.places import (
@@ -240,7 +241,7 @@ def open_clip_run(job: ClipJob) -> ClipRun:
             reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
         )
         ahead = enter(Prefetcher(_with_lead_in(frames), _WAITING_CHUNKS))
-        state = ClipState(transform, options.reset)
+        state = ClipState(transform, options.reset, _start(job, transform))
         if options.cyclic:
             state.made = _made_before(job, transform)
         return ClipRun(
@@ -256,6 +257,36 @@ def _made_before(job: ClipJob, transform: Transform) -> EncodedChunk | None:
             reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
         )
         return encoded_cyclically(job.model, job.device, chunks, transform)
+
+
+def _start(job: ClipJob, transform: Transform) -> Start | None:
+    """The frames up to a corrected one, which are read once more and kept at the model's size.
+
+    Raises UsageError where the frame is not selected, and DataError for labels that do not fit.
+    """
+    correction, options = job.options.start_from, job.options
+    if correction is None:
+        return None
+    encoder = job.model.encoder
+    grid = tuple(side // encoder.backbone.stride for side in transform.model_size)
+    permitted = permitted_slots(
+        correction, transform, (grid[0], grid[1]), job.spec.num_slots, job.spec.background_slot
+    )
+    found: list[torch.Tensor] = []
+    with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
+        chunks = reader.chunks(options.chunk)
+        for chunk in selected(chunks, options.selection, reader.info.time_base, options.chunk):
+            wanted = chunk.frame_index <= correction.frame
+            if wanted.any():
+                found.append(model_input(transform, chunk)[torch.from_numpy(wanted)])
+            if correction.frame in chunk.frame_index:
+                return Start(torch.cat(found), permitted)
+            if not wanted.all():
+                break
+    raise UsageError(
+        f"--start-from: frame {correction.frame} is not among the frames of this run.",
+        "Frames count from 0; --start, --end, --stride and --max-frames leave some out.",
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from slotcli.decomposition.correction import read_correction
 from slotcli.decomposition.request import DecomposeOptions
 from slotcli.decomposition.resets import Reset
 from slotcli.errors import UsageError, require_choice
@@ -38,6 +39,7 @@ def given_options(
     slots: int | None = None,
     slot_seed: int | None = None,
     cyclic: bool = False,
+    start_from: str | None = None,
     start: float = 0.0,
     end: float | None = None,
     stride: int = 1,
@@ -57,6 +59,11 @@ def given_options(
         raise UsageError(f"--opacity {opacity}: not a share.", "Use 0 to 1.")
     if end is not None and end <= start:
         raise UsageError(f"--end {end} is not after --start {start}.", "Choose a later end.")
+    if start_from is not None and (reset != "never" or cyclic):
+        raise UsageError(
+            "--start-from excludes --reset and --cyclic.",
+            "Leave them out: one frame sets the rest.",
+        )
     return DecomposeOptions(
         masks=mask_formats(masks, frames=frames),
         overlay=overlay,
@@ -73,6 +80,7 @@ def given_options(
         slots=slots,
         slot_seed=slot_seed,
         cyclic=cyclic,
+        start_from=None if start_from is None else read_correction(start_from),
         max_bad=max_bad,
         strict=strict,
         max_pixels=max_pixels,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from slotcli.checkpoint import LoadedModel
 from slotcli.decomposition.clip_outputs import Background
+from slotcli.decomposition.correction import Correction
 from slotcli.decomposition.plan import PlannedClip
 from slotcli.decomposition.resets import Reset
 from slotcli.errors import UsageError
@@ -50,6 +51,7 @@ class DecomposeOptions:
     slots: int | None = None
     slot_seed: int | None = None
     cyclic: bool = False
+    start_from: Correction | None = None
     max_bad: float = 0.02
     strict: bool = False
     max_pixels: int = MAX_PIXELS
@@ -139,6 +141,8 @@ class DecomposeOptions:
             # Only where they have a say, so that results of other models answer the same request.
             **({} if self.slots is None else {"slots": self.slots, "slot_seed": self.slot_seed}),
             **({"cyclic": True} if self.cyclic else {}),
+            # Absent without a correction, so that results of older versions stay those asked for.
+            **({} if self.start_from is None else {"start_from": self.start_from.as_dict()}),
         }
 
 

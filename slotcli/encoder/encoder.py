@@ -110,17 +110,21 @@ class SlotEncoder(nn.Module):
         return self._inputs(maps).unflatten(0, frames.shape[:2])
 
     def forward(
-        self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        state: Float[Tensor, "b n d"] | None = None,
+        permitted: Float[Tensor, "b n i j"] | None = None,
     ) -> SlotTrack:
         """Slots and attention of a clip, or of its next chunk.
 
         `frames` are in [-1, 1]. `state` is the slots of the previous chunk's last frame, None at
-        the start of a clip; a clip encoded in chunks equals the clip encoded whole.
+        the start of a clip; a clip encoded in chunks equals the clip encoded whole. `permitted`, as
+        in `SlotAttention`, restricts the attention of the first frame at the start of a clip.
         """
         given = self._maps(frames)
         maps = given[:, : self.backbone.width]  # a Vit's keys may follow
         features = self._inputs(maps).unflatten(0, frames.shape[:2])
-        slots, attention = self.scan(features, state)
+        slots, attention = self.scan(features, state, permitted)
         return SlotTrack(
             slots=slots,
             attention=attention.unflatten(
@@ -131,9 +135,12 @@ class SlotEncoder(nn.Module):
         )
 
     def scan(
-        self, features: Float[Tensor, "b t p d"], state: Float[Tensor, "b n d"] | None = None
+        self,
+        features: Float[Tensor, "b t p d"],
+        state: Float[Tensor, "b n d"] | None = None,
+        permitted: Float[Tensor, "b n i j"] | None = None,
     ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n p"]]:
-        """Slots and attention from the features of frames; `state` as in `forward`."""
+        """Slots and attention from the features of frames; the rest as in `forward`."""
         mean, rstd = self.corrector.statistics(features)
         step = self._step
         if not torch.is_grad_enabled():
@@ -144,8 +151,9 @@ class SlotEncoder(nn.Module):
             read = (frame, (mean[:, i], rstd[:, i]))
             if slots is None:
                 guess = self.first_guess(len(features))
+                corrected = () if permitted is None else (permitted.flatten(2),)
                 slots, attention = self.corrector(
-                    guess, *read, self.first_iterations, self.slot_bias
+                    guess, *read, self.first_iterations, self.slot_bias, *corrected
                 )
             else:
                 slots, attention = step(slots, *read)

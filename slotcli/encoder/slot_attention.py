@@ -53,14 +53,21 @@ class SlotAttention(nn.Module):
         statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
         iterations: int,
         bias: Float[Tensor, " n"] | None = None,
+        permitted: Float[Tensor, "b n p"] | None = None,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
         """Slots after `iterations` (at least 1) reads, and the last read's attention.
 
-        `bias` is added to each slot's logits at all positions.
+        `bias` is added to each slot's logits at all positions. The attention is multiplied by
+        `permitted`, from 0 to 1 and at each position above 0 for a slot, before it is normalised.
         """
         for iteration in range(iterations):
             updates, attention = self._read(
-                slots, features, statistics, bias, with_attention=iteration == iterations - 1
+                slots,
+                features,
+                statistics,
+                bias,
+                permitted,
+                with_attention=iteration == iterations - 1,
             )
             # EN1: the slots themselves, unless a model was trained with their normalised form.
             state = self.norm_slots(slots) if self.normalised_state else slots
@@ -75,6 +82,7 @@ class SlotAttention(nn.Module):
         features: Float[Tensor, "b p d"],
         statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
         bias: Float[Tensor, " n"] | None,
+        permitted: Float[Tensor, "b n p"] | None,
         *,
         with_attention: bool,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n _"]]:
@@ -86,12 +94,34 @@ class SlotAttention(nn.Module):
         queries = self.queries(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
         queries = queries @ self.keys.weight
         logits = queries @ beta if bias is None else queries @ beta + bias
-        means, attention = slot_read(
-            features,
-            *statistics,
-            queries * gamma,
-            logits,
-            with_attention=with_attention,
-            eps=self.eps,
-        )
+        if permitted is None:
+            means, attention = slot_read(
+                features,
+                *statistics,
+                queries * gamma,
+                logits,
+                with_attention=with_attention,
+                eps=self.eps,
+            )
+        else:
+            means, attention = _permitted_read(
+                features, statistics, queries * gamma, logits, permitted, self.eps
+            )
         return self.values((means * gamma + beta).to(slots.dtype)), attention
+
+
+def _permitted_read(
+    features: Float[Tensor, "b p d"],
+    statistics: tuple[Float[Tensor, "b p"], Float[Tensor, "b p"]],
+    queries: Float[Tensor, "b n d"],
+    bias: Float[Tensor, "b n"],
+    permitted: Float[Tensor, "b n p"],
+    eps: float,
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n p"]]:
+    """`slot_read` with attention multiplied by `permitted`: for single frames, without a kernel."""
+    mean, rstd = statistics
+    normalised = (features - mean[..., None]) * rstd[..., None]
+    logits = queries @ normalised.transpose(1, 2) + bias[..., None]
+    attention = (logits + permitted.log()).softmax(dim=1)
+    weights = attention + eps
+    return (weights / weights.sum(-1, keepdim=True)) @ normalised, attention

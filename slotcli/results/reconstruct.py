@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,7 +26,8 @@ from slotcli.model import denormalise
 from slotcli.results.frame_sequence import FrameSequence
 from slotcli.tracks.labelling import Edges, Labelling
 from slotcli.tracks.pieces import Pieces
-from slotcli.tracks.slot_file import REMAKE, SlotFile
+from slotcli.tracks.removal import without_slots
+from slotcli.tracks.slot_file import HISTORY, REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
 from slotcli.types import Layout
@@ -34,7 +35,6 @@ from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
 _OUTSIDE_GRAY = 128
-_NOTHING = 1e-3  # attention at a position, below which it is not renormalised
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class Rendering(FrameSequence):
                 f"{loaded.path}: these are not the weights that the slots came from.",
                 "Name the model that made them with --model.",
             )
+        _require_shows_moves(slot_file, loaded)
         self._kept = _kept(slot_file, options.keep)
         if model.encoder.appearance and slot_file.appearance is None:
             raise DataError(
@@ -192,24 +193,12 @@ class Rendering(FrameSequence):
         Returns remarks on how frames or timing had to differ from the source's, in sentences.
         Raises the writer's errors; then no file is left.
         """
-        out, slot_file = Path(out), self._slot_file
-        partial = work_path(out)
-        size, time_base = slot_file.transform.source_size, recorded_time_base(slot_file)
-        begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
-        try:
-            with VideoWriter(partial, size, time_base, codec="h264", mark=MARK) as video:
-                for index, picture in enumerate(self):
-                    pts, duration = int(slot_file.pts[index]), int(slot_file.duration[index])
-                    video.write(picture, pts - begin, duration)
-                    if (index + 1) % self._batch == 0 or index + 1 == len(self):
-                        progress(index + 1, len(self))
-            with output_errors(out):
-                partial.replace(out)
-            return video.remarks
-        except BaseException:
-            with suppress(OSError):  # the first error is the one to report
-                partial.unlink()
-            raise
+        with clip_video(self._slot_file, Path(out), "h264", MARK) as video:
+            for index, picture in enumerate(self):
+                video.frame(picture)
+                if (index + 1) % self._batch == 0 or index + 1 == len(self):
+                    progress(index + 1, len(self))
+        return video.remarks
 
     def _rendered(self, rows: slice) -> list[UInt8[np.ndarray, "h w 3"]]:
         slot_file = self._slot_file
@@ -220,6 +209,69 @@ class Rendering(FrameSequence):
         _require_finite(drawn, slot_file.frame_index[rows])
         pictures = denormalise(drawn).permute(0, 2, 3, 1).cpu().numpy()
         return [_placed(picture, slot_file.transform) for picture in pictures]
+
+
+class ClipVideo:
+    """A video with the timing of a slot file's frames, which are written in order."""
+
+    def __init__(self, video: VideoWriter, slot_file: SlotFile) -> None:
+        self._video = video
+        self._slot_file = slot_file
+        self._begin = int(slot_file.pts[0]) if is_excerpt(slot_file) else 0
+        self._index = 0
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on how frames or timing had to differ from the source's."""
+        return self._video.remarks
+
+    def frame(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Writes the next frame. Raises the writer's errors."""
+        pts, duration = (
+            int(values[self._index]) for values in (self._slot_file.pts, self._slot_file.duration)
+        )
+        self._video.write(picture, pts - self._begin, duration)
+        self._index += 1
+
+
+@contextmanager
+def clip_video(
+    slot_file: SlotFile, out: Path, codec: Literal["h264", "ffv1-rgb"], mark: str
+) -> Iterator[ClipVideo]:
+    """A video of the source's size at `out`, whole or absent. Raises the writer's errors."""
+    partial = work_path(out)
+    size, time_base = slot_file.transform.source_size, recorded_time_base(slot_file)
+    try:
+        with VideoWriter(partial, size, time_base, codec=codec, mark=mark) as video:
+            yield ClipVideo(video, slot_file)
+        with output_errors(out):
+            partial.replace(out)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to report
+            partial.unlink()
+        raise
+
+
+def _require_shows_moves(slot_file: SlotFile, loaded: LoadedModel) -> None:
+    """Raises UsageError where objects were moved and the decoder does not read where slots are."""
+    if recorded_history(slot_file).get("moves") and not masks_place_objects(slot_file):
+        raise UsageError(
+            f"{loaded.spec.name} renders objects where their slots say, not where they were put.",
+            "Use --composite, which moves pixels of the clip.",
+        )
+
+
+def masks_place_objects(slot_file: SlotFile) -> bool:
+    """Whether the recorded model's decoder reads masks; others render objects by slots alone."""
+    spec = slot_file.metadata["model"].get("spec")
+    decoder = spec.get("decoder") if isinstance(spec, dict) else None
+    return isinstance(decoder, dict) and bool(decoder.get("layout"))
+
+
+def recorded_history(slot_file: SlotFile) -> dict[str, Any]:
+    """The record of how `slotcli edit` made a slot file; empty for one of `decompose`."""
+    history = slot_file.metadata.get(HISTORY)
+    return history if isinstance(history, dict) else {}
 
 
 def load_decoder(
@@ -266,34 +318,26 @@ def _require_finite(drawn: Float[Tensor, "b 3 h w"], frame_index: Int64[np.ndarr
 def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
     """The slots to render."""
     ids = recorded_ids(slot_file)
-    if keep is None:
-        return list(range(len(ids)))
-    require_ids(slot_file, keep)
-    if not keep:
+    dropped = recorded_history(slot_file).get("dropped", [])
+    if keep is not None:
+        require_ids(slot_file, keep)
+    kept = [
+        slot
+        for slot, own in enumerate(ids)
+        if slot + 1 not in dropped and (keep is None or own in keep)
+    ]
+    if not kept:
         raise UsageError("No object is left to draw.", "Keep one, or drop fewer.")
-    return [slot for slot, own in enumerate(ids) if own in keep]
+    return kept
 
 
 def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
-    """Attention and appearance of the kept slots in some frames.
-
-    The attention of the other slots goes to the background, or if that is left out too, the rest is
-    renormalised.
-    """
-    every = torch.from_numpy(slot_file.attention[rows]).float()
-    attention = every[:, kept]
-    background = [kept.index(slot) for slot in recorded_background(slot_file) if slot in kept]
-    if background:
-        left_out = [slot for slot in range(every.shape[1]) if slot not in kept]
-        weights = attention[:, background] + _NOTHING
-        attention[:, background] += (
-            every[:, left_out].sum(1, keepdim=True) * weights / weights.sum(1, keepdim=True)
-        )
-    elif len(kept) < every.shape[1]:
-        attention /= attention.sum(1, keepdim=True).clamp(min=_NOTHING)
+    """Attention, without that of the other slots, and appearance of the kept slots."""
+    left_out = set(range(slot_file.slots.shape[1])) - set(kept)
+    attention = without_slots(slot_file.attention[rows], left_out, recorded_background(slot_file))
     appearance = slot_file.appearance
     seen = None if appearance is None else torch.from_numpy(appearance[rows]).float()[:, kept]
-    return Layout(attention, seen)
+    return Layout(torch.from_numpy(attention[:, kept]), seen)
 
 
 def _placed(

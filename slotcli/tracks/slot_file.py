@@ -1,6 +1,7 @@
 """The canonical result: slots, attention, timing and provenance of a clip in one safetensors file.
 
-Schema `slotcli.slots/1`, or `/1.1` of a model whose decoder also reads appearance. The file is
+Schema `slotcli.slots/1`, or `/1.1` of a model whose decoder also reads appearance, or `/1.2` of an
+edit, which also has the attention before it, and its history in the metadata. The file is
 byte-identical for identical content: the tensors are in safetensors' own order, and all metadata
 is ONE key of sorted JSON (the library writes several keys in a random order). A sha256 per tensor
 and one of the metadata detect flipped bits, which safetensors itself loads silently.
@@ -25,9 +26,12 @@ from slotcli.tracks.transform import Transform
 from slotcli.video.timing import LATEST_SECONDS
 
 SCHEMA = "slotcli.slots/1"
-SCHEMA_WITH_APPEARANCE = "slotcli.slots/1.1"  # readers of the first can read this as well
+# Readers of the first can read these as well.
+SCHEMA_WITH_APPEARANCE = "slotcli.slots/1.1"
+SCHEMA_OF_EDITS = "slotcli.slots/1.2"
 METADATA_KEY = "slotcli"
 SECTIONS = ("model", "source", "transform", "sampling", "run", "statistics")
+HISTORY = "history"  # a section that only edits have
 
 # In the order of the file: descending size of the dtype, then name. Little endian.
 DTYPES = {
@@ -37,15 +41,19 @@ DTYPES = {
     "slots": np.dtype("<f4"),
     "appearance": np.dtype("<f2"),
     "attention": np.dtype("<f2"),
+    "unedited_attention": np.dtype("<f2"),
     "flags": np.dtype("u1"),
 }
 OPTIONAL = "appearance"
-_FLOATS = ("slots", "appearance", "attention")
+UNEDITED = "unedited_attention"
+_OF_SLOTS = ("slots", "appearance", "attention")
+_FLOATS = (*_OF_SLOTS, UNEDITED)
 DTYPE_NAMES = {"<i8": "I64", "<f4": "F32", "<f2": "F16", "|u1": "U8"}
 RANKS = {
     "slots": 3,
     "appearance": 3,
     "attention": 4,
+    "unedited_attention": 4,
     "pts": 1,
     "duration": 1,
     "frame_index": 1,
@@ -62,8 +70,9 @@ class SlotFile:
 
     `slots` are the un-normalised slots of every frame. `attention` sums to 1 over n, and masks are
     its argmax; for a mixture decoder it is the mixture probabilities. `appearance` is that of
-    `SlotTrack`, if the model's decoder reads it. `pts` and `duration` are in ticks of the source's
-    time base, `flags` are those of slotcli.types.
+    `SlotTrack`, if the model's decoder reads it. `unedited_attention` is that of the result which
+    an edit began with, whose slots are the first m; only edits have it. `pts` and `duration` are in
+    ticks of the source's time base, `flags` are those of slotcli.types.
     """
 
     slots: Float32[np.ndarray, "t n d"]
@@ -74,6 +83,7 @@ class SlotFile:
     flags: UInt8[np.ndarray, " t"]
     metadata: dict[str, Any]
     appearance: Float16[np.ndarray, "t n c"] | None = None
+    unedited_attention: Float16[np.ndarray, "t m h w"] | None = None
 
     @property
     def transform(self) -> Transform:
@@ -148,6 +158,7 @@ def assemble(path: Path, tensors: dict[str, TensorSource], metadata: Mapping[str
         raise ValueError(f"metadata must have the keys {SECTIONS}, not {tuple(metadata)}")
     Transform.from_json(metadata["transform"])
     schema = SCHEMA_WITH_APPEARANCE if OPTIONAL in tensors else SCHEMA
+    schema = SCHEMA_OF_EDITS if UNEDITED in tensors else schema
     described = {"schema": schema, **metadata}
     hashes = {name: tensor.digest for name, tensor in tensors.items()}
     hashes["metadata"] = _digest_of_json(described)
@@ -178,15 +189,17 @@ def _require_tensors(shown: str, tensors: dict[str, Any]) -> None:
     shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
     for name, dtype in DTYPES.items():
         if name not in tensors:
-            if name == OPTIONAL:
+            if name in (OPTIONAL, UNEDITED):
                 continue
             raise DataError(f"{shown} lacks the tensor {name!r}.", REMAKE)
         kind, shape = tensors[name].get_dtype(), shapes[name]
         if kind != DTYPE_NAMES[dtype.str] or len(shape) != RANKS[name] or 0 in shape:
             raise DataError(f"The tensor {name!r} of {shown} is {kind} of shape {shape}.", REMAKE)
     ours = [name for name in DTYPES if name in shapes]
-    slots = {shapes[name][1] for name in ours if name in _FLOATS}
-    if len({shapes[name][0] for name in ours}) > 1 or len(slots) > 1:
+    slots = {shapes[name][1] for name in ours if name in _OF_SLOTS}
+    grids = {shapes[name][2:] for name in ours if name in ("attention", UNEDITED)}
+    counts = {shapes[name][0] for name in ours}
+    if max(len(counts), len(slots), len(grids)) > 1 or shapes.get(UNEDITED, (0, 1))[1] > max(slots):
         raise DataError(f"The shapes in {shown} do not agree: {shapes}.", REMAKE)
 
 

@@ -81,7 +81,7 @@ def ffv1_options(size: Size) -> dict[str, str]:
 
 
 class VideoWriter(AbstractContextManager["VideoWriter"]):
-    """Writes an H.264 MP4 or a lossless gray FFV1 Matroska file, frame by frame.
+    """Writes an H.264 MP4 or a lossless FFV1 Matroska file, gray or RGB, frame by frame.
 
     H.264 keeps every timestamp exactly: the file's time base is 1/denominator of `time_base`, and
     its colours are BT.709, limited range, 4:2:0 (4:4:4 for odd sizes). MP4 has no times before 0,
@@ -100,21 +100,22 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         size: Size,
         time_base: Fraction,
         *,
-        codec: Literal["h264", "h264-quick", "h264-small", "ffv1-gray"],
+        codec: Literal["h264", "h264-quick", "h264-small", "ffv1-gray", "ffv1-rgb"],
         mark: str | None = None,
     ) -> None:
         self.path = path
         self._mark = mark
         self.size = size
         self._gray = codec == "ffv1-gray"
-        self._encoder: Literal["ffv1", "libx264"] = "ffv1" if self._gray else "libx264"
-        self._coded_size = size if self._gray else _within(size, MAX_SIDE)
+        self._lossless = codec.startswith("ffv1")
+        self._encoder: Literal["ffv1", "libx264"] = "ffv1" if self._lossless else "libx264"
+        self._coded_size = size if self._lossless else _within(size, MAX_SIDE)
         self._ticks_in = time_base
         exact = time_base.denominator * LONGEST_EXACT_SECONDS <= MAX_TICKS
         self._ticks_out = Fraction(1, time_base.denominator) if exact else MICROSECONDS
-        if self._gray:
+        if self._lossless:
             self._ticks_out = MILLISECONDS
-        self._rounds = self._gray or not exact
+        self._rounds = self._lossless or not exact
         self._closed_gaps = 0
         self._closed_ticks = 0
         self._origin: int | None = None  # input ticks that become 0 of the output
@@ -189,7 +190,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             ) from error
         scale = str(self._ticks_out.denominator)
         options = {"fflags": "+bitexact"}
-        if not self._gray:
+        if not self._lossless:
             # The edit list that delays the first frame is in the movie's time scale.
             options |= {
                 "movflags": "+faststart",
@@ -200,22 +201,24 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             # With the prefix FFmpeg does not parse colons in names as protocols.
             "file:" + os.fspath(self.path),
             "w",
-            format="matroska" if self._gray else "mp4",
+            format="matroska" if self._lossless else "mp4",
             options=options,
         )
         if self._mark is not None:
             self._container.metadata["comment"] = self._mark
-        rate = UNDECLARED_RATE if self._gray else None
-        settings = ffv1_options(self.size) if self._gray else ENCODER_OPTIONS[codec]
+        rate = UNDECLARED_RATE if self._lossless else None
+        settings = ffv1_options(self.size) if self._lossless else ENCODER_OPTIONS[codec]
         stream = self._container.add_stream(name, rate, options=settings)
         stream.height, stream.width = self._coded_size
         even = not any(side % 2 for side in self._coded_size)
-        stream.pix_fmt = "gray" if self._gray else "yuv420p" if even else "yuv444p"
+        lossy = "yuv420p" if even else "yuv444p"
+        # FFV1 has no 24-bit RGB: the fourth byte is padding.
+        stream.pix_fmt = "gray" if self._gray else "bgr0" if self._lossless else lossy
         stream.time_base = self._ticks_out
         coder = stream.codec_context
         coder.time_base = self._ticks_out
         coder.flags |= Flags.bitexact
-        if not self._gray:
+        if not self._lossless:
             coder.colorspace = Colorspace.ITU709
             coder.color_range = ColorRange.MPEG
             coder.color_primaries = ColorPrimaries.BT709
@@ -234,7 +237,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 start = max(start, self._last + 1)
             if start <= self._last:
                 raise ValueError(f"a frame at {pts} ticks after one at the same time or later")
-        if not self._gray:
+        if not self._lossless:
             start, length = self._within_mp4(start, length)
         self._last = start
         return start, length
@@ -252,6 +255,10 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     def _coded(self, frame: np.ndarray) -> av.VideoFrame:
         if self._gray:
             return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "gray")
+        if self._lossless:
+            return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24").reformat(
+                format=self._stream.pix_fmt, interpolation=EXACT, threads=1
+            )
         fitting = np.ascontiguousarray(resized(frame, self._coded_size))
         return av.VideoFrame.from_ndarray(fitting, "rgb24").reformat(
             format=self._stream.pix_fmt,

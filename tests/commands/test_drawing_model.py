@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_drawing_model: Path) -
     return folder
 
 
-def drawn(folder: Path, *options: object) -> np.ndarray:
+def drawn(folder: Path, *options: object, of: str = "out/clip.mp4") -> np.ndarray:
     kept = []
     write = VideoWriter.write
 
@@ -35,7 +35,7 @@ def drawn(folder: Path, *options: object) -> np.ndarray:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VideoWriter, "write", note)
-        given = ["reconstruct", "out/clip.mp4", "-o", "x.mp4", "--overwrite", *options, *QUICK]
+        given = ["reconstruct", of, "-o", "x.mp4", "--overwrite", *options, *QUICK]
         code, _, err = run_in(folder, *given)
         assert code == 0, err
     return np.stack(kept)
@@ -63,6 +63,13 @@ def test_the_place_of_what_is_dropped_is_the_backgrounds(folder: Path) -> None:
     finally:
         path.write_bytes(before)
     assert abs(by_hand.astype(int) - less).max() <= 2  # shares are stored at half precision
+
+
+def test_an_edit_that_drops_renders_as_reconstruct_without_it(folder: Path) -> None:
+    code, _, err = run_in(folder, "edit", "out/clip.mp4", "--drop", 2)
+    assert code == 0, err
+    edited = drawn(folder, of="out/clip.mp4/edited.slots.safetensors")
+    assert abs(edited.astype(int) - drawn(folder, "--drop", 2)).max() <= 2  # half precision
 
 
 def test_slots_without_appearance_are_refused(

@@ -17,6 +17,7 @@ from slotcli.tracks.slot_file import (
     METADATA_KEY,
     OPTIONAL,
     SECTIONS,
+    UNEDITED,
     SlotFile,
     read_slot_file,
     write_slot_file,
@@ -74,8 +75,8 @@ def with_appearance(slot_file: SlotFile) -> SlotFile:
 
 def assert_equal(left: SlotFile, right: SlotFile) -> None:
     for name in DTYPES:
-        if name == OPTIONAL and left.appearance is None:
-            assert right.appearance is None
+        if name in (OPTIONAL, UNEDITED) and getattr(left, name) is None:
+            assert getattr(right, name) is None
             continue
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
         assert getattr(left, name).dtype == getattr(right, name).dtype

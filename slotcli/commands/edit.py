@@ -1,0 +1,160 @@
+"""slotcli edit: objects of a result dropped, moved, copied, swapped, held or reversed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotcli.commands import console
+from slotcli.commands.options import INPUT, OUTPUT, Overwrite
+from slotcli.errors import CannotCreateError, UsageError
+
+if TYPE_CHECKING:
+    from slotcli.editing.steps import Kind, Step
+
+EDITS = "Edits"
+
+
+def _option(text: str, metavar: str) -> Any:
+    return typer.Option(help=text, metavar=metavar, rich_help_panel=EDITS)
+
+
+def edit(
+    slots: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULT", help="A result folder of decompose, a slot file, or an earlier edit."
+        ),
+    ],
+    keep: Annotated[
+        list[str] | None, _option("Drop all objects but these IDs, as 1 or 1,2.", "IDS")
+    ] = None,
+    swap: Annotated[
+        list[str] | None,
+        _option(
+            "Give object K the look of object J of another result of the same model; it stays "
+            "where it is.",
+            "K=RESULT:J",
+        ),
+    ] = None,
+    hold: Annotated[
+        list[str] | None,
+        _option("Freeze object K as it is in a frame; default: the first.", "K[=FRAME]"),
+    ] = None,
+    reverse: Annotated[
+        list[str] | None, _option("Play these objects backwards, or all of the clip.", "IDS|all")
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        _option("Scale object K about its centre; 0.5 is half as wide.", "K=FACTOR"),
+    ] = None,
+    move: Annotated[
+        list[str] | None,
+        _option("Move object K by pixels of the source, right and down.", "K=DX,DY"),
+    ] = None,
+    copy: Annotated[
+        list[str] | None,
+        _option("Add a copy of object K, moved; it gets the next free ID.", "K=DX,DY"),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, _option("Remove the objects with these IDs, as 1 or 1,2.", "IDS")
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file of edits, applied in its order and before the options: "
+            'edits = [{move = "3=40,-10"}, {drop = "2"}].',
+            metavar="FILE",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The slot file to write. Default: edited.slots.safetensors beside the slots.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the edits and say what to distrust; write nothing.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Change the objects of a result: a new slot file, which keeps the history of its edits.
+
+    All options may be repeated. Whatever their order, they apply as listed: keep, swap, hold,
+    reverse, scale, move, copy, drop. Render the edit with slotcli reconstruct, or the clip itself
+    with reconstruct --composite.
+
+    Examples:
+      slotcli edit slotcli-out/tier-a.mp4 --drop 3
+      slotcli edit slotcli-out/tier-a.mp4 --move 3=40,-10 --scale 3=1.5 -o moved.safetensors
+      slotcli edit slotcli-out/tier-a.mp4 --swap 3=slotcli-out/tier-c.mp4:2 --dry-run
+      slotcli reconstruct slotcli-out/tier-a.mp4/edited.slots.safetensors --composite
+    """
+    console.phase("reading the slots")
+    from slotcli.checkpoint import file_sha256
+    from slotcli.editing.apply import edited
+    from slotcli.editing.doubts import mask_doubts, verdict_doubt
+    from slotcli.editing.steps import read_script, touched_ids
+    from slotcli.files.writing import output_errors
+    from slotcli.results.reconstruct import find_slot_file, masks_place_objects
+    from slotcli.tracks.slot_file import read_slot_file, write_slot_file
+
+    asked: dict[Kind, list[str] | None] = {
+        "keep": keep,
+        "swap": swap,
+        "hold": hold,
+        "reverse": reverse,
+        "scale": scale,
+        "move": move,
+        "copy": copy,
+        "drop": drop,
+    }
+    steps = [*(read_script(script) if script else []), *_steps(asked)]
+    if not steps:
+        raise UsageError("No edit is named.", "Add one, as --drop 3; see slotcli edit -h.")
+    path = find_slot_file(slots)
+    slot_file = read_slot_file(path)
+    target = out or path.with_name("edited.slots.safetensors")
+    with output_errors(target):
+        taken = target.exists()
+        same = taken and target.samefile(path)
+    if same:
+        raise CannotCreateError(f"{target}: is the file to edit.", "Name another with --out.")
+    if taken and not (overwrite or dry_run):
+        raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
+    changed = edited(slot_file, steps, file_sha256(path))
+    warnings = [doubt for doubt in [verdict_doubt(path)] if doubt]
+    warnings += [doubt for own in touched_ids(steps) for doubt in mask_doubts(slot_file, own)]
+    if changed.metadata["history"]["moves"] and not masks_place_objects(changed):
+        warnings.append(
+            f"{changed.metadata['model'].get('name')} renders objects where their slots say: "
+            "reconstruct shows this edit with --composite only."
+        )
+    for warning in warnings:
+        console.warn(warning)
+    if not dry_run:
+        write_slot_file(target, changed)
+    history = changed.metadata["history"]
+    done = None if dry_run else str(target)
+    console.record({"slots": done, "history": history, "warnings": warnings})
+    if console.wants_json():
+        return
+    console.result("\n".join(map(str, steps)) if dry_run else f"{target}: {len(steps)} edits")
+    if not dry_run:
+        console.note(f"Render it: slotcli reconstruct {target} --composite")
+
+
+def _steps(asked: "dict[Kind, list[str] | None]") -> "list[Step]":
+    from slotcli.editing.steps import KINDS, parsed_step
+
+    return [parsed_step(kind, text) for kind in KINDS for text in asked[kind] or []]
