@@ -65,7 +65,7 @@ class PatchMlp(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Raises UnavailableError: features are no pictures."""
+        """Raises UnavailableError: features are no frames."""
         raise no_pictures()
 
     @torch.no_grad()

@@ -110,7 +110,7 @@ class SlotMixer(nn.Module):
         return self.renderer(cast_like(self.renderer, mixture)).to(slots.dtype)
 
     def allocation(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b p n"]:
-        """How much of each slot a patch takes; sums to 1 over n."""
+        """The weight of each slot in a patch's mixture; sums to 1 over n."""
         memory = self.norm_memory(slots)
         x = self.positions.expand(len(slots), -1, -1)
         for block in self.allocator:
@@ -121,7 +121,7 @@ class SlotMixer(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Raises UnavailableError: features are no pictures."""
+        """Raises UnavailableError: features are no frames."""
         raise no_pictures()
 
     @torch.no_grad()

@@ -73,7 +73,7 @@ class Block(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))
 
     def keys(self, x: Float[Tensor, "b p d"]) -> Float[Tensor, "b p d"]:
-        """Keys that the block's attention forms of its input, all heads side by side."""
+        """Keys that the block's attention forms of its input, all heads concatenated."""
         width = x.shape[2]
         rows = slice(width, 2 * width)
         return F.linear(self.norm1(x), self.attn.qkv.weight[rows], self.attn.qkv.bias[rows])
