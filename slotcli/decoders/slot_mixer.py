@@ -71,7 +71,8 @@ class SlotMixer(nn.Module):
         self.grid = grid
         self.features = features
         patches = grid[0] * grid[1]
-        self.positions = nn.Parameter(torch.randn(1, patches, slot_dim) * slot_dim**-0.5)
+        self.positions = nn.Parameter(torch.empty(1, patches, slot_dim))
+        nn.init.normal_(self.positions, std=slot_dim**-0.5)
         self.norm_memory = nn.LayerNorm(slot_dim)
         self.allocator = nn.ModuleList(_Block(slot_dim) for _ in range(blocks))
         self.norm_q, self.norm_k = nn.LayerNorm(slot_dim), nn.LayerNorm(slot_dim)

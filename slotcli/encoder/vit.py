@@ -113,7 +113,8 @@ class Vit(nn.Module):
         # With registers the table has no row for the class token.
         self.reg_token = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
         rows = grid[0] * grid[1] + (0 if registers else 1)
-        self.pos_embed = nn.Parameter(torch.randn(1, rows, width) * 0.02)
+        self.pos_embed = nn.Parameter(torch.empty(1, rows, width))
+        nn.init.normal_(self.pos_embed, std=0.02)
         self.blocks = nn.ModuleList(Block(width, heads, layer_scale) for _ in range(blocks))
         for name, values in (("mean", _MEAN), ("deviation", _DEVIATION)):
             # On the CPU even in a build on the meta device; see PositionEmbedding.
