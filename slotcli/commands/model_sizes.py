@@ -1,4 +1,4 @@
-"""How many parameters the models of this installation have, without building them."""
+"""Numbers of parameters of the models of this installation, without building them."""
 
 import hashlib
 import json

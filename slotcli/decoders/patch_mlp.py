@@ -29,9 +29,8 @@ class PatchMlp(nn.Module):
         super().__init__()
         self.grid = grid
         self.features = features
-        self.positions = nn.Parameter(
-            torch.randn(1, 1, grid[0] * grid[1], slot_dim) * slot_dim**-0.5
-        )
+        self.positions = nn.Parameter(torch.empty(1, 1, grid[0] * grid[1], slot_dim))
+        nn.init.normal_(self.positions, std=slot_dim**-0.5)
         parts: list[nn.Module] = []
         for inputs, outputs in pairwise([slot_dim] + [channels] * layers):
             parts += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -65,7 +64,7 @@ class PatchMlp(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Raises UnavailableError: features are no pictures."""
+        """Raises UnavailableError: features are no frames."""
         raise no_pictures()
 
     @torch.no_grad()

@@ -71,7 +71,8 @@ class SlotMixer(nn.Module):
         self.grid = grid
         self.features = features
         patches = grid[0] * grid[1]
-        self.positions = nn.Parameter(torch.randn(1, patches, slot_dim) * slot_dim**-0.5)
+        self.positions = nn.Parameter(torch.empty(1, patches, slot_dim))
+        nn.init.normal_(self.positions, std=slot_dim**-0.5)
         self.norm_memory = nn.LayerNorm(slot_dim)
         self.allocator = nn.ModuleList(_Block(slot_dim) for _ in range(blocks))
         self.norm_q, self.norm_k = nn.LayerNorm(slot_dim), nn.LayerNorm(slot_dim)
@@ -110,7 +111,7 @@ class SlotMixer(nn.Module):
         return self.renderer(cast_like(self.renderer, mixture)).to(slots.dtype)
 
     def allocation(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b p n"]:
-        """How much of each slot a patch takes; sums to 1 over n."""
+        """The weight of each slot in a patch's mixture; sums to 1 over n."""
         memory = self.norm_memory(slots)
         x = self.positions.expand(len(slots), -1, -1)
         for block in self.allocator:
@@ -121,7 +122,7 @@ class SlotMixer(nn.Module):
     def render(
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """Raises UnavailableError: features are no pictures."""
+        """Raises UnavailableError: features are no frames."""
         raise no_pictures()
 
     @torch.no_grad()

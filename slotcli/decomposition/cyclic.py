@@ -26,7 +26,7 @@ def encoded_cyclically(
 ) -> EncodedChunk | None:
     """All frames of a clip as one chunk, None if there are none.
 
-    The last frame has the slots of the way there; from it the predictor goes on backwards. The
+    The last frame has the slots of the way there; from it the scan continues backwards. The
     inputs of slot attention are kept for every frame. Raises UsageError where these take more than
     MOST_BYTES.
     """

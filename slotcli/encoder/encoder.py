@@ -26,7 +26,7 @@ class SlotEncoder(nn.Module):
     adds a learned scalar per slot to its attention logits. `appearance` adds to the track each
     slot's mean features and colour. The corrector is slot attention on `slot_dim`. `readout` is the
     hidden width of the network before it. `positions` adds an embedding of them to the features.
-    With `gaussian`, initial slots are drawn; `num_slots` may then be changed. While gradients are
+    With `gaussian`, initial slots are sampled; `num_slots` may then be changed. While gradients are
     computed, `keeps_features` adds what the backbone gave to the track.
     """
 
@@ -169,7 +169,7 @@ class SlotEncoder(nn.Module):
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])
 
     def _kept(self, given: Float[Tensor, "b t c i j"]) -> dict[str, Tensor]:
-        """What a decoder learns from besides slots, of all that the backbone gave."""
+        """The training targets of a decoder of features, from the backbone's output."""
         if not self.keeps_features or not torch.is_grad_enabled():
             return {}
         width = self.backbone.width

@@ -1,4 +1,4 @@
-"""Initial slots drawn from one Gaussian for all slots. Locatello et al. 2020, Alg. 1."""
+"""Initial slots sampled from one Gaussian for all slots. Locatello et al. 2020, Alg. 1."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class GaussianSlots(nn.Module):
-    """Draws the slots of a clip's first frame; mean and deviation are learned.
+    """Samples the slots of a clip's first frame; mean and deviation are learned.
 
     In training every clip has its own noise. In evaluation all clips have the noise of `seed`, so
-    that results are reproducible; it is drawn on the CPU, and the same on every device.
+    that results are reproducible; it is sampled on the CPU, and the same on every device.
     """
 
     def __init__(self, slot_dim: int, deviation: float) -> None:

@@ -73,7 +73,7 @@ class Block(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))
 
     def keys(self, x: Float[Tensor, "b p d"]) -> Float[Tensor, "b p d"]:
-        """Keys that the block's attention forms of its input, all heads side by side."""
+        """Keys that the block's attention forms of its input, all heads concatenated."""
         width = x.shape[2]
         rows = slice(width, 2 * width)
         return F.linear(self.norm1(x), self.attn.qkv.weight[rows], self.attn.qkv.bias[rows])
@@ -113,7 +113,8 @@ class Vit(nn.Module):
         # With registers the table has no row for the class token.
         self.reg_token = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
         rows = grid[0] * grid[1] + (0 if registers else 1)
-        self.pos_embed = nn.Parameter(torch.randn(1, rows, width) * 0.02)
+        self.pos_embed = nn.Parameter(torch.empty(1, rows, width))
+        nn.init.normal_(self.pos_embed, std=0.02)
         self.blocks = nn.ModuleList(Block(width, heads, layer_scale) for _ in range(blocks))
         for name, values in (("mean", _MEAN), ("deviation", _DEVIATION)):
             # On the CPU even in a build on the meta device; see PositionEmbedding.

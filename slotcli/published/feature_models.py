@@ -60,7 +60,7 @@ def feature_table(spec: SlotModelSpec) -> dict[str, str]:
 
 
 def query_scale(own: str, spec: SlotModelSpec | CodecModelSpec) -> tuple[int, float] | None:
-    """How many rows of one of our tensors are multiplied at import, and by what; None for none.
+    """Number of rows of one of our tensors that import multiplies, and the factor; None for none.
 
     The authors multiply the logits of predictor and allocator by the square root of the heads'
     width, where every other code divides by it. Queries times the width, weights and biases, turn

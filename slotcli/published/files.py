@@ -14,7 +14,7 @@ from torch import Tensor
 
 from slotcli.errors import DataError, NoInputError
 
-# What torch says of a class that it does not load: "Unsupported global: GLOBAL a.b was not ..."
+# In torch's error about a class that it does not load: "Unsupported global: GLOBAL a.b was not ..."
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 

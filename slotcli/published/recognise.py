@@ -15,7 +15,7 @@ def recognised(theirs: dict[str, Tensor], path: Path) -> list[Path]:
     """The definitions with exactly the tensors of a file, sorted by name.
 
     There may be several: networks that differ only in their training, or in the number of slots
-    where these are drawn. Raises DataError where there is none.
+    where these are sampled. Raises DataError where there is none.
     """
     found = []
     for folder in model_folders():

@@ -52,4 +52,5 @@ def normal_input(name: str, *shape: int) -> Tensor:
 
 def error(found: Tensor, wanted: Tensor) -> float:
     """Relative Frobenius error."""
-    return float((found.double() - wanted.double()).norm() / wanted.double().norm())
+    difference = found.detach().double() - wanted.double()
+    return float(difference.norm() / wanted.double().norm())
