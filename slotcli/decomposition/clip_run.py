@@ -275,7 +275,7 @@ def _start(job: ClipJob, transform: Transform) -> Start | None:
     found: list[torch.Tensor] = []
     with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
         chunks = reader.chunks(options.chunk)
-        for chunk in selected(chunks, options.selection, reader.info.time_base, options.chunk):
+        for chunk in select_frames(chunks, options.selection, reader.info.time_base, options.chunk):
             wanted = chunk.frame_index <= correction.frame
             if wanted.any():
                 found.append(model_input(transform, chunk)[torch.from_numpy(wanted)])

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from slotcli.data.formats.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decode_mask
 from slotcli.errors import DataError, NoInputError, SlotcliError, UsageError, printable
 from slotcli.files.reading import access_errors
 from slotcli.tracks.masks import read_mask, read_masks
@@ -107,7 +107,7 @@ def _coco_labels(document: Mapping[str, Any], frame: int, shown: str) -> UInt8[n
         label = int(annotation.get("track_id", turn))
         if not 0 < label < OUTSIDE:
             raise ValueError(f"track_id {label} is no ID of an object")
-        labels[decoded_mask(annotation["segmentation"], size)] = label
+        labels[decode_mask(annotation["segmentation"], size)] = label
     return labels
 
 

@@ -31,8 +31,8 @@ from slotcli.editing.plate import (
 )
 from slotcli.errors import DataError, printable
 from slotcli.files.writing import output_errors
-from slotcli.results.export import opened_source, source_pictures
 from slotcli.results.reconstruct import clip_video, recorded_history, recorded_labelling
+from slotcli.results.source_frames import open_recorded_source, source_pictures
 from slotcli.tracks.labelling import Labelling
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile
@@ -243,7 +243,7 @@ class _Composite:
 
     def _pictures(self, files: ExitStack) -> Iterator[Frame]:
         size = self._slot_file.transform.source_size
-        reader = files.enter_context(opened_source(self._source, size))
+        reader = files.enter_context(open_recorded_source(self._source, size))
         yield from source_pictures(self._slot_file, reader)
 
 
