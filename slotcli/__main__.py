@@ -12,7 +12,7 @@ from slotcli import __version__
 from slotcli.commands import console
 from slotcli.commands.program import Program
 from slotcli.errors import NoInputError, SlotcliError, Terminated
-from slotcli.limits import exhaustion, guarded, wait_without_spinning
+from slotcli.limits import exhaustion_error, run_guarded, wait_without_spinning
 
 EXIT_CODES = {
     0: "done",
@@ -102,7 +102,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Runs the program and exits with one of EXIT_CODES; a traceback only with --verbose."""
     wait_without_spinning()
-    sys.exit(guarded(_exit_code, lambda error: console.error(error.what, error.advice)))
+    sys.exit(run_guarded(_exit_code, lambda error: console.error(error.what, error.advice)))
 
 
 def _exit_code() -> int:
@@ -142,7 +142,7 @@ def _exit_code() -> int:
             raise
         code = 0
     except Exception as error:
-        if (known := exhaustion(error)) is not None:
+        if (known := exhaustion_error(error)) is not None:
             console.error(known.what, known.advice)
             code = known.exit_code
         elif isinstance(error, OSError):

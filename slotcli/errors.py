@@ -89,7 +89,7 @@ class ConfigError(SlotcliError):
     exit_code = 78
 
 
-def error_of(exit_code: int, what: str, advice: str) -> SlotcliError:
+def error_from_code(exit_code: int, what: str, advice: str) -> SlotcliError:
     """An error of another process, from its exit code and its two lines."""
     kinds = {kind.exit_code: kind for kind in SlotcliError.__subclasses__()}
     return kinds.get(exit_code, SlotcliError)(what, advice)

@@ -58,7 +58,7 @@ def threads_for(asked: int | None, frame_pixels: int | None = None) -> int:
     return threads
 
 
-def exhaustion(error: BaseException) -> SlotcliError | None:
+def exhaustion_error(error: BaseException) -> SlotcliError | None:
     """The error for an exception at a limit of memory, threads, files or a file's size, or None.
 
     BusyError (75), or for a file's size OutputError (74).
@@ -95,7 +95,7 @@ def out_of_memory() -> BusyError:
     )
 
 
-def guarded(run: Callable[[], int], report: Callable[[SlotcliError], None]) -> int:
+def run_guarded(run: Callable[[], int], report: Callable[[SlotcliError], None]) -> int:
     """The exit code of `run`; where memory is limited, `run` is in a process of its own.
 
     Libraries end a process that gets no memory (abort, oneMKL's FATAL): nothing in that process

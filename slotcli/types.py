@@ -73,7 +73,7 @@ class SlotTrack:
     """In training: the keys of the backbone's last block, if it gives them."""
 
     @staticmethod
-    def joined(chunks: Sequence["SlotTrack"]) -> "SlotTrack":
+    def concatenate(chunks: Sequence["SlotTrack"]) -> "SlotTrack":
         """Clips concatenated in time from the chunks in which they were encoded."""
         appearance = [own.appearance for own in chunks if own.appearance is not None]
         return SlotTrack(

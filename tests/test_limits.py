@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from slotcli.errors import BusyError, OutputError, UsageError
-from slotcli.limits import exhaustion, threads_for, usable_cores, wait_without_spinning
+from slotcli.limits import exhaustion_error, threads_for, usable_cores, wait_without_spinning
 
 MIB = 2**20
 
@@ -172,7 +172,7 @@ def test_the_policy_is_set_before_torch_is_loaded(tmp_path):
     ],
 )
 def test_what_has_run_out(error, kind):
-    found = exhaustion(error)
+    found = exhaustion_error(error)
     assert found is None if kind is None else isinstance(found, kind)
 
 

@@ -17,7 +17,7 @@ from slotcli.commands.options import (
     Overrides,
     Threads,
 )
-from slotcli.commands.training import data_table, tell_of
+from slotcli.commands.training import data_table, warn_of_unreadable
 from slotcli.errors import LossError, UsageError
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def adapt(
       slotcli decompose footage -r --model mine
     """
     console.phase("starting")
-    from slotcli.files.places import locked, made_parents
+    from slotcli.files.places import locked, make_parents
     from slotcli.training.adapt.run import adapt as run_adaptation
     from slotcli.training.loop import TRAINING
 
-    asked = _asked(folder, out, model, steps, learning_rate, seed, overrides or [], overwrite)
+    asked = _prepare(folder, out, model, steps, learning_rate, seed, overrides or [], overwrite)
     chosen = setup.choose_device(device)
     setup.set_threads(threads)
     division = asked.division
@@ -114,7 +114,7 @@ def adapt(
             "instead. The figures say little about other clips."
         )
     facts = ""
-    with made_parents(out), locked(out):
+    with make_parents(out), locked(out):
         console.keeps_finished(anew_with="--overwrite" if overwrite else "")
         with console.progress("reading held-out clips") as meter:
 
@@ -141,10 +141,10 @@ def adapt(
                 tick=tick,
                 notice=console.warn,
             )
-        _tell(outcome, asked, model, out)
+        _report(outcome, asked, model, out)
 
 
-def _asked(
+def _prepare(
     folder: Path,
     out: Path,
     model: str,
@@ -157,7 +157,7 @@ def _asked(
     """The adaptation to run, after all checks that are possible before training."""
     from slotcli.checkpoint import find_weights, load_model
     from slotcli.data.datasets import open_dataset
-    from slotcli.data.division import divided
+    from slotcli.data.division import divide
     from slotcli.data.held_out import FRAMES
     from slotcli.data.recognise import recognise
     from slotcli.data.synth_folder import MaskedVideos
@@ -166,18 +166,18 @@ def _asked(
     from slotcli.errors import printable
     from slotcli.spec import SlotModelSpec
     from slotcli.training.adapt.recipe import adapted_spec
-    from slotcli.training.adapt.run import Adaptation, require_place
+    from slotcli.training.adapt.run import Adaptation, require_writable
 
     console.phase("opening the clips")
     table = data_table(folder)
-    require_place(out, find_weights(model), folder, overwrite=overwrite)
+    require_writable(out, find_weights(model), folder, overwrite=overwrite)
     parent = load_model(model)
     own, _ = parent.slot_model()
     careful = adapted_spec(
         own, name=printable(out.name), steps=steps, learning_rate=learning_rate, seed=seed
     )
     spec = with_overrides(careful, (*overrides, f"train.data={table}"), "adapt")
-    if not isinstance(spec, SlotModelSpec) or _apart(spec) != _apart(own):
+    if not isinstance(spec, SlotModelSpec) or _fixed_part(spec) != _fixed_part(own):
         raise UsageError(
             "--set: only the training can be changed here, not the model.",
             "Set keys that begin with train.",
@@ -188,21 +188,21 @@ def _asked(
         )
     data = open_dataset(spec.train.data, spec.size)
     truth = data
-    tell_of(data, console.warn)
+    warn_of_unreadable(data, console.warn)
     if isinstance(data, VideoFolder) and recognise(folder) == "synth":
         truth = MaskedVideos(folder, data)
     span = (spec.train.clip_length - 1) * spec.train.clip_stride + 1
     lengths = [data.frames(index) for index in range(len(data))]
-    division = divided(lengths, span=span, frames=FRAMES)
+    division = divide(lengths, span=span, frames=FRAMES)
     return Adaptation(parent, spec, folder, data, truth, division, ["slotcli", *sys.argv[1:]])
 
 
-def _apart(spec: "SlotModelSpec") -> dict[str, Any]:
+def _fixed_part(spec: "SlotModelSpec") -> dict[str, Any]:
     """The part of a spec that an adaptation must not change."""
     return spec.model_dump(exclude={"name", "train"})
 
 
-def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
+def _report(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> None:
     """Reports the outcome. Raises LossError where the model is unchanged."""
     from slotcli.evaluation.figures import TRUE
     from slotcli.training.adapt.recipe import MIN_GAIN
@@ -228,8 +228,8 @@ def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> Non
         rows = [
             [
                 name.replace("_", " "),
-                _shown(before[name]),
-                _shown(best[name]),
+                _format(before[name]),
+                _format(best[name]),
                 "against ground truth, not used to choose" if name in TRUE else "",
             ]
             for name in names
@@ -247,5 +247,5 @@ def _tell(outcome: "Outcome", asked: "Adaptation", model: str, out: Path) -> Non
     )
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

@@ -7,7 +7,7 @@ import typer
 
 from slotcli.commands import console, setup
 from slotcli.commands.options import INPUT, Device, OptionalModel, Threads
-from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.skipped import report_skipped
 from slotcli.data.kinds import DataKind
 from slotcli.errors import LossError, SlotcliError, UsageError
 
@@ -142,7 +142,7 @@ def _audit_model(
     )
     for remark in source.remarks:
         console.note(remark)
-    tell_passed_over(source.passed_over)
+    report_skipped(source.passed_over)
     with console.progress(
         f"{'rendering' if data.startswith(RENDERED) else 'reading'} clips", "clips"
     ) as meter:

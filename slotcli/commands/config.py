@@ -9,7 +9,7 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.command_line import Command, Group
-from slotcli.commands.options import MODEL, OUTPUT, Overrides, Overwrite, one_place
+from slotcli.commands.options import MODEL, OUTPUT, Overrides, Overwrite, output_path
 
 if TYPE_CHECKING:
     from slotcli.spec import CodecModelSpec, SlotModelSpec
@@ -54,7 +54,7 @@ def init(
     """
     from slotcli.definition import write_new_definition
 
-    path = one_place(file, out, "FILE")
+    path = output_path(file, out, "FILE")
     write_new_definition(path, _load(like, overrides), overwrite=overwrite)
     console.record({"path": str(path), "like": like})
     if not console.wants_json():

@@ -9,7 +9,7 @@ import typer
 
 from slotcli.commands import console, data_sets, setup
 from slotcli.commands.command_line import Command, Group
-from slotcli.commands.options import OUTPUT, Device, Threads, chosen, one_place
+from slotcli.commands.options import OUTPUT, Device, Threads, output_path, parse_choices
 from slotcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def synth(
       slotcli data synth scenes --tier A --clips 64
       slotcli data synth scenes --size 64x96 --masks png,ffv1
     """
-    place = one_place(folder, out, "FOLDER")
+    place = output_path(folder, out, "FOLDER")
     pixels = _size(size)
 
     console.phase("starting")
@@ -171,7 +171,7 @@ def sprites(
     Examples:
       slotcli data sprites clips --objects emoji --photographs wallpapers
     """
-    place = one_place(folder, out, "FOLDER")
+    place = output_path(folder, out, "FOLDER")
     pixels = _size(size)
     kinds = _mask_kinds(masks)
 
@@ -201,7 +201,9 @@ def sprites(
 
 
 def _mask_kinds(masks: list[str] | None) -> "tuple[MaskKind, ...]":
-    return cast("tuple[MaskKind, ...]", tuple(chosen("--masks", masks, TRUTH_FILES) or ["png"]))
+    return cast(
+        "tuple[MaskKind, ...]", tuple(parse_choices("--masks", masks, TRUTH_FILES) or ["png"])
+    )
 
 
 def _write(

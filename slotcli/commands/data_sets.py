@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.options import INPUT, OUTPUT, one_place
-from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.options import INPUT, OUTPUT, output_path
+from slotcli.commands.skipped import report_skipped
 from slotcli.data.kinds import DataKind
 from slotcli.errors import DataError, LossError, SlotcliError
 
@@ -158,7 +158,7 @@ def convert(
       slotcli data convert movi_e movi_e-frames --split validation
       slotcli data convert YouTube-VIS -o frames --keep-going
     """
-    out = one_place(place, output, "OUT")
+    out = output_path(place, output, "OUT")
     from slotcli.data.convert import convert_split
 
     opened = _open(folder, kind, split)
@@ -214,7 +214,7 @@ def _open(folder: Path, kind: DataKind | None, split: "SplitName | None") -> "li
     for remark in dict.fromkeys(text for dataset in there for text in dataset.remarks):
         console.warn(remark)
     for dataset in there:
-        tell_passed_over(dataset.passed_over)
+        report_skipped(dataset.passed_over)
     return opened
 
 

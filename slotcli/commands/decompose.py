@@ -30,9 +30,9 @@ from slotcli.commands.options import (
     Page,
     Precision,
     Threads,
-    chosen,
+    parse_choices,
 )
-from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.skipped import report_skipped
 from slotcli.errors import SlotcliError, UsageError
 
 if TYPE_CHECKING:
@@ -270,8 +270,8 @@ def decompose(
     console.phase("starting")
     from slotcli.decomposition.batch import Outcome
     from slotcli.decomposition.option_words import given_options
-    from slotcli.decomposition.plan import plan, sharded
-    from slotcli.decomposition.standard_input import SIGN, spooled
+    from slotcli.decomposition.plan import plan, select_shard
+    from slotcli.decomposition.standard_input import SIGN, spool_standard_input
     from slotcli.decomposition.worker import Work
 
     if dry_run and SIGN in inputs:
@@ -285,7 +285,7 @@ def decompose(
             "Save the clip to a file first, or leave out --cyclic.",
         )
     options = given_options(
-        masks=chosen("--masks", masks, MASK_FILES) or ["png"],
+        masks=parse_choices("--masks", masks, MASK_FILES) or ["png"],
         frames=frames,
         overlay=overlay,
         opacity=opacity,
@@ -321,15 +321,15 @@ def decompose(
         together=together or (8 if place.type == "cuda" else 1),
     )
     console.phase("reading standard input" if SIGN in inputs else "looking for clips")
-    with spooled(inputs, out) as sources:
+    with spool_standard_input(inputs, out) as sources:
         console.phase("looking for clips")
         planned = plan(sources, out, recursive=recursive)
-        tell_passed_over(planned.passed_over)
+        report_skipped(planned.passed_over)
         clips = planned.clips
         failed = [Outcome(clip, "failed", error=error) for clip, error in planned.failures]
         single = len(clips) + len(failed) == 1
         if shard is not None:
-            clips = sharded(clips, shard)
+            clips = select_shard(clips, shard)
             failed = failed if shard.startswith("1/") else []
         if dry_run:
             show_plan(work, clips, failed)

@@ -14,10 +14,10 @@ def show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]")
     """Prints the clips that `decompose` would compute, with estimates; `failed` have none."""
     import torch
 
-    from slotcli.decomposition.estimate import Estimate, estimated, free_for
+    from slotcli.decomposition.estimate import Estimate, estimate_clips, free_bytes
 
     console.phase("timing the model")
-    found = estimated(clips, work.load(), work.options, torch.device(work.device))
+    found = estimate_clips(clips, work.load(), work.options, torch.device(work.device))
     found += [
         Estimate(outcome.clip, None, None, None, None, outcome.error.what)
         for outcome in failed
@@ -47,7 +47,7 @@ def show_plan(work: "Work", clips: "list[PlannedClip]", failed: "list[Outcome]")
     console.result(
         f"{len(clips)} clip{'s' * (len(clips) != 1)}: about {_duration(seconds)} on the model "
         f"({low} to {high} in a trial just now), {size / 2**20:.0f} MiB; "
-        f"{free_for(clips) / 2**20:.0f} MiB are free."
+        f"{free_bytes(clips) / 2**20:.0f} MiB are free."
     )
     console.result("Estimates. Decoding and writing run beside the model and can take longer.")
 

@@ -9,8 +9,8 @@ from slotcli.commands import console, setup
 from slotcli.commands.audit import load_slot_model, show_audit
 from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overwrite, Threads
 from slotcli.commands.outlined_results import evaluate_outlines
-from slotcli.commands.passed_over import tell_passed_over
 from slotcli.commands.score_tables import show_evaluation
+from slotcli.commands.skipped import report_skipped
 from slotcli.data.kinds import LabelledKind
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
 
@@ -151,7 +151,7 @@ def evaluate(
     assert model is not None
     console.phase("loading the model")
     from slotcli.data.recognise import recognise
-    from slotcli.evaluation.model_scores import better_baselines, evaluate_model, means
+    from slotcli.evaluation.model_scores import better_baselines, evaluate_model, mean_scores
     from slotcli.evaluation.score_files import PER_CLIP, SUMMARY, clip_table, write_summary
     from slotcli.evaluation.score_record import (
         NAMES,
@@ -192,7 +192,7 @@ def evaluate(
     )
     for remark in source.remarks:
         console.note(remark)
-    tell_passed_over(source.passed_over)
+    report_skipped(source.passed_over)
     if not source.labelled:
         raise UsageError(
             f"--data {data}: these videos have no true masks to score against.",
@@ -224,9 +224,9 @@ def evaluate(
         )
     console.phase("computing intervals")
     tables = {
-        "segmentation": means(found.video),
-        "segmentation_per_frame": means(found.frames),
-        "pictures": means(found.pictures),
+        "segmentation": mean_scores(found.video),
+        "segmentation_per_frame": mean_scores(found.frames),
+        "pictures": mean_scores(found.pictures),
     }
     has_decoder = spec.decoder.kind != "none"
     missing = reasons(found, no_lpips, has_decoder=has_decoder)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.options import INPUT, MASK_FILES, OUTPUT, Edges, Frames, Masks, chosen
+from slotcli.commands.options import INPUT, MASK_FILES, OUTPUT, Edges, Frames, Masks, parse_choices
 from slotcli.errors import UsageError
 
 
@@ -50,7 +50,7 @@ def export(
     from slotcli.results.result import load
     from slotcli.tracks.formats.all_formats import OF_PICTURES, mask_formats
 
-    names = chosen("--masks", masks, MASK_FILES) or ["png"]
+    names = parse_choices("--masks", masks, MASK_FILES) or ["png"]
     formats = mask_formats(names, frames=frames)
     result = load(slots, video)
     needs_frames = recorded_labelling(result.slot_file, edges).needs_frames

@@ -42,7 +42,7 @@ def info(
     if not console.wants_json():
         for key, value in console.dotted(facts):
             if value is not None and value != []:
-                console.result(f"{key}: {_shown(key, value)}")
+                console.result(f"{key}: {_format(key, value)}")
         if result is not None:
             if console.shows_images():
                 _show_frame(result)
@@ -142,7 +142,7 @@ def _definition(path: Path) -> dict[str, Any]:
     return {**facts, **files, "spec": spec_facts}
 
 
-def _shown(key: str, value: Any) -> str:
+def _format(key: str, value: Any) -> str:
     if key == "start_seconds":
         return f"{value:.2f}, in the file's own time; --start and --end count from there"
     if key.rpartition(".")[2] in ("size", "coded_size") and isinstance(value, tuple | list):

@@ -105,7 +105,7 @@ def import_model(
     from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
     from slotcli.definition import load_definition
     from slotcli.files.writing import output_errors
-    from slotcli.published import import_published, listed, recognised
+    from slotcli.published import first_names, import_published, recognised
     from slotcli.published.files import read_state_dict
 
     console.phase("reading the weights")
@@ -166,7 +166,7 @@ def import_model(
             "their last trained values are left out."
         )
     if report.dropped:
-        console.note(f"Left out, not needed here: {listed(report.dropped)}.")
+        console.note(f"Left out, not needed here: {first_names(report.dropped)}.")
 
 
 @app.command("pack", cls=Command)

@@ -107,14 +107,14 @@ Frames = Annotated[
 ]
 
 
-def listed(texts: list[str] | None) -> list[str]:
+def split_commas(texts: list[str] | None) -> list[str]:
     """The parts of a repeatable option, each of which may be a list with commas."""
     return [part.strip() for text in texts or [] for part in text.split(",")]
 
 
-def chosen(option: str, texts: list[str] | None, choices: tuple[str, ...]) -> list[str]:
+def parse_choices(option: str, texts: list[str] | None, choices: tuple[str, ...]) -> list[str]:
     """The values of a repeatable option, each once. Raises UsageError for any but `choices`."""
-    values = list(dict.fromkeys(listed(texts)))
+    values = list(dict.fromkeys(split_commas(texts)))
     for value in values:
         if value not in choices:
             raise UsageError(
@@ -124,19 +124,19 @@ def chosen(option: str, texts: list[str] | None, choices: tuple[str, ...]) -> li
     return values
 
 
-def numbers(option: str, texts: list[str] | None) -> list[int]:
+def parse_numbers(option: str, texts: list[str] | None) -> list[int]:
     """The whole numbers from 0 of a repeatable option. Raises UsageError for anything else."""
-    for part in listed(texts):
+    for part in split_commas(texts):
         if not (part.isascii() and part.isdecimal()):
             raise UsageError(
                 f"{option} {','.join(texts or [])}: {part or 'an empty part'} is not a number from "
                 "0.",
                 f"Write {option} 1, or several as {option} 1,2.",
             )
-    return [int(part) for part in listed(texts)]
+    return [int(part) for part in split_commas(texts)]
 
 
-def one_place(positional: Path | None, out: Path | None, metavar: str) -> Path:
+def output_path(positional: Path | None, out: Path | None, metavar: str) -> Path:
     """The output of a command that takes it as an argument or as --out. Raises UsageError."""
     if (positional is None) == (out is None):
         problem = "is missing" if out is None else "is given twice, as an argument and as --out"

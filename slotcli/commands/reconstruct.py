@@ -16,7 +16,7 @@ from slotcli.commands.options import (
     Overwrite,
     Precision,
     Threads,
-    numbers,
+    parse_numbers,
 )
 from slotcli.errors import CannotCreateError
 
@@ -139,7 +139,7 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    kept = kept_ids(slot_file, numbers("--keep", keep), numbers("--drop", drop))
+    kept = kept_ids(slot_file, parse_numbers("--keep", keep), parse_numbers("--drop", drop))
     name = model or recorded_model(path, slot_file)
     chosen = setup.choose_device(device)
     setup.set_threads(threads, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slotcli.commands import console, setup
-from slotcli.commands.passed_over import tell_passed_over
+from slotcli.commands.skipped import report_skipped
 from slotcli.commands.training_options import RunOptions
 from slotcli.errors import (
     ConfigError,
@@ -81,7 +81,7 @@ def _train(
     from slotcli.compute.compiler import compile_errors, first_line
     from slotcli.data.rendered import SynthDataset
     from slotcli.training.log import CURVES
-    from slotcli.training.loop import TRAINING, ignored, train
+    from slotcli.training.loop import TRAINING, no_notice, train
 
     steps = spec.train.steps
     precision = options.computing.precision_on(peers.device)
@@ -139,7 +139,7 @@ def _train(
                 command=["slotcli", *sys.argv[1:]],
                 progress=progress,
                 tick=tick,
-                notice=console.warn if peers.first else ignored,
+                notice=console.warn if peers.first else no_notice,
                 peers=peers,
                 tensorboard=options.tensorboard,
                 precision=precision,
@@ -158,12 +158,12 @@ def _train_seeds(
 ) -> None:
     """Trains one run after another; a seed whose loss is not finite ends, the others continue."""
     from slotcli.evaluation.figures import FIGURES
-    from slotcli.training.seeds import SeedRun, finished, seed_folder, write_choice
+    from slotcli.training.seeds import SeedRun, finished_run, seed_folder, write_choice
 
     runs: list[SeedRun] = []
     for spec in specs:
         seed = spec.train.seed
-        done = finished(out, spec.train) if options.resume == "auto" else None
+        done = finished_run(out, spec.train) if options.resume == "auto" else None
         if done is not None and peers.first:
             _tell_of_changes(out / seed_folder(seed), spec)
         peers.wait()
@@ -176,7 +176,7 @@ def _train_seeds(
                 if peers.first:
                     console.warn(f"seed {seed}: {error.what}")
                 continue
-            done = finished(out, spec.train)
+            done = finished_run(out, spec.train)
         if done is not None:
             runs.append(done)
     if not peers.first:
@@ -234,13 +234,13 @@ def _task(
     from slotcli.published.imagenet import load_trunk_into
     from slotcli.published.vit_weights import load_backbone_into
     from slotcli.spec import CodecModelSpec
-    from slotcli.training.loop import ignored
+    from slotcli.training.loop import no_notice
     from slotcli.training.tasks.dvae import DvaeTask
     from slotcli.training.tasks.slots import SlotTask
     from slotcli.training.tasks.vqvae import CodecTask
 
     init = options.init
-    warn = console.warn if peers.first else ignored
+    warn = console.warn if peers.first else no_notice
     console.phase("building the model")
     # The initial weights depend on the seed alone, not on earlier random numbers.
     torch.manual_seed(spec.train.seed)
@@ -306,7 +306,7 @@ def _clips(
     data = spec.train.data
     console.phase("opening the clips")
     dataset = open_dataset(data, spec.size)
-    tell_of(dataset, warn)
+    warn_of_unreadable(dataset, warn)
     console.phase("reading held-out clips")
 
     def rendered(done: int, total: int) -> None:
@@ -322,12 +322,12 @@ def _clips(
     return dataset, held_out
 
 
-def tell_of(dataset: "Dataset", warn: Callable[[str], None]) -> None:
+def warn_of_unreadable(dataset: "Dataset", warn: Callable[[str], None]) -> None:
     """Warns of clips that cannot be read, before training on the others."""
     for remark in dataset.remarks:
         warn(remark)
     if warn is console.warn:  # of several processes only rank 0 reports
-        tell_passed_over(dataset.passed_over, recorded=False)  # records are rows of the log
+        report_skipped(dataset.passed_over, recorded=False)  # records are rows of the log
     for failed, error in dataset.unreadable.items():
         warn(f"left out: {failed}: {error.what}")
     if left := len(dataset.unreadable):

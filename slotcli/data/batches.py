@@ -47,7 +47,7 @@ class Batches(Generic[Part, Batch]):
         `opening` is pickled. The batches equal those of a thread, because they are functions of the
         step.
         """
-        return cls(_made, steps, partial(_processes, opening, workers), 2 * workers)
+        return cls(_batch, steps, partial(_processes, opening, workers), 2 * workers)
 
     def __enter__(self) -> "Batches[Part, Batch]":
         return self
@@ -101,6 +101,6 @@ def _open_here(opening: Callable[[], Callable[[int, Any], Any]]) -> None:
     _make_here = opening()
 
 
-def _made(step: int, part: Any) -> Any:
+def _batch(step: int, part: Any) -> Any:
     assert _make_here is not None
     return _make_here(step, part)

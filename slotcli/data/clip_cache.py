@@ -35,14 +35,14 @@ class ClipCache(Generic[Key]):
             self._bytes -= _bytes(self._clips.popitem(last=False)[1])
 
 
-def joined(clips: Sequence[Clip]) -> Clip:
+def concatenate(clips: Sequence[Clip]) -> Clip:
     """Concatenates clips in time; with labels where all have them."""
     labels = [clip.labels for clip in clips if clip.labels is not None]
     frames = torch.cat([clip.frames for clip in clips])
     return Clip(frames, torch.cat(labels) if len(labels) == len(clips) else None)
 
 
-def window(clip: Clip, start: int, length: int, stride: int) -> Clip:
+def cut_window(clip: Clip, start: int, length: int, stride: int) -> Clip:
     """`length` frames of a clip, every `stride`-th from `start`."""
     end = start + (length - 1) * stride + 1
     labels = None if clip.labels is None else clip.labels[start:end:stride]

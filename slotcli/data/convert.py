@@ -75,14 +75,14 @@ def convert_split(
         raise next(iter(broken.values()))
     written = there = 0
     with _sole_run(place):
-        clips = _planned(place, dataset, kind, split)
+        clips = _planned_clips(place, dataset, kind, split)
         record = Conversion(kind=kind, source=str(source), split=split, clips=clips)
         _note(place, record, clips)
         try:
             for number in range(len(clips)):
                 was_there = (place / clip_folder(number)).is_dir()
                 try:
-                    clips[number] = _converted(dataset, number, place, clips[number])
+                    clips[number] = _convert_clip(dataset, number, place, clips[number])
                 except Exception as error:
                     failure = clip_error(error)
                     is_bug = failure.exit_code == SlotcliError.exit_code
@@ -102,7 +102,9 @@ def convert_split(
     return Converted(written, there, broken)
 
 
-def _converted(dataset: Dataset, number: int, place: Path, planned: ConvertedClip) -> ConvertedClip:
+def _convert_clip(
+    dataset: Dataset, number: int, place: Path, planned: ConvertedClip
+) -> ConvertedClip:
     """Converts a clip unless its folder exists; returns its record."""
     folder = place / clip_folder(number)
     if folder.is_dir():
@@ -118,7 +120,7 @@ def _converted(dataset: Dataset, number: int, place: Path, planned: ConvertedCli
     return ConvertedClip(name=planned.name, video_name=dataset.video_name(number), frames=frames)
 
 
-def _planned(
+def _planned_clips(
     place: Path, dataset: Dataset, kind: DataKind, split: SplitName
 ) -> list[ConvertedClip]:
     """The clips in the folder's record; without one, those to convert."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slotcli.errors import SlotcliError
 from slotcli.types import Clip
-from slotcli.video.folder_contents import PassedOver
+from slotcli.video.folder_contents import Skipped
 
 if TYPE_CHECKING:
     from slotcli.data.formats.file_index import FileIndex
@@ -28,7 +28,7 @@ class Dataset(ABC):
     labelled: bool  # whether clips come with labels
     layout: str = "files"  # the storage layout, where a data set has several
     remarks: Sequence[str] = ()  # for the user who opened it
-    passed_over: Sequence[PassedOver] = ()  # files that are not clips
+    passed_over: Sequence[Skipped] = ()  # files that are not clips
     unreadable: Mapping[Path, SlotcliError] = MappingProxyType({})  # clips that were left out
 
     @abstractmethod

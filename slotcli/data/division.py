@@ -60,7 +60,7 @@ class Division:
     by_clip: bool
 
 
-def divided(lengths: Sequence[int], *, span: int, frames: int) -> Division:
+def divide(lengths: Sequence[int], *, span: int, frames: int) -> Division:
     """Divides clips of these lengths; no clip is in both parts if there is more than one.
 
     Training takes windows of `span` frames; shorter clips are in neither part. Of four or more

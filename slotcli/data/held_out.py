@@ -78,7 +78,7 @@ def _of_parts(
     rendered: Rendered | None,
 ) -> ClipBatch:
     """Clips of each part in proportion to `share`, at the shortest part's length."""
-    turns = [data.place(index)[0] for index in range(clips)]
+    turns = [data.locate(index)[0] for index in range(clips)]
     batches = [
         held_out_clips(
             part, each.data, size, clips=turns.count(number), frames=frames, rendered=rendered

@@ -38,14 +38,14 @@ class Mixture(Dataset):
         return f"{name}, again {again}" if again else name
 
     def frames(self, index: int) -> int:
-        part, within = self.place(index)
+        part, within = self.locate(index)
         return self.parts[part].frames(within)
 
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        part, within = self.place(index)
+        part, within = self.locate(index)
         return self.parts[part].clip(within, start, length, stride)
 
-    def place(self, index: int) -> tuple[int, int]:
+    def locate(self, index: int) -> tuple[int, int]:
         """The part of a clip, and the clip's index in the part."""
         part, turn = self._turn(index)
         return part, turn % len(self.parts[part])

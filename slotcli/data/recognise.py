@@ -12,7 +12,7 @@ from slotcli.data.kinds import DataKind, PublicKind
 from slotcli.errors import NoInputError, UsageError, printable
 from slotcli.files.reading import access_errors
 from slotcli.scenes.folder import INDEX, VIDEOS
-from slotcli.video.finding import counted, find_clips
+from slotcli.video.finding import find_clips, skip_summary
 
 PUBLIC_KINDS: tuple[PublicKind, ...] = get_args(PublicKind)
 
@@ -42,7 +42,7 @@ def recognise(folder: Path) -> DataKind:
             "Say which with --kind, or name a folder further down.",
         )
     if not kinds:
-        told = "" if found is None else counted(found.passed_over)
+        told = "" if found is None else skip_summary(found.passed_over)
         raise NoInputError(
             f"{printable(folder)} holds no data that is known here." + (f" {told}" if told else ""),
             _SOUGHT,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from slotcli.data.clip_cache import window
+from slotcli.data.clip_cache import cut_window
 from slotcli.data.dataset import Dataset
-from slotcli.data.scene_cache import KeptScenes, Scene
+from slotcli.data.scene_cache import Scene, SceneCache
 from slotcli.errors import ConfigError
 from slotcli.scenes import Rendered, render_clips
 from slotcli.scenes.seeds import VALIDATION_SEEDS
@@ -34,7 +34,7 @@ class SynthDataset(Dataset):
         self.size = size
         self.rendered: Rendered | None = None  # called as clips are rendered
         self._clips: dict[int, Clip] = {}
-        self._kept = None if spec.cache is None else KeptScenes(Path(spec.cache))
+        self._kept = None if spec.cache is None else SceneCache(Path(spec.cache))
 
     def __len__(self) -> int:
         return self.spec.clips
@@ -58,10 +58,10 @@ class SynthDataset(Dataset):
         if self._kept is not None:
             if not self._kept.has(self._scene(index)):
                 self._render_with(index)
-            return self._kept.window(self._scene(index), start, length, stride)
+            return self._kept.cut_window(self._scene(index), start, length, stride)
         if index not in self._clips:
             self._render_with(index)
-        return window(self._clips[index], start, length, stride)
+        return cut_window(self._clips[index], start, length, stride)
 
     def _scene(self, index: int) -> Scene:
         return Scene(self.tier(index), self.spec.seed + index, self.spec.frames, self.size)

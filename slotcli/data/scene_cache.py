@@ -23,7 +23,7 @@ class Scene(NamedTuple):
     size: Size
 
 
-class KeptScenes:
+class SceneCache:
     """One file per scene: an array of four channels, RGB and the labels.
 
     Processes that render the same scene concurrently write the same file; the last one stays.
@@ -53,7 +53,7 @@ class KeptScenes:
                 "Choose another folder for the cache of rendered scenes.",
             ) from error
 
-    def window(self, scene: Scene, start: int, length: int, stride: int) -> Clip:
+    def cut_window(self, scene: Scene, start: int, length: int, stride: int) -> Clip:
         """`length` frames of a scene that exists, every `stride`-th from `start`."""
         mapped = np.load(self._path(scene), mmap_mode="r", allow_pickle=False)
         end = start + (length - 1) * stride + 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from slotcli.data.clip_cache import window
+from slotcli.data.clip_cache import cut_window
 from slotcli.data.dataset import Dataset
 from slotcli.data.formats.pictures import resized_labels
 from slotcli.data.video_folder import VideoFolder, _first_frames
@@ -47,7 +47,7 @@ class SynthFolder(Dataset):
                 "Make the clip again: slotcli data synth --overwrite.",
             )
         whole = Clip(frames, torch.from_numpy(np.stack(labels)))
-        return window(whole, start, length, stride)
+        return cut_window(whole, start, length, stride)
 
 
 class MaskedVideos(Dataset):

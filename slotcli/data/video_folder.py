@@ -8,12 +8,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from slotcli.data.clip_cache import ClipCache, joined, window
+from slotcli.data.clip_cache import ClipCache, concatenate, cut_window
 from slotcli.data.dataset import STREAMED_TOGETHER, Dataset
 from slotcli.data.formats.file_index import FileIndex, Part
 from slotcli.errors import DataError, NoInputError, clip_error, printable
 from slotcli.types import Clip, Size
-from slotcli.video.finding import counted, find_clips
+from slotcli.video.finding import find_clips, skip_summary
 from slotcli.video.pixels import resized
 from slotcli.video.reader import open_clip
 
@@ -54,7 +54,7 @@ class VideoFolder(Dataset):
             self._paths.append(path)
             self._lengths.append(sum(length for _, _, length in parts))
         if not self._paths:
-            told = counted(self.passed_over)
+            told = skip_summary(self.passed_over)
             raise NoInputError(
                 f"{printable(folder)}: holds no readable video. {told}".rstrip(),
                 "Check the folder; --verbose lists what was passed over.",
@@ -73,14 +73,14 @@ class VideoFolder(Dataset):
     def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
         clip = self._cache.get(index)
         if clip is None:
-            clip = joined(list(_chunks(self._paths[index], self.size)))
+            clip = concatenate(list(_chunks(self._paths[index], self.size)))
             if len(clip.frames) != self._lengths[index]:
                 raise DataError(
                     f"{printable(self._paths[index])} has changed since it was counted.",
                     "Run again.",
                 )
             self._cache.put(index, clip)
-        return window(clip, start, length, stride)
+        return cut_window(clip, start, length, stride)
 
     def stream(self, index: int) -> Iterator[Clip]:
         yield from _chunks(self._paths[index], self.size, refuse_damage=True)

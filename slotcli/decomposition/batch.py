@@ -14,8 +14,15 @@ from slotcli.decomposition.clip_encoder import ClipEncoder, EncodedChunk
 from slotcli.decomposition.clip_record import ClipJob, ClipResult
 from slotcli.decomposition.clip_run import ClipRun, open_clip_run
 from slotcli.decomposition.plan import PlannedClip
-from slotcli.decomposition.request import DecomposeOptions, Request, done_before, request_of
-from slotcli.errors import BusyError, SlotcliError, UsageError, clip_error, error_of, printable
+from slotcli.decomposition.request import DecomposeOptions, Request, existing_status, request_of
+from slotcli.errors import (
+    BusyError,
+    SlotcliError,
+    UsageError,
+    clip_error,
+    error_from_code,
+    printable,
+)
 from slotcli.files.places import clear_journal
 from slotcli.types import FrameChunk
 
@@ -66,7 +73,7 @@ class Outcome:
                 row["warnings"],
             )
         if row["error"] is not None:
-            error = error_of(row["exit_code"], row["error"], row["advice"])
+            error = error_from_code(row["exit_code"], row["error"], row["advice"])
         return cls(clip, row["status"], result, error)
 
 
@@ -92,7 +99,7 @@ def run_clips(
     try:
         while True:
             while len(running) < together and (clip := next(waiting, None)) is not None:
-                begun = _begun(clip, loaded, options, device)
+                begun = _open_run(clip, loaded, options, device)
                 if isinstance(begun, Outcome):
                     yield begun
                 else:
@@ -110,14 +117,14 @@ def run_clips(
         raise
 
 
-def _begun(
+def _open_run(
     clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions, device: torch.device
 ) -> ClipRun | Outcome:
     try:
         request = request_of(clip, loaded, options)
     except Exception as error:
         return Outcome(clip, "failed", error=clip_error(error, clip.source))
-    if (done := _done(clip, request, options)) is not None:
+    if (done := _existing_outcome(clip, request, options)) is not None:
         return done
     try:
         return open_clip_run(ClipJob(clip, loaded, options, device, request))
@@ -127,12 +134,14 @@ def _begun(
         raise
     except Exception as error:
         # Another run may have finished it in the meantime.
-        done = _done(clip, request, options)
+        done = _existing_outcome(clip, request, options)
         return done or Outcome(clip, "failed", error=clip_error(error, clip.source))
 
 
-def _done(clip: PlannedClip, request: Request, options: DecomposeOptions) -> Outcome | None:
-    status = None if options.overwrite else done_before(clip, request)
+def _existing_outcome(
+    clip: PlannedClip, request: Request, options: DecomposeOptions
+) -> Outcome | None:
+    status = None if options.overwrite else existing_status(clip, request)
     if status is None:
         return None
     clear_journal(clip.result)
@@ -158,7 +167,7 @@ def _one_round(
     if not chunks:
         return
     started = time.monotonic()
-    encoded, failures = _encoded(encoder, chunks)
+    encoded, failures = _encode_round(encoder, chunks)
     for run, error in failures:
         yield _failed(run, error)
     seconds = (time.monotonic() - started) / len(chunks)
@@ -171,7 +180,7 @@ def _one_round(
             progress(run.clip, run.frames, run.expected_frames)
 
 
-def _encoded(
+def _encode_round(
     encoder: ClipEncoder, chunks: list[tuple[ClipRun, FrameChunk]]
 ) -> tuple[list[tuple[ClipRun, FrameChunk, EncodedChunk]], list[tuple[ClipRun, Exception]]]:
     """Encodes the chunks of all clips in one batch; if that fails, each alone to find the cause.
@@ -189,7 +198,7 @@ def _encoded(
         encoded, failures = [], []
         for (run, chunk), state in zip(chunks, before, strict=True):
             run.state = state
-            done, failed = _encoded(encoder, [(run, chunk)])
+            done, failed = _encode_round(encoder, [(run, chunk)])
             encoded, failures = encoded + done, failures + failed
         return encoded, failures
     return [(run, chunk, done) for (run, chunk), done in zip(chunks, found, strict=True)], []

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float16, Float32, UInt8
 from torch import Tensor
 
-from slotcli.decomposition.resets import CutFinder, Reset, linked
+from slotcli.decomposition.resets import CutFinder, Reset, match_slots
 from slotcli.errors import BusyError
 from slotcli.faults import may_fail
 from slotcli.model import SlotModel
@@ -73,7 +73,7 @@ class ClipState:
             self._frames += 1
         return found
 
-    def take_up(self, slots: Float32[np.ndarray, "t n d"]) -> None:
+    def resume_from(self, slots: Float32[np.ndarray, "t n d"]) -> None:
         """Resumes from the last of earlier slots."""
         self.slots = torch.from_numpy(slots[-1].copy())
 
@@ -135,18 +135,18 @@ class ClipEncoder:
         for start, end in pairwise([*sorted({0, *at}), len(frames)]):
             if start in at:
                 flags[start] |= FLAG_RESET
-                pieces.append(self._begun_anew(state, frames[start : start + 1]))
+                pieces.append(self._restarted(state, frames[start : start + 1]))
                 start += 1
             if start < end:
                 pieces.append(self._run([state], frames[None, start:end]))
         slots, masks, *appearance = (part[0] for part in _joined(pieces, dim=1))
         return EncodedChunk(slots, masks, flags, *appearance)
 
-    def _begun_anew(self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]) -> _Encoded:
+    def _restarted(self, state: ClipState, frame: UInt8[Tensor, "1 3 h w"]) -> _Encoded:
         before, state.slots = state.slots, None
         encoded = self._run([state], frame[None])
         if before is not None:
-            order = torch.from_numpy(linked(before.numpy(), encoded[0][0, 0].numpy()))
+            order = torch.from_numpy(match_slots(before.numpy(), encoded[0][0, 0].numpy()))
             encoded = tuple(part[:, :, order] for part in encoded)
         state.slots = encoded[0][0, 0]
         return encoded

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 from torch import Tensor
 
-from slotcli.decomposition.pipeline import Behind
+from slotcli.decomposition.pipeline import BackgroundWorker
 from slotcli.decomposition.result_verdict import VerdictSample
 from slotcli.errors import UnavailableError, UsageError
 from slotcli.files.layout import OVERLAY, PAGE, PAGE_VIDEO, STRIP, TRACKS, TRACKS_CSV
@@ -97,14 +97,16 @@ class ClipOutputs:
             opened.push(self._files)
             clip = MaskedClip(source.name, source.size, source.time_base, self._excerpt)
             self._masks = open_mask_writers(self._mask_formats, folder, clip, self._files)
-            self._drawing: Behind[_Drawn] | None = None
+            self._drawing: BackgroundWorker[_Drawn] | None = None
             if self._wants_overlay:
                 self._open_overlay()
-                self._drawing = enter(Behind(self._draw, _WAITING_FRAMES))
+                self._drawing = enter(BackgroundWorker(self._draw, _WAITING_FRAMES))
             rate = source.average_rate
             rate = None if rate is None else rate / self._stride
             self._view = enter(ClipViewRecorder(folder / PAGE_VIDEO, source.size, rate))
-            self._viewing: Behind[_Shown] = enter(Behind(self._show, _WAITING_FRAMES))
+            self._viewing: BackgroundWorker[_Shown] = enter(
+                BackgroundWorker(self._show, _WAITING_FRAMES)
+            )
             self._csv = enter(TracksCsv(folder / TRACKS_CSV))
             opened.pop_all()
         self._strip = StripBuilder(self._opacity)

@@ -31,17 +31,17 @@ from slotcli.decomposition.clip_record import (
 from slotcli.decomposition.cyclic import encoded_cyclically
 from slotcli.decomposition.estimate import bytes_per_frame, expected_frames, require_space
 from slotcli.decomposition.journal import Journal
-from slotcli.decomposition.pipeline import Ahead, Behind
-from slotcli.decomposition.request import difference
+from slotcli.decomposition.pipeline import BackgroundWorker, Prefetcher
+from slotcli.decomposition.request import describe_difference
 from slotcli.errors import CannotCreateError, NoInputError, Terminated, printable
 from slotcli.faults import may_fail
 from slotcli.files.layout import PAGE, RESULT, SLOT_FILE
 from slotcli.files.places import (
-    beside,
     clear_journal,
+    hidden_sibling,
     journal_path,
     locked,
-    made_parents,
+    make_parents,
     put_in_place,
     recover,
     work_folder,
@@ -54,7 +54,7 @@ from slotcli.tracks.transform import Transform
 from slotcli.types import FrameChunk
 from slotcli.video.images import ImageFolderReader
 from slotcli.video.reader import ClipReader, open_clip
-from slotcli.video.selection import selected
+from slotcli.video.selection import select_frames
 from slotcli.video.source import SourceInfo
 
 _WAITING_CHUNKS = 2  # each, before and after the model
@@ -79,8 +79,8 @@ class ClipRun:
         journal: Journal,
         outputs: ClipOutputs,
         work: Path,
-        ahead: Ahead[FrameChunk],
-        behind: Behind[Written],
+        ahead: Prefetcher[FrameChunk],
+        behind: BackgroundWorker[Written],
         files: ExitStack,
         started: float,
     ) -> None:
@@ -112,7 +112,7 @@ class ClipRun:
                 return chunk
             slots, attention, flags = done
             self.state.resets(chunk)
-            self.state.take_up(slots)
+            self.state.resume_from(slots)
             self._resumed += len(chunk)
             self.frames += len(chunk)
             self._behind.put((_flagged(chunk, flags), torch.from_numpy(attention)))
@@ -205,7 +205,7 @@ def open_clip_run(job: ClipJob) -> ClipRun:
     check_background(options.background, job.spec.num_slots)
     with ExitStack() as files:
         enter = files.enter_context
-        enter(made_parents(place))
+        enter(make_parents(place))
         enter(locked(place))
         enter(_journal_of_a_failure_removed(place))
         recover(place)
@@ -215,7 +215,7 @@ def open_clip_run(job: ClipJob) -> ClipRun:
         reader = enter(opened)
         _require_space(job, reader.info)
         transform = options.transform(reader.info.size, job.spec.size)
-        work = enter(work_folder(place, beside(place, "part")))
+        work = enter(work_folder(place, hidden_sibling(place, "part")))
         journal = Journal(journal_path(place), job.journal_key())
         outputs = enter(
             ClipOutputs(
@@ -235,11 +235,11 @@ def open_clip_run(job: ClipJob) -> ClipRun:
         def write(item: Written) -> None:
             outputs.add(*item)
 
-        behind = enter(Behind(write, _WAITING_CHUNKS))
-        frames = selected(
+        behind = enter(BackgroundWorker(write, _WAITING_CHUNKS))
+        frames = select_frames(
             reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
         )
-        ahead = enter(Ahead(_with_lead_in(frames), _WAITING_CHUNKS))
+        ahead = enter(Prefetcher(_with_lead_in(frames), _WAITING_CHUNKS))
         state = ClipState(transform, options.reset)
         if options.cyclic:
             state.made = _made_before(job, transform)
@@ -252,7 +252,7 @@ def _made_before(job: ClipJob, transform: Transform) -> EncodedChunk | None:
     """The clip encoded on its way back, in a reading of its own."""
     options = job.options
     with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
-        chunks = selected(
+        chunks = select_frames(
             reader.chunks(options.chunk), options.selection, reader.info.time_base, options.chunk
         )
         return encoded_cyclically(job.model, job.device, chunks, transform)
@@ -285,7 +285,7 @@ def _require_free(job: ClipJob) -> None:
     except CannotCreateError as error:
         if not (job.clip.result / RESULT).is_file():
             raise
-        why = difference(job.clip, job.request)
+        why = describe_difference(job.clip, job.request)
         raise CannotCreateError(f"{error.what.rstrip('.')}: {why}.", error.advice) from None
 
 

@@ -82,7 +82,7 @@ class _Cost:
     bytes: int
 
 
-def estimated(
+def estimate_clips(
     clips: list[PlannedClip],
     loaded: LoadedModel,
     options: DecomposeOptions,
@@ -116,7 +116,7 @@ def estimated(
     return estimates
 
 
-def free_for(clips: list[PlannedClip]) -> int:
+def free_bytes(clips: list[PlannedClip]) -> int:
     """Bytes free on the disk of the results."""
     return free_disk(clips[0].result.parent)
 

@@ -62,11 +62,11 @@ def given_options(
         overlay=overlay,
         opacity=OPACITY if opacity is None else opacity,
         page=page or "single",
-        background=parsed_background(background),
+        background=parse_background(background),
         edges=edges,
         pieces=Pieces(min_area, largest_component),
         fit=fit,
-        size=parsed_size(size),
+        size=parse_size(size),
         chunk=chunk,
         selection=Selection(start, end, stride, max_frames),
         reset=Reset.parse(reset),
@@ -80,7 +80,7 @@ def given_options(
     )
 
 
-def parsed_background(
+def parse_background(
     value: str | int | Sequence[int],
 ) -> tuple[int, ...] | Literal["auto", "none"]:
     """--background: auto, none, or the slots of IDs. Raises UsageError for anything else."""
@@ -97,7 +97,7 @@ def parsed_background(
     return tuple(sorted({own - 1 for own in ids}))  # the slots of these IDs
 
 
-def parsed_size(value: str | int | Size | None) -> int | Size | None:
+def parse_size(value: str | int | Size | None) -> int | Size | None:
     """--size: N, or height x width. Raises UsageError for anything else."""
     if value is None:
         return None

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 _POLL_SECONDS = 0.1  # the longest until a thread notices that it should end
 
 
-class Ahead(Generic[Item]):
+class Prefetcher(Generic[Item]):
     """The items of an iterator, produced in a thread, at most `depth` of them waiting.
 
     Iterating it yields the items in order and raises the iterator's exception. Used as a context
@@ -26,7 +26,7 @@ class Ahead(Generic[Item]):
         self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._work, name="ahead", daemon=True)
 
-    def __enter__(self) -> "Ahead[Item]":
+    def __enter__(self) -> "Prefetcher[Item]":
         self._thread.start()
         return self
 
@@ -69,7 +69,7 @@ class Ahead(Generic[Item]):
         return False
 
 
-class Behind(Generic[Item]):
+class BackgroundWorker(Generic[Item]):
     """Calls a function on items in a thread, in order, at most `depth` of them waiting.
 
     The function's exception is raised by the next `put`, or by `finish`, which waits until all
@@ -87,7 +87,7 @@ class Behind(Generic[Item]):
         self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._work, name="behind", daemon=True)
 
-    def __enter__(self) -> "Behind[Item]":
+    def __enter__(self) -> "BackgroundWorker[Item]":
         self._thread.start()
         return self
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from slotcli.errors import NoInputError, SlotcliError, UsageError, printable
 from slotcli.files.reading import access_errors
-from slotcli.video.finding import TWICE, counted, find_clips
+from slotcli.video.finding import TWICE, find_clips, skip_summary
 from slotcli.video.folder_contents import (
     HIDDEN,
     NEITHER,
     OWN,
     FolderContents,
-    PassedOver,
-    contents,
+    Skipped,
+    list_folder,
 )
 from slotcli.video.own_outputs import is_result
 
@@ -36,7 +36,7 @@ class Plan:
 
     clips: list[PlannedClip] = field(default_factory=list)
     failures: list[tuple[PlannedClip, SlotcliError]] = field(default_factory=list)
-    passed_over: list[PassedOver] = field(default_factory=list)
+    passed_over: list[Skipped] = field(default_factory=list)
 
 
 def plan(inputs: list[str], out: Path, *, recursive: bool) -> Plan:
@@ -56,17 +56,17 @@ def plan(inputs: list[str], out: Path, *, recursive: bool) -> Plan:
         if wanted.failures:
             raise wanted.failures[0][1]
         raise NoInputError(
-            f"Nothing that was named is a clip. {counted(wanted.passed_over)}",
+            f"Nothing that was named is a clip. {skip_summary(wanted.passed_over)}",
             "Name videos, or folders of videos or images.",
         )
     names: dict[Path, tuple[Path, Path]] = {}
     for source, relative in wanted.clips:
         first, _ = names.setdefault(source.resolve(), (source, relative))
         if first is not source:
-            wanted.passed_over.append(PassedOver(source, TWICE, f"the same as {first}"))
+            wanted.passed_over.append(Skipped(source, TWICE, f"the same as {first}"))
     unique = list(names.values())
     failed = [(path, Path(path.name or path.resolve().name)) for path, _ in wanted.failures]
-    places = _places([relative for _, relative in (*unique, *failed)])
+    places = _unique_paths([relative for _, relative in (*unique, *failed)])
     planned = [
         PlannedClip(source, out / place)
         for (source, _), place in zip((*unique, *failed), places, strict=True)
@@ -85,7 +85,7 @@ class _Wanted:
     def __init__(self, recursive: bool) -> None:
         self.clips: list[tuple[Path, Path]] = []
         self.failures: list[tuple[Path, SlotcliError]] = []
-        self.passed_over: list[PassedOver] = []
+        self.passed_over: list[Skipped] = []
         self._recursive = recursive
 
     def add(self, text: str) -> None:
@@ -114,7 +114,7 @@ class _Wanted:
         if OWN in reasons and reasons <= {OWN, HIDDEN, NEITHER}:
             return  # earlier results among the arguments are no failure
         if not found.clips and not found.failures:
-            told = counted(found.passed_over)
+            told = skip_summary(found.passed_over)
             advice = (
                 "Check the folder." if self._recursive else "Use --recursive to look below it too."
             )
@@ -128,7 +128,7 @@ class _Wanted:
         before = len(self.clips), len(self.failures), len(self.passed_over)
         for match in matches:
             if (folder := _result_around(match)) is not None:
-                self.passed_over.append(PassedOver(match, OWN, f"in {folder}"))
+                self.passed_over.append(Skipped(match, OWN, f"in {folder}"))
             elif match.is_dir():
                 try:
                     self._add_folder(match)
@@ -137,7 +137,7 @@ class _Wanted:
             else:
                 if match.parent not in known:
                     with access_errors(match.parent):
-                        known[match.parent] = contents(match.parent)
+                        known[match.parent] = list_folder(match.parent)
                 why = next(
                     (one for one in known[match.parent].passed_over if one.path == match), None
                 )
@@ -148,14 +148,14 @@ class _Wanted:
         passed_over = self.passed_over[before[2] :]
         reasons = {one.reason for one in passed_over}
         if (len(self.clips), len(self.failures)) == before[:2] and reasons != {OWN}:
-            told = counted(passed_over)
+            told = skip_summary(passed_over)
             raise NoInputError(
                 f"{pattern}: the pattern matches nothing that is a clip. {told}".rstrip(),
                 "Check the pattern.",
             )
 
 
-def sharded(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
+def select_shard(clips: list[PlannedClip], shard: str) -> list[PlannedClip]:
     """The i-th of n parts of a plan, for `shard` "i/n" with i from 1: every n-th clip.
 
     Raises UsageError for anything else.
@@ -180,7 +180,7 @@ def _result_around(path: Path) -> Path | None:
     return None
 
 
-def _places(wanted: list[Path]) -> list[Path]:
+def _unique_paths(wanted: list[Path]) -> list[Path]:
     """The wanted names, with -2, -3, ... where a result's folder would be, or hold, another's.
 
     The deepest names are assigned first: then only a folder around others has to be renamed.

@@ -74,7 +74,7 @@ class DecomposeOptions:
                 "Leave out --cyclic or --reset.",
             )
         if not any_size and (self.fit == "keep" or self.size is not None):
-            asked = "--fit keep" if self.fit == "keep" else f"--size {_shown(self.size)}"
+            asked = "--fit keep" if self.fit == "keep" else f"--size {_format_size(self.size)}"
             height, width = model.size
             raise UsageError(
                 f"{asked}: this model takes frames of {height}x{width} only.",
@@ -85,7 +85,7 @@ class DecomposeOptions:
         step = 1 if fit == "keep" and isinstance(self.size, int) else STEP
         if min(sides) < STEP or any(side % step for side in sides):
             raise UsageError(
-                f"--size {_shown(self.size)}: the sides of an input are multiples of {STEP}.",
+                f"--size {_format_size(self.size)}: the sides of an input are multiples of {STEP}.",
                 f"Use such as --size {5 * STEP}, or 96x160.",
             )
         return replace(
@@ -151,7 +151,7 @@ def drawing_options(opacity: float, page: PageKind) -> dict[str, Any]:
     return options | ({"page": page} if page != "single" else {})
 
 
-def _shown(size: int | Size | None) -> str:
+def _format_size(size: int | Size | None) -> str:
     return "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
 
 
@@ -175,7 +175,7 @@ def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions
     return Request(key, source)
 
 
-def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
+def existing_status(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
     """The status of an existing complete result of the same request, None if there is none."""
     recorded = _recorded(clip)
     if recorded.get("request") != request.key:
@@ -183,7 +183,7 @@ def done_before(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"
     return "degraded" if recorded.get("status") == "degraded" else "ok"
 
 
-def difference(clip: PlannedClip, request: Request) -> str:
+def describe_difference(clip: PlannedClip, request: Request) -> str:
     """The difference between a clip's existing result and the request, in words."""
     before = _recorded_identity(clip)
     if before is not None and before.digest != request.source.digest:

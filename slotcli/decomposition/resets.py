@@ -43,7 +43,7 @@ class CutFinder:
         return bool(self._detector.process_frame(now, cv2.cvtColor(small, cv2.COLOR_RGB2BGR)))
 
 
-def linked(
+def match_slots(
     before: Float[np.ndarray, "n d"], after: Float[np.ndarray, "n d"]
 ) -> Int64[np.ndarray, " n"]:
     """For each slot of `before` the slot of `after` that continues it: a permutation.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slotcli.errors import DataError, SlotcliError, UsageError, printable
-from slotcli.files.places import beside, locked, made_parents, work_folder
+from slotcli.files.places import hidden_sibling, locked, make_parents, work_folder
 from slotcli.files.writing import output_errors
 
 SIGN = "-"
@@ -15,7 +15,7 @@ _NAME = "stdin"
 
 
 @contextmanager
-def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
+def spool_standard_input(inputs: list[str], out: Path) -> Iterator[list[str]]:
     """`inputs`, with "-" replaced by the path of a file that holds all of standard input.
 
     A clip is read more than once, and its index may be at its end, which a pipe does not support.
@@ -32,8 +32,8 @@ def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
             f"Use: slotcli decompose {SIGN} < FILE, or name a file.",
         )
     place = out / _NAME
-    spool = beside(place, "spool")
-    with made_parents(place), locked(spool), work_folder(place, spool) as folder:
+    spool = hidden_sibling(place, "spool")
+    with make_parents(place), locked(spool), work_folder(place, spool) as folder:
         path = folder / _NAME
         with output_errors(path), path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
@@ -51,5 +51,5 @@ def spooled(inputs: list[str], out: Path) -> Iterator[list[str]]:
 
 def name_standard_input(error: SlotcliError, source: Path) -> None:
     """Replaces the hidden file by "standard input" in the text of an error about `source`."""
-    if source.name == _NAME and source.parent.name == beside(Path(_NAME), "spool").name:
+    if source.name == _NAME and source.parent.name == hidden_sibling(Path(_NAME), "spool").name:
         error.what = error.what.replace(printable(source), "standard input")

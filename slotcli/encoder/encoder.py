@@ -155,7 +155,7 @@ class SlotEncoder(nn.Module):
             torch.stack([attention for _, attention in track], dim=1),
         )
 
-    def predicted(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
+    def predict_next(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
         """Predicts the next frame's slots from each frame's; requires a predictor."""
         assert self.predictor is not None
         return self.predictor(slots.flatten(0, 1)).unflatten(0, slots.shape[:2])

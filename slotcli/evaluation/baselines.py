@@ -60,7 +60,7 @@ def kmeans_colour(
     frames: UInt8[Tensor, "t 3 h w"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
     """Cluster the clip's pixels by colour, once over all frames."""
-    return fitted_labels(frames.permute(0, 2, 3, 1).numpy() / 255, num_slots, seed)
+    return kmeans_labels(frames.permute(0, 2, 3, 1).numpy() / 255, num_slots, seed)
 
 
 def kmeans_colour_position(
@@ -71,7 +71,7 @@ def kmeans_colour_position(
     position = np.stack(np.meshgrid(np.linspace(0, 1, h), np.linspace(0, 1, w), indexing="ij"), -1)
     colour = frames.permute(0, 2, 3, 1).numpy() / 255
     features = np.concatenate((colour, np.broadcast_to(position, (t, h, w, 2))), axis=-1)
-    return fitted_labels(features, num_slots, seed)
+    return kmeans_labels(features, num_slots, seed)
 
 
 def mosaic(picture: UInt8[Tensor, "3 h w"], colours: int, *, seed: int) -> UInt8[Tensor, "3 h w"]:
@@ -106,7 +106,7 @@ def _nearest(points: Float[np.ndarray, "p d"], centres: Float[np.ndarray, "n d"]
     return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
 
 
-def fitted_labels(
+def kmeans_labels(
     features: Float[np.ndarray, "t h w d"], num_slots: int, seed: int
 ) -> UInt8[np.ndarray, "t h w"]:
     """Cluster a clip's pixels by k-means, fitted on FIT_PIXELS that are sampled with `seed`."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from slotcli.evaluation.baselines import fitted_labels
+from slotcli.evaluation.baselines import kmeans_labels
 from slotcli.evaluation.label_free import USED_SHARE
 
 # Weight of the frame's side relative to a colour's full range: colour alone to mostly position.
@@ -21,7 +21,7 @@ _ROUNDING = 1 / 255**2
 
 
 @dataclass(frozen=True)
-class Clustered:
+class KmeansComparison:
     """Slots of a clip compared with as many k-means clusters."""
 
     # The slots' distortion divided by the clusters', per weight of position; 1: they are equal.
@@ -31,9 +31,9 @@ class Clustered:
     colour_clusters: UInt8[np.ndarray, "t h w"]
 
 
-def clustered(
+def compare_with_kmeans(
     frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t h w"]
-) -> Clustered | None:
+) -> KmeansComparison | None:
     """Compare slots with k-means with as many clusters as there are used slots.
 
     None if fewer than two slots are used. Distortions are within each frame, so that slots without
@@ -46,13 +46,13 @@ def clustered(
     colours = labels
     for weight in _POSITION_WEIGHTS:
         features = _features(frames, weight)
-        clusters = fitted_labels(features, used, 0)
+        clusters = kmeans_labels(features, used, 0)
         if weight == 0:
             colours = clusters
         rounding = labels.size * _ROUNDING
         of_slots, of_clusters = (_distortion(features, found) for found in (labels, clusters))
         ratios.append((of_slots + rounding) / (of_clusters + rounding))
-    return Clustered(np.array(ratios), _connected(labels), colours)
+    return KmeansComparison(np.array(ratios), _connected(labels), colours)
 
 
 def used_count(labels: UInt8[np.ndarray, "t h w"]) -> int:

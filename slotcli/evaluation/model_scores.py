@@ -22,7 +22,7 @@ from slotcli.evaluation.segmentation import (
     scores_per_frame,
     segmentation_scores,
 )
-from slotcli.evaluation.segmenter import Argmax, Segmenter, at_size, input_size
+from slotcli.evaluation.segmenter import Argmax, Segmenter, input_size, resize_frames
 from slotcli.evaluation.slot_information import slot_information
 from slotcli.evaluation.sources import ClipSource
 from slotcli.model import SlotModel, normalise
@@ -105,7 +105,7 @@ def evaluate_model(
         if number == 0:
             size = input_size(model, clip.frames)
         if number < RECOMMENDED_CLIPS:
-            for_audit.append(at_size(clip.frames[:AUDIT_FRAMES].clone(), size))
+            for_audit.append(resize_frames(clip.frames[:AUDIT_FRAMES].clone(), size))
         scored(found[-1], number + 1, len(source.names))
     judged = None
     if len(for_audit) > 1:
@@ -161,12 +161,12 @@ def picture_scores(
     Other rows are bounds: the codec alone (if there is one) from above; from below the clip's
     first frame, each frame's mean colour, and a mosaic of as many colours as there are slots.
     """
-    chosen = spread(len(clip.frames), count)
+    chosen = evenly_spaced(len(clip.frames), count)
     tracks = segment.tracks(clip.frames[None, : int(chosen[-1]) + 1])
-    track = SlotTrack.joined([track for _, track in tracks])
+    track = SlotTrack.concatenate([track for _, track in tracks])
     rows = torch.from_numpy(chosen)
     slots, seen = track.slots[0][rows], track.layout[rows]
-    pictures = at_size(clip.frames[[0, *chosen.tolist()]], model.size)
+    pictures = resize_frames(clip.frames[[0, *chosen.tolist()]], model.size)
     frames = normalise(pictures.to(device))
     first, original = frames[:1], frames[1:]
     parts = [slice(at, at + DRAWN_AT_ONCE) for at in range(0, len(slots), DRAWN_AT_ONCE)]
@@ -186,7 +186,7 @@ def picture_scores(
     return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in images.items()}
 
 
-def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
+def evenly_spaced(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
     """Indices of at most `count` frames spread over a clip, including the last.
 
     The first frame is only used if there is no other, because copying it would score perfectly.
@@ -195,7 +195,7 @@ def spread(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
     return np.unique(indices[indices > 0]) if length > 1 else indices[:1]
 
 
-def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
+def mean_scores(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
     """Mean over clips of every score of every row, with its confidence interval."""
     rows = {row: list(scores) for row, scores in clips[0].items()} if clips else {}
     return {
@@ -204,7 +204,7 @@ def means(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
     }
 
 
-def undefined(clips: Sequence[Rows]) -> dict[str, int]:
+def count_undefined(clips: Sequence[Rows]) -> dict[str, int]:
     """Per score, the number of clips where it is undefined, for the model as for the baselines."""
     names = clips[0][MODEL] if clips else {}
     missing = {name: sum(clip[MODEL][name] is None for clip in clips) for name in names}

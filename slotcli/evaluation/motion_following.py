@@ -15,14 +15,16 @@ MIN_PIXELS = 50  # least number of deciding pixels; with fewer there is no score
 
 
 @dataclass(frozen=True)
-class Followed:
+class FollowingCount:
     """Number of deciding pixels, and of those whose labels follow the motion."""
 
     with_content: int
     deciding: int
 
-    def __add__(self, other: "Followed") -> "Followed":
-        return Followed(self.with_content + other.with_content, self.deciding + other.deciding)
+    def __add__(self, other: "FollowingCount") -> "FollowingCount":
+        return FollowingCount(
+            self.with_content + other.with_content, self.deciding + other.deciding
+        )
 
     @property
     def share(self) -> float | None:
@@ -30,7 +32,9 @@ class Followed:
         return self.with_content / self.deciding if self.deciding >= MIN_PIXELS else None
 
 
-def followed(frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t h w"]) -> Followed:
+def count_following(
+    frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t h w"]
+) -> FollowingCount:
     """Count pixels at which moving and static labels would differ, and those that moved.
 
     Optical flow (DIS; Kroeger et al. 2016) gives each pixel's position in the next frame. Only
@@ -38,7 +42,7 @@ def followed(frames: UInt8[np.ndarray, "t 3 h w"], labels: UInt8[np.ndarray, "t 
     they decide between moving and static labels. If consecutive frames hardly differ, frames
     further apart are compared. Frames should have about 64 x 64 pixels.
     """
-    found = Followed(0, 0)
+    found = FollowingCount(0, 0)
     length = len(frames)
     for gap in sorted({1, 2, length - 1} - {0}):
         for start in range(0, length - gap, gap):
@@ -54,7 +58,7 @@ def _between(
     second: UInt8[np.ndarray, "3 h w"],
     before: UInt8[np.ndarray, "h w"],
     after: UInt8[np.ndarray, "h w"],
-) -> Followed:
+) -> FollowingCount:
     flow = _flow(first, second)
     height, width = before.shape
     rows, columns = np.mgrid[:height, :width]
@@ -69,7 +73,7 @@ def _between(
     sure = moving & (error < _MAX_ERROR) & (error < unmoved)
     travelled = after[to_row, to_column]
     deciding = sure & (travelled != after)
-    return Followed(int((deciding & (before == travelled)).sum()), int(deciding.sum()))
+    return FollowingCount(int((deciding & (before == travelled)).sum()), int(deciding.sum()))
 
 
 def _flow(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from slotcli.data.formats.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decode_mask
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.files.reading import access_errors
@@ -67,7 +67,7 @@ def read_outlines(path: Path) -> Outlines:
             image = images[each["image_id"]]
             things = outlines[Path(image["file_name"]).name][int(image["frame"])]
             name = str(each.get("track_id", names.get(each.get("category_id"))))
-            mask = decoded_mask(each["segmentation"], (image["height"], image["width"]))
+            mask = decode_mask(each["segmentation"], (image["height"], image["width"]))
             for other in things:
                 things[other] &= ~mask
             things[name] = things[name] | mask if name in things else mask

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from slotcli.evaluation.clustering import clustered
+from slotcli.evaluation.clustering import compare_with_kmeans
 from slotcli.evaluation.label_free import edge_alignment
-from slotcli.evaluation.motion_following import Followed, followed
-from slotcli.evaluation.segmenter import at_size
+from slotcli.evaluation.motion_following import FollowingCount, count_following
+from slotcli.evaluation.segmenter import resize_frames
 from slotcli.types import Size
 
 MEASURED: Size = (64, 64)  # pixels, at which the limits were calibrated
@@ -43,7 +43,7 @@ def picture_figures(
     the sum of the first two and the logarithm of the third. `connected` is the fraction of pixels
     in their slot's largest connected component, without a frame's largest slot.
     """
-    moved = Followed(0, 0)
+    moved = FollowingCount(0, 0)
     pictures: list[Tensor] = []
     slots: list[np.ndarray] = []
     clusters: list[np.ndarray] = []
@@ -53,12 +53,12 @@ def picture_figures(
         if number == MAX_CLIPS:
             break
         rows, columns = _centres(own)
-        small, labels = at_size(clip, MEASURED), labels_at_size(own)
-        moved += followed(small.numpy(), labels)
+        small, labels = resize_frames(clip, MEASURED), labels_at_size(own)
+        moved += count_following(small.numpy(), labels)
         sampled = clip[
             :, :, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)
         ]  # the same pixels as those of the labels
-        beside = clustered(sampled.numpy(), labels)
+        beside = compare_with_kmeans(sampled.numpy(), labels)
         if beside is None:
             continue
         pictures.append(sampled)

@@ -5,7 +5,7 @@ from typing import Any
 
 from slotcli.evaluation.audit import AuditScores
 from slotcli.evaluation.intervals import MeanInterval
-from slotcli.evaluation.model_scores import Evaluation, undefined
+from slotcli.evaluation.model_scores import Evaluation, count_undefined
 from slotcli.evaluation.perceptual import Lpips
 from slotcli.evaluation.verdict import Verdict
 
@@ -72,9 +72,9 @@ def reasons(found: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict[str,
     reasons = {
         score: f"undefined for {missing} of {count} clips: "
         f"{causes.get(score, 'they show no true object')}."
-        for score, missing in undefined(found.video).items()
+        for score, missing in count_undefined(found.video).items()
     }
-    for score, missing in undefined(found.pictures).items():
+    for score, missing in count_undefined(found.pictures).items():
         reasons[score] = f"undefined for {missing} of {drawn} clips: the frames are too small."
     if no_lpips:
         reasons["lpips"] = no_lpips

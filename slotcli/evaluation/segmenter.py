@@ -67,7 +67,7 @@ class Segmenter:
         state = None
         size = self._size or input_size(self._model, frames)
         for start in range(0, frames.shape[1], FRAMES):
-            chunk = at_size(frames[:, start : start + FRAMES], size)
+            chunk = resize_frames(frames[:, start : start + FRAMES], size)
             track = self._model.encode(chunk.to(self._device), state)
             if not torch.isfinite(track.slots).all():
                 raise NumericError(
@@ -104,7 +104,9 @@ def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:
     return shape_like((frames.shape[-2], frames.shape[-1]), model.size[0] * model.size[1])
 
 
-def at_size(frames: UInt8[Tensor, "*b 3 h w"], size: Size) -> UInt8[Tensor, "*b 3 height width"]:
+def resize_frames(
+    frames: UInt8[Tensor, "*b 3 h w"], size: Size
+) -> UInt8[Tensor, "*b 3 height width"]:
     """Frames resized by `resized`, unless they already have that size."""
     h, w = frames.shape[-2:]
     if (h, w) == size:

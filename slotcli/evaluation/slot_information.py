@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slotcli.errors import DataError, NumericError
 from slotcli.evaluation.audit import SlotInformation
-from slotcli.evaluation.segmenter import CLIPS, Segmenter, at_size
+from slotcli.evaluation.segmenter import CLIPS, Segmenter, resize_frames
 from slotcli.model import SlotModel, normalise
 from slotcli.types import Layout, SlotTrack
 
@@ -33,9 +33,9 @@ def slot_information(
     if not model.decoder.draws:
         return None
     frames = frames[:CLIPS]
-    track = SlotTrack.joined([track for _, track in Segmenter(model, device).tracks(frames)])
+    track = SlotTrack.concatenate([track for _, track in Segmenter(model, device).tracks(frames)])
     other_track = track.of_clips(torch.arange(len(frames)).roll(1))
-    pictures = at_size(frames, model.size).flatten(0, 1)
+    pictures = resize_frames(frames, model.size).flatten(0, 1)
     own, other = track.slots.flatten(0, 1), other_track.slots.flatten(0, 1)
     own_seen, other_seen = track.layout, other_track.layout
     own_sum = other_sum = 0.0

@@ -22,13 +22,13 @@ from slotcli.errors import (
     clip_error,
     printable,
 )
-from slotcli.evaluation.segmenter import at_size
+from slotcli.evaluation.segmenter import resize_frames
 from slotcli.scenes import TIERS, render_clip
 from slotcli.spec import SplitName
 from slotcli.tracks.fitting import shape_like
 from slotcli.types import Clip, Size
-from slotcli.video.finding import counted, find_clips
-from slotcli.video.folder_contents import PassedOver
+from slotcli.video.finding import find_clips, skip_summary
+from slotcli.video.folder_contents import Skipped
 
 RENDERED = "synth:"
 
@@ -41,7 +41,7 @@ class ClipSource:
     labelled: bool
     load: Callable[[int], Clip]
     remarks: tuple[str, ...] = ()  # warnings for the user
-    passed_over: tuple[PassedOver, ...] = ()
+    passed_over: tuple[Skipped, ...] = ()
 
 
 def open_source(
@@ -112,7 +112,7 @@ def unrelated_frames(
         if len(found) < frames:
             left_out[name] = DataError(f"it has only {len(found)} frames.", "Ask for fewer frames.")
             continue
-        kept.append(at_size(found, _size_of(kept[0]) if kept else size(found)))
+        kept.append(resize_frames(found, _size_of(kept[0]) if kept else size(found)))
         progress(len(kept), min(clips, len(source.names)))
     if not kept:
         raise NoInputError(
@@ -127,7 +127,7 @@ def _in_its_shape(clip: Clip, size: Size) -> Clip:
     labels = clip.labels
     if labels is not None:
         labels = torch.from_numpy(np.stack([resized_labels(one, own) for one in labels.numpy()]))
-    return Clip(at_size(clip.frames, own), labels)
+    return Clip(resize_frames(clip.frames, own), labels)
 
 
 def _size_of(frames: UInt8[Tensor, "t 3 h w"]) -> Size:
@@ -150,7 +150,7 @@ def _videos(folder: Path, frames: int) -> ClipSource:
     found = find_clips(folder)
     paths = found.clips
     if not paths:
-        told = counted(found.passed_over)
+        told = skip_summary(found.passed_over)
         raise NoInputError(
             f"{printable(folder)} has no videos in it. {told}".rstrip(), "Check the path."
         )

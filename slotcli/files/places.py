@@ -13,7 +13,7 @@ from slotcli.errors import BusyError, printable
 from slotcli.files.writing import output_errors
 
 
-def beside(place: Path, kind: str) -> Path:
+def hidden_sibling(place: Path, kind: str) -> Path:
     """A hidden path next to `place`, for something that belongs to it.
 
     The name is short, because that of `place` may be as long as the file system allows.
@@ -23,12 +23,12 @@ def beside(place: Path, kind: str) -> Path:
 
 
 def work_path(place: Path) -> Path:
-    """`beside`, for this process alone: a partial output, to be renamed to `place`."""
-    return beside(place, f"{os.getpid()}.part")
+    """`hidden_sibling`, for this process alone: a partial output, to be renamed to `place`."""
+    return hidden_sibling(place, f"{os.getpid()}.part")
 
 
 @contextmanager
-def made_parents(path: Path) -> Iterator[None]:
+def make_parents(path: Path) -> Iterator[None]:
     """Makes the parent folders of `path`; removes those that it made on failure.
 
     Raises as `output_errors`.
@@ -54,7 +54,7 @@ def work_folder(place: Path, work: Path | None = None) -> Iterator[Path]:
     removed too. Raises as `output_errors`.
     """
     work = work or work_path(place)
-    with made_parents(work):
+    with make_parents(work):
         try:
             with output_errors(work):
                 shutil.rmtree(work, ignore_errors=True)
@@ -70,7 +70,7 @@ def locked(place: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises BusyError where another process holds it and `wait` is off, and as `output_errors`.
     """
-    path = beside(place, "lock")
+    path = hidden_sibling(place, "lock")
     lock = FileLock(path)
     with output_errors(path):
         try:
@@ -98,7 +98,7 @@ def put_in_place(work: Path, place: Path) -> None:
         if not os.path.lexists(place):
             work.replace(place)
             return
-        old = beside(place, "old")
+        old = hidden_sibling(place, "old")
         place.replace(old)
         try:
             work.replace(place)
@@ -110,7 +110,7 @@ def put_in_place(work: Path, place: Path) -> None:
 
 def recover(place: Path) -> None:
     """Completes or undoes a `put_in_place` whose process was killed. Raises OutputError."""
-    old = beside(place, "old")
+    old = hidden_sibling(place, "old")
     with output_errors(place):
         if not os.path.lexists(old):
             return
@@ -122,7 +122,7 @@ def recover(place: Path) -> None:
 
 def journal_path(place: Path) -> Path:
     """The folder of the journal of a result in the making; it outlives the process."""
-    return beside(place, "journal")
+    return hidden_sibling(place, "journal")
 
 
 def clear_journal(place: Path) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from slotcli.errors import AccessError, CannotCreateError, OutputError, printable
 from slotcli.faults import may_fail
-from slotcli.limits import exhaustion
+from slotcli.limits import exhaustion_error
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 NOT_CREATABLE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
@@ -25,7 +25,7 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if (exhausted := exhaustion(error)) is not None:
+        if (exhausted := exhaustion_error(error)) is not None:
             raise exhausted from error
         shown = printable(path)
         if error.errno in FULL_DISK:

@@ -30,12 +30,12 @@ def load_trunk_into(model: SlotModel) -> str | None:
     if not isinstance(backbone, FeaturePyramid):
         return None
     path = _weights_file()
-    backbone.trunk.load_state_dict(folded(read_state_dict(path)))
+    backbone.trunk.load_state_dict(fold_batch_norms(read_state_dict(path)))
     backbone.trunk.requires_grad_(False)
     return SHA256
 
 
-def folded(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+def fold_batch_norms(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The package's tensors under our names, each BatchNorm folded into its convolution."""
     ours = _folded(theirs, "_conv_stem", "_bn0", "stem")
     blocks = {name.split(".")[1] for name in theirs if name.startswith("_blocks.")}

@@ -14,7 +14,7 @@ from slotcli.published.files import read_state_dict
 from slotcli.published.names import (
     AVERAGES,
     average_names,
-    listed,
+    first_names,
     model_shapes,
     published_names,
 )
@@ -63,7 +63,7 @@ def import_published(
     }
     broken = [names[own] for own, tensor in ours.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise DataError(f"{path}: not finite: {listed(broken)}.", "Fetch or train it again.")
+        raise DataError(f"{path}: not finite: {first_names(broken)}.", "Fetch or train it again.")
     scaled = 0
     for own, tensor in ours.items():
         if (scale := query_scale(own, spec)) is not None:
@@ -120,7 +120,9 @@ def _check_names(
         if list(theirs[name].shape) != wanted[name] or not theirs[name].is_floating_point()
     ]
     kinds = {"missing": missing, "unknown": unknown, "of another shape or type": wrong}
-    faults = [f"{len(found)} {kind} ({listed(found)})" for kind, found in kinds.items() if found]
+    faults = [
+        f"{len(found)} {kind} ({first_names(found)})" for kind, found in kinds.items() if found
+    ]
     if faults:
         raise DataError(
             f"{path}: not the authors' weights of this definition: {'; '.join(faults)}.",

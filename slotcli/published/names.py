@@ -21,7 +21,7 @@ def published_names(spec: SlotModelSpec | CodecModelSpec) -> dict[str, str]:
     strangers = sorted(own for own, name in names.items() if name is None)
     if strangers:
         raise ConfigError(
-            f"{spec.name}: the authors' models have no {listed(strangers)}.",
+            f"{spec.name}: the authors' models have no {first_names(strangers)}.",
             "Import with the definition of a published model.",
         )
     return {own: name for own, name in names.items() if name is not None}
@@ -45,7 +45,7 @@ def model_shapes(spec: SlotModelSpec | CodecModelSpec) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in build_shapes(spec).state_dict().items()}
 
 
-def listed(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
     """The first ten names, long ones truncated, and the number of the others."""
     shown = ", ".join(shorten(name, 100) for name in names[:10])
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

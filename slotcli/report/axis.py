@@ -18,7 +18,7 @@ class Axis:
     high: float
     logarithmic: bool = False
 
-    def place(self, value: float | int) -> float:
+    def position(self, value: float | int) -> float:
         """Relative position of a value: 0 at `low`, 1 at `high`, outside [0, 1] beyond them."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         return (self._scaled(value) - low) / (high - low)
@@ -64,7 +64,7 @@ def axis_of(
     return Axis(low - room, high + room)
 
 
-def number(value: float | int) -> str:
+def format_number(value: float | int) -> str:
     """Formats a number for an axis: 0.5, 8000, 200k, 1.5M, 4e-4."""
     size = abs(value)
     if size >= 999_950:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from slotcli.files.writing import whole_file
-from slotcli.report.axis import Axis, axis_of, number
+from slotcli.report.axis import Axis, axis_of, format_number
 from slotcli.report.page import rendered
 
 Points = list[tuple[int, float | None]]
@@ -73,9 +73,9 @@ def panel_of(curve: Curve) -> Panel:
     along = Axis(0.0, float(max((step for step, _ in known), default=0) or 1))
     panel = Panel(
         title=curve.title,
-        last=number(known[-1][1]) if known else "no value",
-        steps=[(_across(along, t), number(t)) for t in along.ticks(_TICKS) if t == round(t)],
-        values=[(_height(up, tick), number(tick)) for tick in up.ticks(_TICKS)],
+        last=format_number(known[-1][1]) if known else "no value",
+        steps=[(_across(along, t), format_number(t)) for t in along.ticks(_TICKS) if t == round(t)],
+        values=[(_height(up, tick), format_number(tick)) for tick in up.ticks(_TICKS)],
         limit=None if curve.limit is None else _height(up, curve.limit),
     )
     for gap, group in groupby(points, lambda point: point[1] is None):
@@ -84,7 +84,7 @@ def panel_of(curve: Curve) -> Panel:
         part = [(step, value) for step, value in group if value is not None]
         line = [(_across(along, step), _height(up, value)) for step, value in part]
         if len(points) <= MARKED or len(part) == 1:
-            labels = (f"{step}: {number(value)}" for step, value in part)
+            labels = (f"{step}: {format_number(value)}" for step, value in part)
             panel.dots.extend((*place, label) for place, label in zip(line, labels, strict=True))
         if curve.noisy and len(line) > SMOOTHED:
             panel.faint.append(_thinned(line))
@@ -103,11 +103,11 @@ def write_curves(path: Path, panels: list[Panel]) -> None:
 
 
 def _across(axis: Axis, step: float | int) -> float:
-    return LEFT + axis.place(step) * (RIGHT - LEFT)
+    return LEFT + axis.position(step) * (RIGHT - LEFT)
 
 
 def _height(axis: Axis, value: float | int) -> float:
-    return BOTTOM - axis.place(value) * (BOTTOM - TOP)
+    return BOTTOM - axis.position(value) * (BOTTOM - TOP)
 
 
 def _thinned(line: list[Place]) -> list[Place]:

@@ -54,7 +54,7 @@ def unused_sentence(summaries: Sequence[SlotSummary]) -> str:
     return f"Slots {', '.join(unused[:-1])} and {unused[-1]} never won a pixel."
 
 
-def clock(seconds: float | int) -> str:
+def format_time(seconds: float | int) -> str:
     """Formats seconds as 0:07.250 or 1:02:07.250, with a minus if negative."""
     sign = "-" if seconds < 0 else ""
     milliseconds = round(abs(seconds) * 1000)
@@ -66,7 +66,7 @@ def clock(seconds: float | int) -> str:
 
 def short_clock(seconds: float | int) -> str:
     """Formats seconds as 0:07.2 or 1:02:07, as far as people need."""
-    text = clock(round(seconds, 1))
+    text = format_time(round(seconds, 1))
     return text[:-4] if text.count(":") == 2 else text[:-2]
 
 

@@ -12,7 +12,7 @@ from slotcli.errors import CannotCreateError, UsageError, printable
 from slotcli.files.places import work_folder
 from slotcli.files.writing import output_errors
 from slotcli.results.reconstruct import is_excerpt, recorded_labelling, recorded_time_base
-from slotcli.results.source_frames import opened_source, source_pictures
+from slotcli.results.source_frames import open_recorded_source, source_pictures
 from slotcli.tracks.formats.all_formats import (
     OF_PICTURES,
     MaskFormat,
@@ -69,7 +69,7 @@ def export_masks(
             writers = open_mask_writers(formats, work, clip, files)
             pictures: Iterator[np.ndarray | None] = repeat(None)
             if video is not None:
-                reader = files.enter_context(opened_source(video, clip.size))
+                reader = files.enter_context(open_recorded_source(video, clip.size))
                 pictures = source_pictures(slot_file, reader)
             for index, picture in zip(range(count), pictures, strict=False):
                 labels = labelling.labels(slot_file.attention[index], picture)

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from slotcli.errors import SlotcliError, printable
 from slotcli.report.overlay import OPACITY, fit, overlay_frame, shrink
 from slotcli.report.page import rendered
-from slotcli.report.slot_rows import clock, object_colour
+from slotcli.report.slot_rows import format_time, object_colour
 from slotcli.types import Size
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def result_html(result: "Result") -> str:
     images = [
         {
             "row": row,
-            "time": clock(float(result.times[row])),
+            "time": format_time(float(result.times[row])),
             "data": _jpeg(frame),
             "width": frame.shape[1],
             "height": frame.shape[0],
@@ -96,8 +96,8 @@ def _cells(own: dict[str, Any]) -> list[str]:
         f"{own['id']} (background)" if own["is_background"] else str(own["id"]),
         f"{100 * own['mean_visible_fraction']:.1f} %",
         str(own["frames_present"]),
-        clock(own["first_time"]),
-        clock(own["last_time"]),
+        format_time(own["first_time"]),
+        format_time(own["last_time"]),
         f"{own['mean_confidence']:.2f}",
     ]
 

@@ -24,7 +24,7 @@ from slotcli.report.page import PAGE_KINDS, PageKind, write_report
 from slotcli.report.strip import StripBuilder
 from slotcli.results.provenance import report_page
 from slotcli.results.reconstruct import recorded_ids, recorded_labelling, recorded_time_base
-from slotcli.results.source_frames import opened_source, source_pictures
+from slotcli.results.source_frames import open_recorded_source, source_pictures
 from slotcli.tracks.slot_file import SlotFile, read_slot_file
 from slotcli.tracks.statistics import read_tracks_json
 
@@ -48,7 +48,7 @@ def write_result_report(
     and the writers' errors; then everything stays as it was.
     """
     slot_file = read_slot_file(folder / SLOT_FILE)
-    told = _told(folder / RESULT)
+    told = _read_result(folder / RESULT)
     summaries = read_tracks_json(folder / TRACKS)
     if {own.id for own in summaries} != set(recorded_ids(slot_file)):
         raise DataError(
@@ -100,7 +100,7 @@ def _draw(
     ids = sorted(set(recorded_ids(slot_file)))
     strip = StripBuilder(opacity)
     time_base = recorded_time_base(slot_file)
-    with opened_source(source, size) as reader:
+    with open_recorded_source(source, size) as reader:
         rate, stride = reader.info.average_rate, slot_file.metadata["sampling"].get("stride") or 1
         rate = None if rate is None else rate / stride
         with (
@@ -133,7 +133,7 @@ def _recorded_drawing(slot_file: SlotFile) -> tuple[float, PageKind]:
     return opacity, page
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _read_result(path: Path) -> dict[str, Any]:
     """The values of result.json that the page needs, their types checked."""
     try:
         told = json.loads(path.read_bytes())

@@ -28,7 +28,7 @@ _NEAR = 32  # frames that are decoded on the way to another, rather than seeking
 _BACK_SECONDS = 10  # a second try from an earlier keyframe, for frames shown before theirs
 
 
-def opened_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
+def open_recorded_source(video: Path, size: Size) -> ClipReader | ImageFolderReader:
     """The opened source of a slot file, whatever its frame size. Raises as the reader."""
     with access_errors(video):
         return open_clip(video, max_pixels=max(MAX_PIXELS, size[0] * size[1]))
@@ -127,7 +127,7 @@ class SourceFrames(FrameSequence):
         self._require_source()
 
     def __iter__(self) -> Iterator[Frame]:
-        with opened_source(self.path, self._size) as reader:
+        with open_recorded_source(self.path, self._size) as reader:
             yield from source_pictures(self._slot_file, reader)
 
     def frame(self, t: int) -> Frame:
@@ -154,7 +154,7 @@ class SourceFrames(FrameSequence):
 
     def _require_source(self) -> None:
         """Opens the source, whose facts are known then. Raises DataError for another clip."""
-        self._reader = opened_source(self.path, self._size)
+        self._reader = open_recorded_source(self.path, self._size)
         weakref.finalize(self, self._reader.close)
         info, slot_file = self._reader.info, self._slot_file
         if info.size != self._size or info.time_base != recorded_time_base(slot_file):

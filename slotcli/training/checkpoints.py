@@ -117,7 +117,7 @@ def _score(path: Path) -> float | None:
     return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
 
 
-def go_back(state: RunState, checkpoints: Checkpoints, notice: Notice) -> list[Path]:
+def roll_back(state: RunState, checkpoints: Checkpoints, notice: Notice) -> list[Path]:
     """Restores the last sound state and counts a rollback, which halves the learning rate.
 
     Returns the damaged states, as `load_newest`. The count of skipped steps is kept. Raises

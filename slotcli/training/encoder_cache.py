@@ -18,12 +18,12 @@ _BYTES = 6 << 30
 
 
 @dataclass(frozen=True)
-class _KeptClip:
+class _EncodedClip:
     track: SlotTrack
     targets: Shaped[Tensor, "t *target"]
 
 
-class KeptClips:
+class EncodedClips:
     """Slots, layouts and targets of frames; a clip is encoded when one of its frames is first used.
 
     The encoder is recurrent, so each clip is encoded from its first frame on. Raises ConfigError
@@ -37,7 +37,7 @@ class KeptClips:
         self._data = data
         self._device = device
         self._bound = bound
-        self._kept: dict[tuple[int, bool], _KeptClip] = {}
+        self._kept: dict[tuple[int, bool], _EncodedClip] = {}
 
     def of(
         self, places: Sequence[Window]
@@ -45,7 +45,7 @@ class KeptClips:
         """Slots, layout and target of the first frame of each window, in float32."""
         clips = [self._clip(place) for place in places]
         frames = [place.start for place in places]
-        track = SlotTrack.joined(
+        track = SlotTrack.concatenate(
             [clip.track.frame(frame) for clip, frame in zip(clips, frames, strict=True)]
         )
         targets = [clip.targets[frame] for clip, frame in zip(clips, frames, strict=True)]
@@ -53,7 +53,7 @@ class KeptClips:
         return single.slots[0], single.layout, _single(torch.stack(targets).to(self._device))
 
     @torch.no_grad()
-    def _clip(self, place: Window) -> _KeptClip:
+    def _clip(self, place: Window) -> _EncodedClip:
         key = (place.index, place.flip)
         if key not in self._kept:
             length = self._data.frames(place.index)
@@ -62,7 +62,7 @@ class KeptClips:
             track = self._encoded(normal).to(torch.device("cpu"), torch.float16)
             targets = targets_of(self._model.decoder.target, normal).cpu()
             half = targets.half() if targets.is_floating_point() else targets
-            clip = _KeptClip(track, half)
+            clip = _EncodedClip(track, half)
             if not self._kept:
                 self._require_room(clip, 1 + place.flip)
             self._kept[key] = clip
@@ -78,7 +78,7 @@ class KeptClips:
         finally:
             encoder.train(training)
 
-    def _require_room(self, clip: _KeptClip, forms: int) -> None:
+    def _require_room(self, clip: _EncodedClip, forms: int) -> None:
         track = clip.track
         tensors = [track.slots, track.attention, clip.targets]
         tensors += [] if track.appearance is None else [track.appearance]

@@ -22,7 +22,7 @@ class StopRequests:
     def at_once(self) -> Iterator[None]:
         """In this context a signal raises immediately; an earlier one raises on entry."""
         if self.first:
-            raise stop_of(self.first)
+            raise stop_exception(self.first)
         self._patient = False
         try:
             yield
@@ -34,7 +34,7 @@ class StopRequests:
         again = self.first != 0
         self.first = self.first or number
         if again or not self._patient:
-            raise stop_of(number)
+            raise stop_exception(number)
 
 
 @contextmanager
@@ -52,6 +52,6 @@ def stop_requests() -> Iterator[StopRequests]:
             signal.signal(number, handler)
 
 
-def stop_of(number: int) -> BaseException:
+def stop_exception(number: int) -> BaseException:
     """The exception for a signal: KeyboardInterrupt for Ctrl-C, Terminated for all others."""
     return KeyboardInterrupt() if number == signal.SIGINT else Terminated()

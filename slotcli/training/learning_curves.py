@@ -8,7 +8,7 @@ from slotcli.report.curves import Curve, Panel, panel_of
 _DRAWABLE = 1e100
 
 
-def number_in(value: object) -> float | None:
+def plottable(value: object) -> float | None:
     """A logged figure as a number that can be plotted; None for anything else."""
     # The comparison is False for NaN, and works for integers too large for a float.
     if isinstance(value, int | float) and abs(value) < _DRAWABLE:
@@ -16,13 +16,13 @@ def number_in(value: object) -> float | None:
     return None
 
 
-def figures_in(rows: list[dict[str, Any]]) -> list[str]:
+def numeric_figures(rows: list[dict[str, Any]]) -> list[str]:
     """The names of all numeric figures of a log, in display order."""
     found = {
         name: None
         for row in rows
         for name, value in row.items()
-        if name != "step" and (value is None or number_in(value) is not None)
+        if name != "step" and (value is None or plottable(value) is not None)
     }
     return [name for name in FIGURES if name in found] + [n for n in found if n not in FIGURES]
 
@@ -30,10 +30,10 @@ def figures_in(rows: list[dict[str, Any]]) -> list[str]:
 def learning_curves(rows: list[dict[str, Any]]) -> list[Panel]:
     """A panel for each figure of a log that has a value; at least one row must have one."""
     panels: list[Panel] = []
-    for name in figures_in(rows):
+    for name in numeric_figures(rows):
         known = figure(name)
         # An absent figure was not computed for this row; null is one that is undefined.
-        points = [(row["step"], number_in(row[name])) for row in rows if name in row]
+        points = [(row["step"], plottable(row[name])) for row in rows if name in row]
         if any(value is not None for _, value in points):
             curve = Curve(
                 known.heading, points, known.logarithmic, known.noisy, known.span, known.limit

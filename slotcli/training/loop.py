@@ -16,8 +16,8 @@ from slotcli.files.writing import output_errors
 from slotcli.report.mask_sheet import sheet_name
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.changed_settings import changed_settings, require_same_model
-from slotcli.training.checkpoints import SKIPS, Checkpoints, Notice, go_back, put_aside
-from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
+from slotcli.training.checkpoints import SKIPS, Checkpoints, Notice, put_aside, roll_back
+from slotcli.training.interrupts import StopRequests, stop_exception, stop_requests
 from slotcli.training.log import RunLog
 from slotcli.training.optimiser import Average, learning_rate
 from slotcli.training.parallel.peers import ALONE, Peers
@@ -38,11 +38,11 @@ TRAINING, EVALUATING, SAVING = "training", "evaluating", "saving the weights"
 Tick = Callable[[str, int], None]
 
 
-def ignored(text: str) -> None:
+def no_notice(text: str) -> None:
     """The default `notice`: ignores the message."""
 
 
-def unwatched(phase: str, step: int) -> None:
+def no_tick(phase: str, step: int) -> None:
     """The default `tick`: does nothing."""
 
 
@@ -54,8 +54,8 @@ def train(
     resume: bool,
     command: list[str],
     progress: Progress,
-    tick: Tick = unwatched,
-    notice: Notice = ignored,
+    tick: Tick = no_tick,
+    notice: Notice = no_notice,
     peers: Peers = ALONE,
     tensorboard: bool = False,
     precision: TrainPrecision = "fp32",
@@ -83,7 +83,7 @@ def train(
             spec, task, out, command, progress, tick, notice, peers, stop, tensorboard, precision
         )
         run.begin(resume=resume)
-        while not run.settle():
+        while not run.finish_step():
             run.step()
     return run.figures
 
@@ -138,7 +138,7 @@ class _Run:
                 f"{self._out}: holds a run already.", "Use --resume auto, or another --out."
             )
         if not fresh:
-            self._tell_of_changes()
+            self._report_changes()
         damaged = self._checkpoints.load_newest(state, self._notice)
         if self._checkpoints.out_of_patience(self._options):
             raise UsageError(
@@ -156,14 +156,14 @@ class _Run:
         if peers.first:
             with output_errors(self._out):
                 self._out.mkdir(parents=True, exist_ok=True)
-        self._go_on_from_here(damaged)
+        self._open_log(damaged)
         if peers.first:
-            self._tell_of_another_precision()
+            self._report_precision()
             write_run_facts(self._out, self._spec, self._command, state.step, self._precision)
             if fresh:  # for a rollback before the first evaluation
                 self._checkpoints.save(state, None)
 
-    def settle(self) -> bool:
+    def finish_step(self) -> bool:
         """Evaluates, logs and saves where due between two steps; returns whether the run is over.
 
         Raises KeyboardInterrupt or Terminated, everything saved, where any process had a signal.
@@ -195,7 +195,7 @@ class _Run:
             self._saved_at = state.step
             peers.wait()
         if stopped:
-            raise stop_of(stopped)
+            raise stop_exception(stopped)
         over = evaluated and peers.first and self._checkpoints.out_of_patience(options)
         return self._is_last() or bool(evaluated and peers.largest(over))
 
@@ -213,11 +213,11 @@ class _Run:
                 f"{state.skipped} in all."
             )
         if state.skipped_in_a_row == SKIPS:
-            damaged = go_back(state, self._checkpoints, self._notice)
+            damaged = roll_back(state, self._checkpoints, self._notice)
             peers.require_replicas(state.module, state.step)
-            self._go_on_from_here(damaged)
+            self._open_log(damaged)
 
-    def _tell_of_changes(self) -> None:
+    def _report_changes(self) -> None:
         try:
             changes = changed_settings(self._out, self._spec)
         except (ConfigError, NoInputError) as error:
@@ -229,13 +229,13 @@ class _Run:
         if changes:
             self._notice(f"Resuming with changed settings: {'; '.join(map(str, changes))}.")
 
-    def _tell_of_another_precision(self) -> None:
+    def _report_precision(self) -> None:
         starts = read_starts(self._out) if self._state.step else []
         before = starts[-1].get("precision", "fp32") if starts else self._precision
         if before != self._precision:
             self._notice(f"Resuming at {self._precision}; so far the run was trained at {before}.")
 
-    def _go_on_from_here(self, damaged: list[Path]) -> None:
+    def _open_log(self, damaged: list[Path]) -> None:
         if self._peers.first:
             put_aside(damaged)
             columns = ["step", "loss", "gradient_norm", "learning_rate", "steps_per_second"]

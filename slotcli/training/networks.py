@@ -33,7 +33,7 @@ _BLOCKS = (
 )
 
 
-def networks(module: nn.Module) -> list[nn.Module]:
+def trained_networks(module: nn.Module) -> list[nn.Module]:
     """The networks of a task's module, each a function of tensors to one tensor."""
     if isinstance(module, Vqvae | Dvae):
         return [module.encoder, module.decoder]
@@ -54,7 +54,7 @@ def compile_networks(module: nn.Module) -> None:
 
     Checkpointed blocks are then traced as such, and autocast stays outside.
     """
-    for network in networks(module):
+    for network in trained_networks(module):
         _train_as(network, torch.compile(network.forward))
 
 
@@ -63,7 +63,7 @@ def recompute_blocks(module: nn.Module) -> None:
 
     Dropout is sampled identically, so losses and gradients are bitwise identical.
     """
-    for network in networks(module):
+    for network in trained_networks(module):
         for block in network.modules():
             if isinstance(block, _BLOCKS):
                 _train_as(block, partial(checkpoint, block.forward, use_reentrant=False))
@@ -73,7 +73,7 @@ def use_precision(module: nn.Module, precision: TrainPrecision) -> None:
     """Lets the networks compute under autocast; weights, gradients and results are float32."""
     if precision == "fp32":
         return
-    for network in networks(module):
+    for network in trained_networks(module):
         _train_as(network, partial(_narrow, network.forward, _DTYPES[precision]))
 
 

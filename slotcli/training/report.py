@@ -11,13 +11,13 @@ from slotcli.definition import load_definition
 from slotcli.errors import ConfigError, NoInputError, printable
 from slotcli.evaluation.figures import FIGURES, figure
 from slotcli.files.layout import PAGE
-from slotcli.report.axis import number
+from slotcli.report.axis import format_number
 from slotcli.report.curves import write_curves
 from slotcli.report.mask_sheet import sheet_name, sheet_steps
 from slotcli.report.run_page import Check, MaskSheet, RunReport, write_run_page
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.checkpoints import Checkpoints
-from slotcli.training.learning_curves import figures_in, learning_curves, number_in
+from slotcli.training.learning_curves import learning_curves, numeric_figures, plottable
 from slotcli.training.log import CURVES, LOG, read_log
 from slotcli.training.run_facts import RUN, read_starts
 
@@ -45,7 +45,7 @@ def write_run_report(folder: Path) -> list[Path]:
     starts = read_starts(folder)
     if not starts:
         warnings.append(f"Who started this run, and with what, is not known: no readable {RUN}.")
-    columns = [name for name in figures_in(rows) if figure(name).held_out]
+    columns = [name for name in numeric_figures(rows) if figure(name).held_out]
     evaluations = [row for row in rows if any(name in row for name in columns)]
     last = evaluations[-1] if evaluations else {}
     sheets = _sheets(folder, rows[-1]["step"], warnings)
@@ -64,7 +64,7 @@ def write_run_report(folder: Path) -> list[Path]:
         audit=audit,
         columns=["Step", *(figure(name).heading for name in columns)],
         evaluations=[
-            [str(row["step"]), *(_shown(row.get(name)) for name in columns)] for row in evaluations
+            [str(row["step"]), *(_format(row.get(name)) for name in columns)] for row in evaluations
         ],
         facts=[("Run", _run_facts(starts)), ("Model", _model_facts(folder, spec))],
         definition=definition,
@@ -99,22 +99,22 @@ def _training_warnings(
     rows: list[Row], last: Row, spec: CodecModelSpec | SlotModelSpec | None
 ) -> list[str]:
     warnings: list[str] = []
-    degeneration = number_in(last.get("degeneration"))
+    degeneration = plottable(last.get("degeneration"))
     if degeneration is not None and not FIGURES["degeneration"].passes(degeneration):
         warnings.append(
             f"Degeneration is {degeneration:.2f} at step {last['step']}: the slots do not follow "
             "objects. A low loss says nothing against it. Try another train.seed."
         )
-    lost = sum("loss" in row and number_in(row["loss"]) is None for row in rows)
+    lost = sum("loss" in row and plottable(row["loss"]) is None for row in rows)
     if lost:
         warnings.append(f"The loss was not a finite number in {lost} of {len(rows)} logged rows.")
-    skipped, returns = (number_in(rows[-1].get(name)) for name in ("skipped", "rollbacks"))
+    skipped, returns = (plottable(rows[-1].get(name)) for name in ("skipped", "rollbacks"))
     if skipped or returns:
         warnings.append(
             f"{skipped or 0:.0f} steps were skipped, for their loss or gradient was not finite; "
             f"the run went back to an earlier state {returns or 0:.0f} times."
         )
-    codes = next((number_in(row["codes_used"]) for row in rows[::-1] if "codes_used" in row), None)
+    codes = next((plottable(row["codes_used"]) for row in rows[::-1] if "codes_used" in row), None)
     if codes is not None and isinstance(spec, CodecModelSpec):
         share = codes / spec.codec.num_codes
         if share < MIN_CODES_USED:
@@ -130,9 +130,9 @@ def _audit(last: Row) -> list[Check]:
     checks: list[Check] = []
     for name in _CHECKED:
         if name in last:
-            known, score = FIGURES[name], number_in(last[name])
+            known, score = FIGURES[name], plottable(last[name])
             passed = None if score is None else known.passes(score)
-            checks.append(Check(known.heading, _shown(score), known.wanted, passed))
+            checks.append(Check(known.heading, _format(score), known.wanted, passed))
     return checks
 
 
@@ -183,6 +183,6 @@ def _model_facts(
     return [*facts, ("Seed", str(spec.train.seed))]
 
 
-def _shown(value: object) -> str:
-    known = number_in(value)
-    return _UNKNOWN if known is None else number(known)
+def _format(value: object) -> str:
+    known = plottable(value)
+    return _UNKNOWN if known is None else format_number(known)

@@ -34,14 +34,14 @@ def seed_folder(seed: int) -> str:
     return f"seed-{seed}"
 
 
-def finished(out: Path, options: OptimiserSpec) -> SeedRun | None:
+def finished_run(out: Path, options: OptimiserSpec) -> SeedRun | None:
     """The run of the options' seed below `out`; None if it has not ended."""
     folder = seed_folder(options.seed)
     last = final_row(out / folder, options)
     return None if last is None else SeedRun(options.seed, folder, last)
 
 
-def choose(runs: list[SeedRun]) -> SeedRun | None:
+def choose_run(runs: list[SeedRun]) -> SeedRun | None:
     """The run of the lowest degeneration, the first of equals; None if no run has the figure."""
     known = [(run.degeneration, run) for run in runs if run.degeneration is not None]
     return min(known, key=lambda pair: pair[0])[1] if known else None
@@ -52,7 +52,7 @@ def write_choice(out: Path, runs: list[SeedRun]) -> SeedRun | None:
 
     Raises what `output_errors` does.
     """
-    chosen = choose(runs)
+    chosen = choose_run(runs)
     if chosen is not None:
         weights = (out / chosen.folder / WEIGHTS).read_bytes()
         with whole_file(out / WEIGHTS) as file:

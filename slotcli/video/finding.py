@@ -15,12 +15,12 @@ from slotcli.video.folder_contents import (
     MASKS,
     OWN,
     POSTERS,
-    PassedOver,
+    Skipped,
     annotation_folders,
-    contents,
-    sequence,
+    list_folder,
+    numbered_sequence,
 )
-from slotcli.video.own_outputs import own_folder
+from slotcli.video.own_outputs import describe_own_folder
 
 TWICE = "taken already"
 DEEPER = "folders below (--recursive looks into them)"
@@ -33,7 +33,7 @@ class FoundClips:
     """`clips` in the order of their paths; `failures` are folders that could not be listed."""
 
     clips: list[Path] = field(default_factory=list)
-    passed_over: list[PassedOver] = field(default_factory=list)
+    passed_over: list[Skipped] = field(default_factory=list)
     failures: dict[Path, SlotcliError] = field(default_factory=dict)
 
 
@@ -49,7 +49,7 @@ def find_clips(folder: Path, *, recursive: bool = True) -> FoundClips:
     return walk.found()
 
 
-def counted(passed_over: list[PassedOver]) -> str:
+def skip_summary(passed_over: list[Skipped]) -> str:
     """One sentence with the number of skipped files by reason; empty if there are none."""
     if not passed_over:
         return ""
@@ -80,7 +80,7 @@ class _Walk:
                     if (same := self._seen(here)) is not None:
                         self._pass_over(here, TWICE, f"the same as {same}")
                         continue
-                    found = contents(here)
+                    found = list_folder(here)
             except SlotcliError as error:
                 if here == self._root:
                     raise
@@ -111,7 +111,7 @@ class _Walk:
             frames = self._image_folders[folder]
             images = frozenset(map(_identity, frames))
             if self._are_posters(folder, frames, videos):
-                self._result.passed_over += [PassedOver(path, POSTERS) for path in frames]
+                self._result.passed_over += [Skipped(path, POSTERS) for path in frames]
             elif images in taken:
                 self._pass_over(folder, TWICE, f"the same images as {taken[images]}")
             else:
@@ -124,7 +124,7 @@ class _Walk:
         """Whether images belong to videos in subfolders, or have the names of videos beside it."""
         below = any(folder in video.parents for video in videos)
         beside = {video.stem for video in videos if video.parent == folder.parent}
-        return (below and not sequence(frames)) or {path.stem for path in frames} <= beside
+        return (below and not numbered_sequence(frames)) or {path.stem for path in frames} <= beside
 
     def _folders_to_enter(self, folders: list[Path]) -> list[Path]:
         annotations = annotation_folders(folders)
@@ -144,7 +144,7 @@ class _Walk:
 
     def _own(self, folder: Path) -> str | None:
         try:
-            return own_folder(folder, set(os.listdir(folder)))
+            return describe_own_folder(folder, set(os.listdir(folder)))
         except OSError:
             return None  # visiting it will report the reason
 
@@ -169,7 +169,7 @@ class _Walk:
         return None
 
     def _pass_over(self, path: Path, reason: str, detail: str = "") -> None:
-        self._result.passed_over.append(PassedOver(path, reason, detail))
+        self._result.passed_over.append(Skipped(path, reason, detail))
 
 
 def _identity(path: Path) -> _Identity:

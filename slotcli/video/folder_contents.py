@@ -24,7 +24,7 @@ from slotcli.video.file_kinds import (
     file_kind,
 )
 from slotcli.video.image_pixels import PILLOW_WARNINGS, has_pages
-from slotcli.video.own_outputs import is_mask_image, is_own_image, is_own_video, own_folder
+from slotcli.video.own_outputs import describe_own_folder, is_mask_image, is_own_image, is_own_video
 
 HIDDEN = "hidden"
 NEITHER = "not a video or an image"
@@ -57,7 +57,7 @@ _NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
 
 
 @dataclass(frozen=True)
-class PassedOver:
+class Skipped:
     """A skipped file or folder, and the reason; `detail` is specific to this one."""
 
     path: Path
@@ -75,14 +75,14 @@ class FolderContents:
     videos: list[Path] = field(default_factory=list)
     frames: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
-    passed_over: list[PassedOver] = field(default_factory=list)
+    passed_over: list[Skipped] = field(default_factory=list)
 
 
-def contents(folder: Path) -> FolderContents:
+def list_folder(folder: Path) -> FolderContents:
     """List a folder, following links, without decoding anything. Raises OSError."""
     found = FolderContents()
     names = set(os.listdir(folder))
-    own = own_folder(folder, names)
+    own = describe_own_folder(folder, names)
     images: list[Path] = []
     for name in sorted(names):
         path = folder / name
@@ -94,10 +94,10 @@ def contents(folder: Path) -> FolderContents:
             elif kind == "image":
                 images.append(path)
         else:
-            found.passed_over.append(PassedOver(path, why))
+            found.passed_over.append(Skipped(path, why))
     if own is not None:
         everything = (*found.videos, *images, *found.folders)
-        found.passed_over += [PassedOver(path, OWN, own) for path in everything]
+        found.passed_over += [Skipped(path, OWN, own) for path in everything]
         found.videos, found.folders = [], []
         return found
     _sort_images(images, names, found)
@@ -118,7 +118,7 @@ def annotation_folders(folders: Iterable[Path]) -> dict[Path, str]:
     return {f: pictures for f in siblings if _ANNOTATIONS.fullmatch(f.name.lower())}
 
 
-def sequence(images: Iterable[Path], videos: Iterable[Path] = ()) -> list[Path]:
+def numbered_sequence(images: Iterable[Path], videos: Iterable[Path] = ()) -> list[Path]:
     """The largest set of at least two images whose names differ only by a number.
 
     Photos that a camera numbers together with `videos` (IMG_1.jpg, IMG_2.mov) are no sequence.
@@ -130,7 +130,7 @@ def sequence(images: Iterable[Path], videos: Iterable[Path] = ()) -> list[Path]:
         if match is not None and match[1] not in counted:
             groups[match[1], match[3], path.suffix.lower()].append(path)
     longest = max(groups.values(), key=len, default=[])
-    return sorted(longest, key=natural) if len(longest) > 1 else []
+    return sorted(longest, key=natural_key) if len(longest) > 1 else []
 
 
 def _why_not_looked_at(path: Path) -> str | None:
@@ -150,18 +150,18 @@ def _kind(path: Path, found: FolderContents) -> str | None:
         mode = path.stat().st_mode
     except OSError as error:
         reason = "links to nothing" if path.is_symlink() else "not readable"
-        found.passed_over.append(PassedOver(path, reason, str(error.strerror)))
+        found.passed_over.append(Skipped(path, reason, str(error.strerror)))
         return None
     if stat.S_ISDIR(mode):
         found.folders.append(path)
         return None
     if not stat.S_ISREG(mode):
-        found.passed_over.append(PassedOver(path, "pipes or devices"))
+        found.passed_over.append(Skipped(path, "pipes or devices"))
         return None
     try:
         kind = file_kind(path)
         if kind == "video" and is_own_video(path):
-            found.passed_over.append(PassedOver(path, OWN, "an overlay, or masks"))
+            found.passed_over.append(Skipped(path, OWN, "an overlay, or masks"))
             return None
     except OSError:
         return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None  # opened later
@@ -169,7 +169,7 @@ def _kind(path: Path, found: FolderContents) -> str | None:
     if kind is None or (
         kind == "video" and path.suffix.lower() not in known and not _has_video(path)
     ):
-        found.passed_over.append(PassedOver(path, NEITHER))
+        found.passed_over.append(Skipped(path, NEITHER))
         return None
     return kind
 
@@ -192,7 +192,7 @@ def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> 
     for path in images:
         match = _MASK_OF.fullmatch(path.stem)
         if match is not None and match[1] in stems:
-            found.passed_over.append(PassedOver(path, MASKS, f"of {match[1]}"))
+            found.passed_over.append(Skipped(path, MASKS, f"of {match[1]}"))
             continue
         kind = _looked_into(path, names)
         if kind is None:
@@ -200,15 +200,15 @@ def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> 
         elif kind == _PAGES:
             paged.append(path)
         else:
-            found.passed_over.append(PassedOver(path, kind))
+            found.passed_over.append(Skipped(path, kind))
     if found.videos:
         posters = {path for path in single if _is_thumbnail(path, found.videos)}
-        frames = sequence((path for path in single if path not in posters), found.videos)
+        frames = numbered_sequence((path for path in single if path not in posters), found.videos)
         taken = set(frames if len(frames) > len(found.videos) else [])
-        found.passed_over += [PassedOver(p, POSTERS) for p in single if p not in taken]
+        found.passed_over += [Skipped(p, POSTERS) for p in single if p not in taken]
         single = [path for path in single if path in taken]
     found.videos = sorted([*found.videos, *paged])
-    found.frames = sorted(single, key=natural)
+    found.frames = sorted(single, key=natural_key)
 
 
 def _is_thumbnail(image: Path, videos: list[Path]) -> bool:
@@ -238,7 +238,7 @@ def _looked_into(path: Path, names: set[str]) -> str | None:
         return None
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
+def natural_key(path: Path) -> list[tuple[int, str]]:
     """Sort key that orders numbers in names by value: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(int(p), p) if p[:1].isdecimal() and p.isascii() else (-1, p) for p in parts]

@@ -15,7 +15,7 @@ from slotcli.errors import DataError, NoInputError, printable
 from slotcli.files.reading import access_errors
 from slotcli.types import FLAG_FORMAT_CHANGED, FrameChunk
 from slotcli.video.file_kinds import content_kind, starting_bytes
-from slotcli.video.folder_contents import contents
+from slotcli.video.folder_contents import list_folder
 from slotcli.video.image_pixels import (
     FULL_DEPTH,
     PILLOW_WARNINGS,
@@ -28,7 +28,7 @@ from slotcli.video.image_pixels import (
 )
 from slotcli.video.pixels import resized
 from slotcli.video.source import MAX_PIXELS, Damage, SourceInfo
-from slotcli.video.timing import Clock, Picture, chunked
+from slotcli.video.timing import Clock, Picture, chunk_frames
 
 DEFAULT_IMAGE_RATE = Fraction(12)  # images per second
 _TIMED_FORMATS = {"WEBP": Fraction(1, 1000), "AVIF": Fraction(1, 1000)}
@@ -106,7 +106,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yields all images, `length` at a time (the last chunk may be shorter)."""
         clock = Clock(self.info.time_base, self.info.average_rate)
-        return chunked(self._pictures(), length, clock, self.damage)
+        return chunk_frames(self._pictures(), length, clock, self.damage)
 
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
         """The image of an index from 0 alone, as in `chunks`; None for an unreadable one."""
@@ -151,7 +151,7 @@ class ImageFolderReader(AbstractContextManager["ImageFolderReader"]):
         )
 
     def _frames_of_folder(self) -> list[Path]:
-        found = contents(self.path)
+        found = list_folder(self.path)
         if not found.frames:
             raise NoInputError(
                 f"{printable(self.path)} has no images in it that make a clip.",

@@ -37,7 +37,7 @@ _MAX_LABELS = 64  # a gray frame with more distinct values has shades, not label
 _PALETTE = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080")
 
 
-def own_folder(folder: Path, names: set[str]) -> str | None:
+def describe_own_folder(folder: Path, names: set[str]) -> str | None:
     """Description of a folder with `names` if slotcli wrote it, otherwise None. Raises OSError."""
     if folder.name == DEFAULT_OUT or is_result(folder, names):
         return "results of slotcli"

@@ -27,7 +27,7 @@ from slotcli.video.streams import (
     chosen_stream,
     described_streams,
 )
-from slotcli.video.timing import Clock, Guess, Picture, chunked, positive_fraction
+from slotcli.video.timing import Clock, Guess, Picture, chunk_frames, positive_fraction
 
 # PyAV's exceptions for hostile files without a codec, stream or valid tag.
 HOSTILE = (FFmpegError, AttributeError, IndexError, UnicodeDecodeError, ValueError)
@@ -98,7 +98,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
     def chunks(self, length: int) -> Iterator[FrameChunk]:
         """Yields all frames, `length` at a time (the last chunk may be shorter); works once."""
         clock = Clock(self.info.time_base, self.info.average_rate)
-        return chunked(self._pictures(), length, clock, self.damage)
+        return chunk_frames(self._pictures(), length, clock, self.damage)
 
     def from_keyframe(self, pts: int, earlier: int = 0) -> Iterator[Picture]:
         """Yields the frames from a keyframe at or before `pts` on, with times as stored.
@@ -264,7 +264,7 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             rotation=self._orientation.rotation,
             flipped=self._orientation.flipped,
             sample_aspect=aspect,
-            start_pts=Clock(declared.time_base, None).place(first_time)[0],
+            start_pts=Clock(declared.time_base, None).timestamp(first_time)[0],
         )
 
     def _decode(self) -> Iterator[av.VideoFrame]:

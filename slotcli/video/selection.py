@@ -31,7 +31,7 @@ class Selection:
         return self.end is not None or self.max_frames is not None
 
 
-def selected(
+def select_frames(
     chunks: Iterator[FrameChunk], selection: Selection, time_base: Fraction, length: int
 ) -> Iterator[FrameChunk]:
     """Yields the selected frames, `length` at a time; with a stride each lasts until the next one.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slotcli.files.reading import access_errors, require_storage
-from slotcli.video.folder_contents import contents
+from slotcli.video.folder_contents import list_folder
 
 _BLOCK = 1 << 20
 # A file written twice within a tick of the file system's clock keeps its modification time.
@@ -38,7 +38,7 @@ def source_identity(
     """
     with access_errors(source):
         require_storage(source)
-        files = contents(source).frames if source.is_dir() else [source]
+        files = list_folder(source).frames if source.is_dir() else [source]
         state = _state(files, source.is_dir())
         if known is not None and state is not None and known.state == state:
             return known

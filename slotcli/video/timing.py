@@ -81,7 +81,7 @@ class Clock:
         self._shift = 0
         self._last: int | None = None
 
-    def place(self, pts: int | None) -> tuple[int, bool]:
+    def timestamp(self, pts: int | None) -> tuple[int, bool]:
         """The timestamp to use in ticks, and whether it was repaired."""
         placed, repaired = self._placed(None if pts is None or self._beyond(pts) else pts)
         if self._beyond(placed):  # through accumulated restarts of the clock
@@ -115,7 +115,7 @@ def positive_fraction(rational: Any) -> Fraction | None:
     return Fraction(int(rational.numerator), int(rational.denominator))
 
 
-def chunked(
+def chunk_frames(
     pictures: Iterator[Picture],
     length: int,
     clock: Clock,
@@ -130,7 +130,7 @@ def chunked(
     flags: list[int] = []
     last_end = None
     for picture in pictures:
-        pts, repaired = clock.place(picture.pts)
+        pts, repaired = clock.timestamp(picture.pts)
         if len(held) == length:
             yield _packed(held, [*times, pts], flags, damage.decoded)
             held, times, flags = [], [], []

@@ -1,6 +1,6 @@
 import torch
 
-from slotcli.data.clip_cache import ClipCache, joined, window
+from slotcli.data.clip_cache import ClipCache, concatenate, cut_window
 from slotcli.types import Clip
 
 
@@ -31,16 +31,16 @@ def test_one_clip_is_kept_however_large_it_is():
 
 
 def test_joined_clips_have_labels_if_all_have_them():
-    whole = joined([clip(1, 2), clip(2, 1)])
+    whole = concatenate([clip(1, 2), clip(2, 1)])
     assert whole.labels is not None
     assert whole.labels[:, 0, 0].tolist() == [1, 1, 2]
     assert whole.frames[:, 0, 0, 0].tolist() == [1, 1, 2]
-    assert joined([clip(1), clip(2, labels=False)]).labels is None
+    assert concatenate([clip(1), clip(2, labels=False)]).labels is None
 
 
 def test_a_window_takes_every_so_many_frames():
-    whole = joined([clip(value) for value in range(7)])
-    part = window(whole, 1, 3, 2)
+    whole = concatenate([clip(value) for value in range(7)])
+    part = cut_window(whole, 1, 3, 2)
     assert part.frames[:, 0, 0, 0].tolist() == [1, 3, 5]
     assert part.labels is not None
     assert part.labels[:, 0, 0].tolist() == [1, 3, 5]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from slotcli.data.formats.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decode_mask
 
 SIZE = (30, 44)
 
@@ -39,17 +39,17 @@ def plain(mask: np.ndarray) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mask", masks())
 def test_run_lengths_give_the_mask_that_pycocotools_wrote(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(decoded_mask(compressed(mask), SIZE), mask)
+    np.testing.assert_array_equal(decode_mask(compressed(mask), SIZE), mask)
     rle: Any = plain(mask)
     np.testing.assert_array_equal(coco.decode(coco.frPyObjects(rle, *SIZE)), mask)
-    np.testing.assert_array_equal(decoded_mask(rle, SIZE), mask)
+    np.testing.assert_array_equal(decode_mask(rle, SIZE), mask)
 
 
 def test_polygons_fill_the_pixels_inside_of_them() -> None:
     expected = np.zeros(SIZE, bool)
     expected[3:8, 2:6] = expected[20:30, 30:34] = True
     polygons = [[2, 3, 6, 3, 6, 8, 2, 8], [30.0, 20, 34, 20, 34, 40, 30, 40]]
-    np.testing.assert_array_equal(decoded_mask(polygons, SIZE), expected)
+    np.testing.assert_array_equal(decode_mask(polygons, SIZE), expected)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_polygons_fill_the_pixels_inside_of_them() -> None:
 )
 def test_what_is_no_mask_is_refused(broken: object) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, OverflowError)):
-        decoded_mask(broken, SIZE)
+        decode_mask(broken, SIZE)
 
 
 def test_damaged_letters_are_refused_or_give_another_mask_of_the_size() -> None:
@@ -89,7 +89,7 @@ def test_damaged_letters_are_refused_or_give_another_mask_of_the_size() -> None:
         letters = list(good[: rng.integers(1, len(good))])
         letters[rng.integers(len(letters))] = chr(rng.integers(0, 256))
         try:
-            mask = decoded_mask({"size": list(SIZE), "counts": "".join(letters)}, SIZE)
+            mask = decode_mask({"size": list(SIZE), "counts": "".join(letters)}, SIZE)
         except ValueError:
             refused += 1
         else:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotcli.data.dataset import Dataset
-from slotcli.data.division import MOST_HELD_OUT, Division, Excerpt, Excerpts, divided
+from slotcli.data.division import MOST_HELD_OUT, Division, Excerpt, Excerpts, divide
 from slotcli.errors import DataError
 from slotcli.types import Clip
 
@@ -25,11 +25,11 @@ def taken(division: Division) -> tuple[set[tuple[int, int]], set[tuple[int, int]
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=300))
 def test_no_frame_is_in_both_parts_and_no_clip_where_there_are_more(lengths):
     try:
-        division = divided(lengths, span=3, frames=6)
+        division = divide(lengths, span=3, frames=6)
     except DataError:
         assert sum(length >= 3 for length in lengths) < 4
         return
-    assert division == divided(lengths, span=3, frames=6)
+    assert division == divide(lengths, span=3, frames=6)
     learnt, judged = taken(division)
     assert not learnt & judged
     assert all(number < lengths[clip] for clip, number in learnt | judged)
@@ -44,13 +44,13 @@ def test_no_frame_is_in_both_parts_and_no_clip_where_there_are_more(lengths):
 
 
 def test_a_quarter_is_held_out_evenly_spread():
-    division = divided([10] * 16, span=3, frames=6)
+    division = divide([10] * 16, span=3, frames=6)
     assert [excerpt.clip for excerpt in division.held_out] == [2, 6, 10, 14]
 
 
 @pytest.mark.parametrize("lengths", [[54], [400], [18, 3], [3, 40, 3]])
 def test_windows_of_one_clip_are_apart_in_time(lengths):
-    division = divided(lengths, span=3, frames=6)
+    division = divide(lengths, span=3, frames=6)
     starts = [excerpt.start for excerpt in division.held_out]
     assert all(later - earlier >= 12 for earlier, later in pairwise(starts))
     if len(lengths) == 1:
@@ -61,7 +61,7 @@ def test_windows_of_one_clip_are_apart_in_time(lengths):
 @pytest.mark.parametrize("lengths", [[1], [53], [17, 17, 17], [30, 2], [2] * 20])
 def test_too_little_says_how_much_is_needed(lengths):
     with pytest.raises(DataError) as raised:
-        divided(lengths, span=3, frames=6)
+        divide(lengths, span=3, frames=6)
     assert "4 clips of 3 frames or more, or a single one of 57" in raised.value.advice
 
 

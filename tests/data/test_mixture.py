@@ -25,17 +25,17 @@ def test_parts_have_their_shares_and_every_clip_comes_up(spec):
     data = open_dataset(spec, (16, 24))
     assert isinstance(data, Dataset)
     assert data.labelled
-    parts = [data.place(index)[0] for index in range(400)]
+    parts = [data.locate(index)[0] for index in range(400)]
     assert parts.count(0) == pytest.approx(100, abs=2)
     assert parts[:20].count(0) in (4, 5, 6)
-    found = Counter(data.place(index) for index in range(len(data)))
+    found = Counter(data.locate(index) for index in range(len(data)))
     assert {place for part, place in found if part == 0} == set(range(3))
     assert {place for part, place in found if part == 1} == set(range(50))
     assert len({data.name(index) for index in range(len(data))}) == len(data)
     lengths = {data.frames(index) for index in range(20)}
     assert lengths == {3, 8}
     index = parts.index(1)
-    part, place = data.place(index)
+    part, place = data.locate(index)
     assert torch.equal(
         data.clip(index, 1, 2, 3).frames, data.parts[part].clip(place, 1, 2, 3).frames
     )

@@ -67,7 +67,7 @@ def test_the_version_is_found_below_the_folders_of_tfds(folder, tmp_path):
     version.parent.mkdir(parents=True)
     folder.rename(version)
     movi = Movi(tmp_path / "tfds", "train", None)
-    assert (len(movi), movi.place.folder) == (3, version)
+    assert (len(movi), movi.location.folder) == (3, version)
     shutil.copytree(version, tmp_path / "tfds" / "movi_e" / "24x24" / "1.0.0")
     with pytest.raises(UsageError, match=r"movi_e/12x12/1\.0\.0, movi_e/24x24/1\.0\.0"):
         Movi(tmp_path / "tfds", "train", None)

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from slotcli.decomposition.resets import linked
+from slotcli.decomposition.resets import match_slots
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -13,7 +13,7 @@ def test_it_is_the_best_of_all_pairings(seed):
     a, b = before - before.mean(0), after - after.mean(0)
     a, b = a / np.linalg.norm(a, axis=1)[:, None], b / np.linalg.norm(b, axis=1)[:, None]
     best = max(permutations(range(5)), key=lambda order: (a * b[list(order)]).sum())
-    assert linked(before, after).tolist() == list(best)
+    assert match_slots(before, after).tolist() == list(best)
 
 
 def test_shuffled_slots_find_their_places_again_under_a_common_shift():
@@ -21,8 +21,8 @@ def test_shuffled_slots_find_their_places_again_under_a_common_shift():
     before = rng.normal(size=(8, 16)).astype(np.float32)
     order = rng.permutation(8)
     after = (1.5 * before + 40)[order] + rng.normal(size=(8, 16)) * 0.05
-    np.testing.assert_array_equal(order[linked(before, after)], np.arange(8))
+    np.testing.assert_array_equal(order[match_slots(before, after)], np.arange(8))
 
 
 def test_slots_that_are_all_alike_have_an_order_too():
-    assert sorted(linked(np.zeros((3, 4)), np.ones((3, 4)))) == [0, 1, 2]
+    assert sorted(match_slots(np.zeros((3, 4)), np.ones((3, 4)))) == [0, 1, 2]

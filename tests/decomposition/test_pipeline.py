@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from slotcli.decomposition.pipeline import Ahead, Behind
+from slotcli.decomposition.pipeline import BackgroundWorker, Prefetcher
 
 
 def running(name):
@@ -20,7 +20,7 @@ def test_items_come_in_order_and_no_further_ahead_than_allowed():
             made.append(number)
             yield number
 
-    with Ahead(items(), 3) as ahead:
+    with Prefetcher(items(), 3) as ahead:
         for number, item in enumerate(ahead):
             time.sleep(0.001)
             assert item == number
@@ -39,7 +39,7 @@ def test_an_error_comes_after_the_items_before_it():
     seen = []
 
     def take_all():
-        with Ahead(items(), 5) as ahead:
+        with Prefetcher(items(), 5) as ahead:
             for item in ahead:
                 seen.append(item)
 
@@ -50,14 +50,14 @@ def test_an_error_comes_after_the_items_before_it():
 
 
 def test_leaving_early_ends_the_thread_that_waits():
-    with Ahead(iter(range(1000)), 1) as ahead:
+    with Prefetcher(iter(range(1000)), 1) as ahead:
         assert next(iter(ahead)) == 0
     assert not running("ahead")
 
 
 def test_behind_sees_every_item_in_order():
     seen = []
-    with Behind(seen.append, 2) as behind:
+    with BackgroundWorker(seen.append, 2) as behind:
         for number in range(100):
             behind.put(number)
         behind.finish()
@@ -80,7 +80,7 @@ def test_behind_holds_its_giver_back():
             behind.put(number)
             given.append(number)
 
-    with Behind(slow, 2) as behind:
+    with BackgroundWorker(slow, 2) as behind:
         giver = threading.Thread(target=give, args=(behind,))
         giver.start()
         deadline = time.monotonic() + 10
@@ -100,7 +100,7 @@ def test_an_error_behind_comes_out_of_put_or_finish(count):
         raise OSError("no space")
 
     def give():
-        with Behind(broken, 1) as behind:
+        with BackgroundWorker(broken, 1) as behind:
             for number in range(count):
                 behind.put(number)
             behind.finish()
@@ -118,7 +118,7 @@ def test_what_waits_is_dropped_where_nobody_finishes():
         seen.append(item)
 
     def interrupted():
-        with Behind(slow, 50) as behind:
+        with BackgroundWorker(slow, 50) as behind:
             for number in range(50):
                 behind.put(number)
             raise KeyboardInterrupt
@@ -135,7 +135,7 @@ def test_busy_counts_work_and_not_waiting():
             time.sleep(0.02)
             yield 1
 
-    with Ahead(items(), 1) as ahead, Behind(lambda _: time.sleep(0.02), 1) as behind:
+    with Prefetcher(items(), 1) as ahead, BackgroundWorker(lambda _: time.sleep(0.02), 1) as behind:
         for item in ahead:
             behind.put(item)
         behind.finish()
@@ -145,7 +145,7 @@ def test_busy_counts_work_and_not_waiting():
 
 
 def test_waited_counts_what_a_full_queue_costs():
-    with Behind(lambda _: time.sleep(0.05), 1) as behind:
+    with BackgroundWorker(lambda _: time.sleep(0.05), 1) as behind:
         behind.put(1)
         assert behind.waited < 0.04
         for number in range(3):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from slotcli.encoder.efficientnet import TAPS, EfficientNetLite0, FeaturePyramid
-from slotcli.published.imagenet import folded
+from slotcli.published.imagenet import fold_batch_norms
 
 timm = pytest.importorskip("timm")
 
@@ -48,7 +48,7 @@ def named_as_the_package(network: nn.Module) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def test_all_taps_are_those_of_timm(theirs: nn.Module, size: tuple[int, int]) -> None:
     ours = EfficientNetLite0()
-    ours.load_state_dict(folded(named_as_the_package(theirs)))
+    ours.load_state_dict(fold_batch_norms(named_as_the_package(theirs)))
     frames = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1
     found, wanted = ours(frames), theirs(frames)
     assert [tap.shape[1] for tap in found] == list(TAPS.values())

@@ -18,12 +18,12 @@ from slotcli.evaluation.model_scores import (
     MODEL,
     MOSAIC,
     better_baselines,
+    count_undefined,
     evaluate_model,
+    evenly_spaced,
     label_scores,
-    means,
+    mean_scores,
     picture_scores,
-    spread,
-    undefined,
 )
 from slotcli.evaluation.reconstruction import PSNR_CEILING, mse_sum
 from slotcli.evaluation.segmenter import Segmenter
@@ -52,9 +52,9 @@ def test_a_model_that_knows_the_truth_beats_every_baseline(clip: Clip) -> None:
     assert list(video) == list(frames) == [MODEL, *BASELINES]
     assert set(video[MODEL].values()) == set(frames[MODEL].values()) == {1.0}
     assert video[MODEL].keys() - frames[MODEL].keys() == {IDENTITY}
-    rows = means([video])
+    rows = mean_scores([video])
     assert all(not better_baselines(rows, score) for score in frames[MODEL])
-    assert better_baselines(means([video | {"grid": video[MODEL]}]), "miou") == ["grid"]
+    assert better_baselines(mean_scores([video | {"grid": video[MODEL]}]), "miou") == ["grid"]
 
 
 def test_a_clip_without_labels_is_refused(clip: Clip) -> None:
@@ -70,8 +70,8 @@ def test_clips_without_objects_are_counted_and_left_out_of_the_mean(clip: Clip) 
         return np.zeros((1, 5, 32, 32), np.uint8)
 
     each = [label_scores(segment, one, 4, seed=0)[0] for one in (clip, empty)]
-    assert undefined(each) == {"fg_ari": 1, "fg_miou": 1, "mbo": 1, IDENTITY: 1}
-    found = means(each)["grid"]
+    assert count_undefined(each) == {"fg_ari": 1, "fg_miou": 1, "mbo": 1, IDENTITY: 1}
+    found = mean_scores(each)["grid"]
     assert (found["mbo"].count, found["mbo"].dropped) == (1, 1)
     assert found["mbo"].mean == each[0]["grid"]["mbo"]
     assert found["ari"].count == 2
@@ -91,7 +91,7 @@ def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -
     segment = Segmenter(model, CPU)
     rows = picture_scores(model, segment, clip, CPU, 2, None)
     assert list(rows) == [MODEL, CODEC, FIRST_FRAME, MEAN_COLOUR, MOSAIC]
-    chosen = spread(5, 2)
+    chosen = evenly_spaced(5, 2)
     frames = normalise(clip.frames)
     slots = model.encode(clip.frames[None]).slots[0, chosen]
     for row, drawn in {

@@ -5,8 +5,8 @@ import torch
 from slotcli.checkpoint import load_model
 from slotcli.errors import NumericError
 from slotcli.evaluation import segmenter
-from slotcli.evaluation.model_scores import spread
-from slotcli.evaluation.segmenter import Segmenter, at_size
+from slotcli.evaluation.model_scores import evenly_spaced
+from slotcli.evaluation.segmenter import Segmenter, resize_frames
 from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
 from slotcli.tracks.labelling import Labelling
@@ -52,21 +52,21 @@ def test_broken_weights_are_a_numeric_error(model):
 def test_shrinking_to_half_averages_four_pixels():
     frames = _frames(2, 2, 3, 8, 12)
     halved = frames.float().unflatten(4, (6, 2)).unflatten(3, (4, 2)).mean((4, 6))
-    assert (at_size(frames, (4, 6)).float() - halved).abs().max() <= 0.5
-    assert at_size(frames, (8, 12)) is frames
+    assert (resize_frames(frames, (4, 6)).float() - halved).abs().max() <= 0.5
+    assert resize_frames(frames, (8, 12)) is frames
 
 
 @pytest.mark.parametrize(
     ("length", "places"), [(1, [0]), (2, [1]), (3, [1, 2]), (24, [6, 12, 17, 23])]
 )
 def test_frames_to_draw_leave_out_the_first(length, places):
-    assert spread(length).tolist() == places
+    assert evenly_spaced(length).tolist() == places
 
 
 def test_guided_labels_are_those_that_decompose_makes_of_stored_shares(model):
     frames = _frames(2, 3, 3, 50, 41)
     labels = Segmenter(model, torch.device("cpu"), "guided", size=(32, 32))(frames)
-    shares = model.soft_masks(model.encode(at_size(frames, (32, 32))))
+    shares = model.soft_masks(model.encode(resize_frames(frames, (32, 32))))
     transform = Transform((50, 41), (0, 0, 50, 41), (32, 32))
     for clip in range(2):
         for time in range(3):

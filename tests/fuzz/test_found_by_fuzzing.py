@@ -32,7 +32,7 @@ from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.types import FLAG_TIMING_REPAIRED
 from slotcli.video.reader import open_clip, probe
 from slotcli.video.source import Damage
-from slotcli.video.timing import LATEST_SECONDS, Clock, Picture, chunked
+from slotcli.video.timing import LATEST_SECONDS, Clock, Picture, chunk_frames
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def times(pictures: list[tuple[int | None, int]], time_base: Fraction = TICK) ->
     frame = np.zeros((1, 1, 3), np.uint8)
     given = iter([Picture(frame, pts, duration, 0) for pts, duration in pictures])
     clock = Clock(time_base, Fraction(10))
-    (chunk,) = chunked(given, 100, clock, Damage())
+    (chunk,) = chunk_frames(given, 100, clock, Damage())
     return chunk
 
 

@@ -10,7 +10,7 @@ import pytest
 from pages import BALL, SIZE, report, scene
 
 from slotcli.report.page import LinkedFile, write_report
-from slotcli.report.slot_rows import clock, percent, short_clock
+from slotcli.report.slot_rows import format_time, percent, short_clock
 
 HOSTILE = "</script><script>alert(1)</script>\"' onload='x.mp4"
 
@@ -138,7 +138,7 @@ def test_a_linked_page_is_small_and_has_the_same_data(tmp_path, page):
     [(0, "0:00.000"), (59.9996, "1:00.000"), (3725.5, "1:02:05.500"), (-0.25, "-0:00.250")],
 )
 def test_clock(seconds, text):
-    assert clock(seconds) == text
+    assert format_time(seconds) == text
 
 
 @pytest.mark.parametrize(

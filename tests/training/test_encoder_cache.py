@@ -11,7 +11,7 @@ from slotcli.definition import parse_spec, spec_json
 from slotcli.errors import ConfigError, DataError
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec, SynthSpec
-from slotcli.training.encoder_cache import KeptClips
+from slotcli.training.encoder_cache import EncodedClips
 from slotcli.training.parallel.peers import Part
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
@@ -33,7 +33,7 @@ def model(tiny_drawing_spec: SlotModelSpec) -> SlotModel:
 def test_what_is_kept_is_what_the_networks_say_of_whole_clips(
     model: SlotModel, clips: SynthDataset
 ) -> None:
-    kept = KeptClips(model, clips, CPU)
+    kept = EncodedClips(model, clips, CPU)
     runs = 0
 
     def count(*_: object) -> None:
@@ -67,7 +67,7 @@ def test_what_is_kept_is_what_the_networks_say_of_whole_clips(
 
 def test_clips_that_do_not_fit_are_refused(model: SlotModel, clips: SynthDataset) -> None:
     with pytest.raises(ConfigError, match="2 clips would take"):
-        KeptClips(model, clips, CPU, bound=10_000).of([Window(0, 0, False)])
+        EncodedClips(model, clips, CPU, bound=10_000).of([Window(0, 0, False)])
 
 
 def test_only_the_decoder_learns_from_frames_in_parts(

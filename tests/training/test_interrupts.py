@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from slotcli.errors import Terminated
-from slotcli.training.interrupts import StopRequests, stop_of, stop_requests
+from slotcli.training.interrupts import StopRequests, stop_exception, stop_requests
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -44,4 +44,4 @@ def test_at_once_where_that_is_asked_for() -> None:
 
 
 def test_only_ctrl_c_is_a_keyboard_interrupt() -> None:
-    assert [type(stop_of(n)) for n in SIGNALS] == [KeyboardInterrupt, Terminated, Terminated]
+    assert [type(stop_exception(n)) for n in SIGNALS] == [KeyboardInterrupt, Terminated, Terminated]

@@ -7,7 +7,7 @@ from torch import Tensor
 from slotcli.build import build_model
 from slotcli.data.rendered import SynthDataset
 from slotcli.spec import SlotModelSpec, SynthSpec
-from slotcli.training.tasks.latents import FramePlace, KeptLatents
+from slotcli.training.tasks.latents import FrameKey, LatentCache
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
@@ -25,8 +25,8 @@ class Doubling:
 
 def test_each_frame_is_encoded_once_and_never_mistaken_for_another() -> None:
     encode = Doubling()
-    latents = KeptLatents(encode)
-    every = [FramePlace(c, f, m) for c in range(2) for f in range(2) for m in (False, True)]
+    latents = LatentCache(encode)
+    every = [FrameKey(c, f, m) for c in range(2) for f in range(2) for m in (False, True)]
     frames = {place: torch.randn(3, 4, 4) for place in every}
     for places in (every[:3], every[1:6], every[::-1], [every[0], every[7], every[0]]):
         found = latents.of(places, torch.stack([frames[place] for place in places]))
@@ -37,8 +37,8 @@ def test_each_frame_is_encoded_once_and_never_mistaken_for_another() -> None:
 
 def test_beyond_the_bound_nothing_more_is_kept() -> None:
     encode = Doubling()
-    latents = KeptLatents(encode, bound=2 * 64)
-    places = [FramePlace(0, frame, False) for frame in range(3)]
+    latents = LatentCache(encode, bound=2 * 64)
+    places = [FrameKey(0, frame, False) for frame in range(3)]
     frames = torch.randn(3, 3, 4, 4)
     for _ in range(4):
         assert latents.of(places, frames).equal(2 * frames[:, 0])

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from slotcli.evaluation.figures import FIGURES, figure
-from slotcli.training.learning_curves import figures_in, learning_curves
+from slotcli.training.learning_curves import learning_curves, numeric_figures
 from slotcli.training.log import CURVES, RunLog
 
 
@@ -10,7 +10,7 @@ def test_known_figures_come_in_order_and_unknown_ones_behind():
         {"step": 1, "new_score": 1.0, "learning_rate": 0.1, "loss": 2.0, "remark": "odd"},
         {"step": 2, "degeneration": None},
     ]
-    assert figures_in(rows) == ["degeneration", "loss", "learning_rate", "new_score"]
+    assert numeric_figures(rows) == ["degeneration", "loss", "learning_rate", "new_score"]
     assert figure("new_score").heading == "New score"
     assert figure("loss") is FIGURES["loss"]
 

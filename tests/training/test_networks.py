@@ -21,7 +21,7 @@ from slotcli.kernels import nearest_code, slot_read
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec, SynthSpec
 from slotcli.training.forecast import forecast
-from slotcli.training.networks import networks, recompute_blocks, use_precision
+from slotcli.training.networks import recompute_blocks, trained_networks, use_precision
 from slotcli.training.parallel.peers import ALONE
 from slotcli.training.tasks.dvae import DvaeTask
 from slotcli.training.tasks.slots import SlotTask
@@ -119,7 +119,7 @@ def test_at_bf16_losses_stay_close_and_weights_float32(make: Make) -> None:
     loss, gradients = taken(make())
     task = make()
     inner: set[torch.dtype] = set()
-    for network in networks(task.module):
+    for network in trained_networks(task.module):
         for name, layer in network.named_modules():
             # What slots are to be attended by is projected before the networks are called.
             outside = name.endswith(("cross_attention.keys", "cross_attention.values"))
@@ -185,7 +185,8 @@ import torch
 from torch._dynamo.utils import counters
 from slotcli.build import build_model
 from slotcli.definition import parse_spec
-from slotcli.training.networks import compile_networks, networks, recompute_blocks, use_precision
+from slotcli.training.networks import compile_networks, recompute_blocks
+from slotcli.training.networks import trained_networks, use_precision
 import json, sys
 
 torch.set_num_threads(1)
@@ -218,7 +219,7 @@ compile_networks(model)
 if sys.argv[2] == "recomputed":
     recompute_blocks(model)
 other, compiled = taken(2)  # as with train.accumulate
-assert counters["stats"]["unique_graphs"] >= len(networks(model)), counters
+assert counters["stats"]["unique_graphs"] >= len(trained_networks(model)), counters
 torch.testing.assert_close(other, loss, rtol=1e-5, atol=1e-6)
 for name, gradient in gradients.items():
     torch.testing.assert_close(compiled[name], gradient, rtol=1e-3, atol=1e-5)

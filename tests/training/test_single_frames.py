@@ -13,7 +13,7 @@ from slotcli.data.rendered import SynthDataset
 from slotcli.model import denormalise, normalise
 from slotcli.spec import CodecModelSpec, SynthSpec
 from slotcli.training.parallel.peers import Part
-from slotcli.training.tasks.single_frames import draw_frames, figures_alone
+from slotcli.training.tasks.single_frames import draw_frames, reconstruction_figures
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_figures_are_of_all_frames_together(kind: str, tiny_codec_spec: CodecMod
     with torch.no_grad():
         drawn = denormalise(codec.decode(codec.encode(normalise(frames))))
     off = drawn.numpy().astype(np.float64) - frames.numpy()
-    found = figures_alone(codec, frames, torch.device("cpu"))
+    found = reconstruction_figures(codec, frames, torch.device("cpu"))
     psnr = 20 * math.log10(255) - 10 * math.log10(np.mean(off**2))
     assert found["psnr"] == pytest.approx(psnr, abs=1e-4)
     colours = [found[f"error_{colour}"] for colour in ("red", "green", "blue")]
@@ -92,5 +92,5 @@ def test_figures_are_of_all_frames_together(kind: str, tiny_codec_spec: CodecMod
 
 def test_gray_frames_have_no_chroma_to_be_lost(tiny_codec_spec: CodecModelSpec) -> None:
     gray = torch.randint(256, (2, 1, 32, 32), dtype=torch.uint8).expand(-1, 3, -1, -1)
-    found = figures_alone(build_codec(tiny_codec_spec), gray, torch.device("cpu"))
+    found = reconstruction_figures(build_codec(tiny_codec_spec), gray, torch.device("cpu"))
     assert found["chroma_error"] is None

@@ -21,7 +21,7 @@ MILLI = Fraction(1, 1000)
 
 def placed(times: list[int | None], rate: int = 10) -> list[tuple[int, bool]]:
     clock = Clock(MILLI, Fraction(rate))
-    return [clock.place(t) for t in times]
+    return [clock.timestamp(t) for t in times]
 
 
 @given(st.lists(st.none() | st.integers(-(2**40), 2**40)))

@@ -15,7 +15,7 @@ from slotcli.errors import AccessError
 from slotcli.files.layout import RESULT, SLOT_FILE
 from slotcli.tracks.masks import Ffv1MaskWriter, PngMaskWriter
 from slotcli.video import finding
-from slotcli.video.finding import FoundClips, counted, find_clips
+from slotcli.video.finding import FoundClips, find_clips, skip_summary
 from slotcli.video.folder_contents import HIDDEN, MASKS, NEITHER, OWN, POSTERS
 from slotcli.video.own_outputs import MARK, png_mark
 from slotcli.video.writer import VideoWriter
@@ -101,7 +101,9 @@ def test_files_of_unknown_suffix_are_taken_for_what_they_hold(folder):
         "sound.mp3": "sound only",
         "types.ts": NEITHER,
     }
-    assert counted(found.passed_over).startswith("5 files or folders were not taken: 2 not a video")
+    assert skip_summary(found.passed_over).startswith(
+        "5 files or folders were not taken: 2 not a video"
+    )
 
 
 def test_hidden_files_and_the_folders_of_systems_are_passed_over(folder):
@@ -246,14 +248,14 @@ def test_without_recursive_the_folders_below_are_named(folder):
 
 def test_a_folder_that_may_not_be_read_is_a_failure_of_its_own(folder, monkeypatch):
     touch(folder, "a.mp4", "locked/b.mp4", "open/c.mp4")
-    really = finding.contents
+    really = finding.list_folder
 
     def refused(path):
         if path.name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         return really(path)
 
-    monkeypatch.setattr(finding, "contents", refused)
+    monkeypatch.setattr(finding, "list_folder", refused)
     found = find_clips(folder)
     assert taken(folder) == ["a.mp4", "open/c.mp4"]
     assert [(path.name, type(error)) for path, error in found.failures.items()] == [

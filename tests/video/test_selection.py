@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotcli.types import FrameChunk
-from slotcli.video.selection import Selection, selected
+from slotcli.video.selection import Selection, select_frames
 
 TICK = Fraction(1, 100)
 
@@ -51,7 +51,7 @@ def test_it_is_what_a_plain_loop_picks(gaps, first, start, end, stride, most, le
     ]
     wanted = inside[::stride][:most]
     selection = Selection(start, end, stride, most)
-    chunks = list(selected(source(pts, last, length), selection, TICK, length))
+    chunks = list(select_frames(source(pts, last, length), selection, TICK, length))
     found = [int(i) for chunk in chunks for i in chunk.frame_index]
     assert found == wanted
     assert [len(chunk) for chunk in chunks[:-1]] == [length] * (len(chunks) - 1)
@@ -70,7 +70,7 @@ def test_it_is_what_a_plain_loop_picks(gaps, first, start, end, stride, most, le
 
 def test_everything_passes_untouched():
     chunks = list(source(np.arange(10), 10, 4))
-    assert list(selected(iter(chunks), Selection(), TICK, 4)) == chunks
+    assert list(select_frames(iter(chunks), Selection(), TICK, 4)) == chunks
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_everything_passes_untouched():
 )
 def test_reading_stops_behind_the_last_frame(selection, most_read):
     seen = []
-    chunks = list(selected(source(np.arange(1000), 1000, 5, seen), selection, TICK, 5))
+    chunks = list(select_frames(source(np.arange(1000), 1000, 5, seen), selection, TICK, 5))
     assert sum(map(len, chunks)) == 10
     assert len(seen) <= most_read
     assert selection.may_stop_early

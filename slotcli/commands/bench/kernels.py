@@ -18,7 +18,7 @@ from slotcli.commands.bench.record import (
     publish,
     require_free,
 )
-from slotcli.commands.options import Device, Overwrite, Threads, chosen
+from slotcli.commands.options import Device, Overwrite, Threads, parse_choices
 
 if TYPE_CHECKING:
     from slotcli.bench.forms import Form
@@ -58,7 +58,7 @@ def kernels(
       slotcli bench kernels slot_read --quick
       slotcli bench kernels --device cuda -o kernels.json
     """
-    wanted_operations = chosen("OPERATION", operations, OPERATIONS)
+    wanted_operations = parse_choices("OPERATION", operations, OPERATIONS)
     require_free(out, overwrite)
     console.phase("timing copies and products")
     from slotcli.bench.forms import arms_here

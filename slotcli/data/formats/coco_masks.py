@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 from slotcli.types import Size
 
 
-def decoded_mask(segmentation: object, size: Size) -> Bool[np.ndarray, "h w"]:
+def decode_mask(segmentation: object, size: Size) -> Bool[np.ndarray, "h w"]:
     """The mask of one object in an image of a size.
 
     Raises ValueError, KeyError, TypeError or OverflowError for an invalid mask of that image.

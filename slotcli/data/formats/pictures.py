@@ -52,7 +52,8 @@ def labels_from(
     labels = _decoded(content, origin, lambda image: _ids(image, colours))
     if size is not None and labels.shape != size:
         raise DataError(
-            f"{printable(origin)} is {_shown(labels.shape)}, its picture {_shown(size)}.",
+            f"{printable(origin)} is {_format_size(labels.shape)}, "
+            f"its picture {_format_size(size)}.",
             "Fetch both files again.",
         )
     return labels
@@ -86,8 +87,8 @@ def as_clip(
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             raise DataError(
-                f"{printable(path)} is {_shown(picture.shape)}, and {printable(paths[0])} is "
-                f"{_shown(pictures[0].shape)}.",
+                f"{printable(path)} is {_format_size(picture.shape)}, and {printable(paths[0])} is "
+                f"{_format_size(pictures[0].shape)}.",
                 "Frames of a clip have one size: fetch the files again.",
             )
     return Clip(
@@ -152,5 +153,5 @@ def _ids_of_colours(
     return ids
 
 
-def _shown(size: Sequence[int]) -> str:
+def _format_size(size: Sequence[int]) -> str:
     return f"{size[1]}x{size[0]}"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from slotcli.data.dataset import Dataset
-from slotcli.data.formats.coco_masks import decoded_mask
+from slotcli.data.formats.coco_masks import decode_mask
 from slotcli.data.formats.pictures import as_clip, read_picture, resized_labels
 from slotcli.data.formats.splits import NoSplitError
 from slotcli.errors import DataError, NoInputError, printable
@@ -124,7 +124,7 @@ class YoutubeVis(Dataset):
             if segmentation is None:
                 continue
             try:
-                mask = decoded_mask(segmentation, video.size)
+                mask = decode_mask(segmentation, video.size)
             except _MALFORMED as error:
                 raise DataError(
                     f"{printable(self._index)}: annotation {instance.number}, frame {frame} of "

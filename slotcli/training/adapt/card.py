@@ -20,7 +20,7 @@ _TEMPLATE = "card.md.jinja"
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedModel:
     """The facts that a card reports."""
 
     spec: SlotModelSpec
@@ -34,7 +34,7 @@ class Adapted:
     outcome: Outcome
 
 
-def card_text(adapted: Adapted) -> str:
+def card_text(adapted: AdaptedModel) -> str:
     """The card in Markdown; text from outside is escaped, and shown as it is."""
     outcome, command = adapted.outcome, printable(shlex.join(adapted.command))
     before, after = outcome.before, outcome.best
@@ -59,12 +59,13 @@ def card_text(adapted: Adapted) -> str:
         # Longer than any run of backticks in the command.
         fence="`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0)),
         label_free=[
-            [_title(n), FIGURES[n].wanted, _shown(before[n]), _shown(after[n])] for n in figures
+            [_title(n), FIGURES[n].wanted, _format(before[n]), _format(after[n])] for n in figures
         ],
-        against_truth=[[name, _shown(before[name]), _shown(after[name])] for name in true],
+        against_truth=[[name, _format(before[name]), _format(after[name])] for name in true],
         columns=["step", *map(_title, columns)],
         evaluations=[
-            [str(row["step"]), *(_shown(row.get(name)) for name in columns)] for row in outcome.rows
+            [str(row["step"]), *(_format(row.get(name)) for name in columns)]
+            for row in outcome.rows
         ],
     )
 
@@ -78,5 +79,5 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return "-" if value is None else f"{value:.3f}"

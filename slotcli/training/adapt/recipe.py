@@ -67,7 +67,7 @@ class Outcome:
         return before is not None and before - after >= MIN_GAIN
 
 
-def outcome_of(run: Path) -> Outcome | None:
+def read_outcome(run: Path) -> Outcome | None:
     """The evaluations of a run; None where not even its start was evaluated. Raises DataError."""
     rows = [row for row in read_log(run) if JUDGED_BY in row]
     return Outcome(rows) if rows and rows[0]["step"] == 0 else None

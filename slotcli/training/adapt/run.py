@@ -23,11 +23,11 @@ from slotcli.errors import (
     UsageError,
     printable,
 )
-from slotcli.files.places import beside, put_in_place, recover, work_folder
+from slotcli.files.places import hidden_sibling, put_in_place, recover, work_folder
 from slotcli.files.writing import output_errors, whole_file
 from slotcli.spec import SlotModelSpec
-from slotcli.training.adapt.card import CARD, Adapted, card_text
-from slotcli.training.adapt.recipe import JUDGED_BY, Outcome, outcome_of
+from slotcli.training.adapt.card import CARD, AdaptedModel, card_text
+from slotcli.training.adapt.recipe import JUDGED_BY, Outcome, read_outcome
 from slotcli.training.checkpoints import Notice
 from slotcli.training.loop import BEST, Progress, Tick, train
 from slotcli.training.run_facts import final_row
@@ -52,7 +52,7 @@ class Adaptation:
     command: list[str]
 
 
-def require_place(out: Path, parent: Path, data: Path, *, overwrite: bool) -> None:
+def require_writable(out: Path, parent: Path, data: Path, *, overwrite: bool) -> None:
     """Raises UsageError or CannotCreateError where no model folder may be written to `out`."""
     place, own = out.resolve(), parent.resolve()
     if place in own.parents:
@@ -97,7 +97,7 @@ def adapt(
     was stopped here and `overwrite` is off, NumericError where the model itself is not finite on
     these clips, and as `train`.
     """
-    run = beside(out, "adapting")
+    run = hidden_sibling(out, "adapting")
     _begin(run, asked, anew=overwrite)
     if final_row(run, asked.spec.train) is None:
         try:
@@ -112,15 +112,15 @@ def adapt(
                 notice=notice,
             )
         except NumericError as error:
-            if outcome_of(run) is None:
+            if read_outcome(run) is None:
                 shutil.rmtree(run)
                 raise
             notice(f"{error.what} What came before that is judged.")
         except SlotcliError:
-            if outcome_of(run) is None:  # no evaluation that a later run could resume from
+            if read_outcome(run) is None:  # no evaluation that a later run could resume from
                 shutil.rmtree(run)
             raise
-    outcome = outcome_of(run)
+    outcome = read_outcome(run)
     assert outcome is not None, "a run with a patience judges its start"
     if outcome.better:
         _write(out, run, asked, outcome)
@@ -194,7 +194,7 @@ def _write(out: Path, run: Path, asked: Adaptation, outcome: Outcome) -> None:
         "after": outcome.best[JUDGED_BY],
     }
     card = card_text(
-        Adapted(
+        AdaptedModel(
             spec=asked.spec,
             parent=parent_name,
             parent_sha256=asked.parent.sha256,

@@ -14,7 +14,7 @@ from slotcli.data.dataset import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel.peers import WHOLE, Part
-from slotcli.training.tasks.single_frames import FIGURES, figures_alone, frame_batches
+from slotcli.training.tasks.single_frames import FIGURES, frame_batches, reconstruction_figures
 
 
 class DvaeTask:
@@ -55,7 +55,7 @@ class DvaeTask:
 
     def evaluate(self) -> dict[str, float | None]:
         """The reconstruction error with hard codes, as the codec is used after training."""
-        return figures_alone(self.module, self._held_out, self._device)
+        return reconstruction_figures(self.module, self._held_out, self._device)
 
     def draw(self, path: Path) -> None:
         """Does nothing: a codec has no masks."""

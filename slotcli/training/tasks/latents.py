@@ -12,7 +12,7 @@ _BYTES = 2 << 30
 Encode = Callable[[Float[Tensor, "b 3 h w"]], Shaped[Tensor, "b *target"]]
 
 
-class FramePlace(NamedTuple):
+class FrameKey(NamedTuple):
     """A frame of a data set, mirrored left to right if `flip` is set."""
 
     clip: int
@@ -20,17 +20,17 @@ class FramePlace(NamedTuple):
     flip: bool
 
 
-class KeptLatents:
+class LatentCache:
     """Targets by frame, on the codec's device; the first `bound` bytes of them are cached."""
 
     def __init__(self, encode: Encode, bound: int = _BYTES) -> None:
         self.bytes = 0
         self._encode = encode
         self._bound = bound
-        self._kept: dict[FramePlace, Tensor] = {}
+        self._kept: dict[FrameKey, Tensor] = {}
 
     def of(
-        self, places: Sequence[FramePlace], frames: Float[Tensor, "b 3 h w"]
+        self, places: Sequence[FrameKey], frames: Float[Tensor, "b 3 h w"]
     ) -> Shaped[Tensor, "b *target"]:
         """The targets of frames: cached ones, and the others encoded together."""
         new = {place: row for row, place in enumerate(places) if place not in self._kept}

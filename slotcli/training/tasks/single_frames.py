@@ -71,7 +71,7 @@ def _square(
 
 
 @torch.inference_mode()
-def figures_alone(
+def reconstruction_figures(
     codec: Vqvae | Dvae, frames: UInt8[Tensor, "b 3 h w"], device: torch.device
 ) -> dict[str, float | None]:
     """Reconstruction figures of a codec, over all frames together.

@@ -29,9 +29,9 @@ from slotcli.training.auxiliary.contrast import slot_contrast
 from slotcli.training.auxiliary.features import feature_losses
 from slotcli.training.auxiliary.grouping import grouping_loss, motion_grouping_loss
 from slotcli.training.auxiliary.mask_loss import mask_loss, mask_targets
-from slotcli.training.encoder_cache import KeptClips
+from slotcli.training.encoder_cache import EncodedClips
 from slotcli.training.parallel.peers import WHOLE, Part
-from slotcli.training.tasks.latents import FramePlace, KeptLatents, targets_of
+from slotcli.training.tasks.latents import FrameKey, LatentCache, targets_of
 from slotcli.training.tasks.slot_batches import SlotBatches, open_batches
 from slotcli.types import ClipBatch, SlotTrack
 
@@ -91,7 +91,7 @@ class SlotTask:
         self._clips = None
         self.batches: Batches[Part, Any]
         if spec.train.cache_encoder:
-            self._clips = KeptClips(model, data, device)
+            self._clips = EncodedClips(model, data, device)
             self.batches = Batches(partial(_single_frames, spec.train, data), spec.train.steps)
         elif workers:
             self.batches = Batches.of_processes(
@@ -105,7 +105,7 @@ class SlotTask:
         self._held_out = held_out
         self._device = device
         self._segment = Segmenter(model, device, size=spec.size)
-        kept = KeptLatents(self.module.decoder.target)
+        kept = LatentCache(self.module.decoder.target)
         self._latents = kept if spec.train.cache_latents else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -222,7 +222,7 @@ class SlotTask:
     ) -> Float[Tensor, ""]:
         targets = self._targets(windows, frames)
         if self._draws_next(step):
-            slots = self.module.encoder.predicted(track.slots[:, :-1])
+            slots = self.module.encoder.predict_next(track.slots[:, :-1])
             targets = targets.unflatten(0, frames.shape[:2])[:, 1:].flatten(0, 1)
             return self.module.decoder.loss(slots.flatten(0, 1), targets)
         return self.module.decoder.loss(track.slots.flatten(0, 1), targets, track.layout)
@@ -238,7 +238,7 @@ class SlotTask:
             return targets_of(self.module.decoder.target, every)
         options = self._options
         places = [
-            FramePlace(window.index, window.start + number * options.clip_stride, window.flip)
+            FrameKey(window.index, window.start + number * options.clip_stride, window.flip)
             for window in windows
             for number in range(options.clip_length)
         ]

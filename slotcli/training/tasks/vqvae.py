@@ -14,7 +14,7 @@ from slotcli.data.dataset import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel.peers import ALONE, WHOLE, Part, Peers
-from slotcli.training.tasks.single_frames import FIGURES, figures_alone, frame_batches
+from slotcli.training.tasks.single_frames import FIGURES, frame_batches, reconstruction_figures
 
 _RESTART_EVERY = 100
 
@@ -82,7 +82,7 @@ class CodecTask:
         return loss, {"codes_used": float(used.sum())}
 
     def evaluate(self) -> dict[str, float | None]:
-        return figures_alone(self.module, self._held_out, self._device)
+        return reconstruction_figures(self.module, self._held_out, self._device)
 
     def draw(self, path: Path) -> None:
         """Does nothing: a codec has no masks."""

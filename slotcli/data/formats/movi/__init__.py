@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from slotcli.data.clip_cache import CACHE_BYTES, ClipCache, joined
+from slotcli.data.clip_cache import CACHE_BYTES, ClipCache, concatenate
 from slotcli.data.dataset import Dataset
 from slotcli.data.formats.file_index import FileIndex
 from slotcli.data.formats.movi.frames import FrameFolders, holds_frames
@@ -36,7 +36,7 @@ _ABOVE_RECORDS = re.compile(r"movi_[a-z]|\d+x\d+|\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
-class MoviPlace:
+class MoviLocation:
     """A layout, and its root folder."""
 
     layout: LayoutName
@@ -58,7 +58,7 @@ class Movi(Dataset):
                 f"{printable(folder)} holds MOVi in none of its layouts.",
                 "They are TFRecord files, tar files of arrays, and folders of numbered frames.",
             )
-        self.place = place
+        self.location = place
         self.files = _OPENERS[place.layout](place.folder, split)
         self.labelled = self.files.labelled
         self.layout = place.layout
@@ -86,11 +86,11 @@ class Movi(Dataset):
         frames = [kept[time] for time in times]
         if len({clip.frames.shape for clip in frames}) > 1:
             raise DataError(
-                f"The frames of {self.name(index)} in {printable(self.place.folder)} differ in "
+                f"The frames of {self.name(index)} in {printable(self.location.folder)} differ in "
                 "size.",
                 "Fetch the clip again.",
             )
-        return joined(frames)
+        return concatenate(frames)
 
     def video_name(self, index: int) -> str | None:
         return self.files.video_name(index)
@@ -116,7 +116,7 @@ class Movi(Dataset):
         return Clip(frame, None if labels is None else torch.from_numpy(labels.copy())[None])
 
 
-def find_movi(folder: Path) -> MoviPlace | None:
+def find_movi(folder: Path) -> MoviLocation | None:
     """The MOVi layout of a folder, recognised by the names in it; None where it has none.
 
     Record files may be deeper, as TensorFlow Datasets stores them: `movi_e/128x128/1.0.0`. Raises
@@ -131,11 +131,11 @@ def find_movi(folder: Path) -> MoviPlace | None:
             "Name the folder of one of them.",
         )
     if versions:
-        return MoviPlace("records", versions[0])
+        return MoviLocation("records", versions[0])
     if any(tar_files(folder, split) for split in SPLIT_NAMES):
-        return MoviPlace("tars", folder)
+        return MoviLocation("tars", folder)
     if holds_frames(folder):
-        return MoviPlace("frames", folder)
+        return MoviLocation("frames", folder)
     return None
 
 

@@ -8,12 +8,12 @@ from slotcli.commands import console
 from slotcli.errors import printable
 
 if TYPE_CHECKING:
-    from slotcli.video.folder_contents import PassedOver
+    from slotcli.video.folder_contents import Skipped
 
 
-def tell_passed_over(passed_over: "Iterable[PassedOver]", *, recorded: bool = True) -> None:
+def report_skipped(passed_over: "Iterable[Skipped]", *, recorded: bool = True) -> None:
     """Reports skipped files, if there are any; with `recorded` also as a JSON record."""
-    from slotcli.video.finding import counted
+    from slotcli.video.finding import skip_summary
 
     listed = list(passed_over)
     if not listed:
@@ -26,8 +26,8 @@ def tell_passed_over(passed_over: "Iterable[PassedOver]", *, recorded: bool = Tr
             }
         )
     if not console.wants_details():
-        console.note(f"{counted(listed).rstrip('.')} (-v lists them).")
+        console.note(f"{skip_summary(listed).rstrip('.')} (-v lists them).")
         return
-    console.note(counted(listed))
+    console.note(skip_summary(listed))
     for one in listed:
         console.note(f"  {one.path}: {one.reason}" + (f" ({one.detail})" if one.detail else ""))
