@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from signal import SIGINT, raise_signal
 from statistics import fmean
 
 import pytest
@@ -43,9 +45,13 @@ def test_a_resumed_run_has_the_same_bits(
 ) -> None:
     clips = SynthDataset(SynthSpec(mix={"A": 1.0}, clips=4, frames=3), (28, 28))
 
-    def run(steps: int, out: Path, *, resume: bool = False) -> None:
+    def interrupt(step: int, *_: object) -> None:
+        if step == 4:
+            raise_signal(SIGINT)
+
+    def run(out: Path, progress: Callable[..., None], *, resume: bool = False) -> None:
         spec = feature_specs[name]
-        train_spec = spec.train.model_copy(update={"steps": steps, "evaluate_every": 4})
+        train_spec = spec.train.model_copy(update={"steps": 8, "evaluate_every": 4})
         spec = spec.model_copy(update={"train": train_spec})
         torch.manual_seed(0)
         model = build_model(spec)
@@ -57,12 +63,13 @@ def test_a_resumed_run_has_the_same_bits(
         frozen = {p for p in model.encoder.backbone.parameters()}
         trained = [p for group in task.parameter_groups() for p in group["params"]]
         assert not frozen.intersection(trained)
-        train(spec, task, out, resume=resume, command=["tests"], progress=lambda *_: None)
+        train(spec, task, out, resume=resume, command=["tests"], progress=progress)
 
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    run(8, whole)
-    run(4, halves)
-    run(8, halves, resume=True)
+    run(whole, lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        run(halves, interrupt)
+    run(halves, lambda *_: None, resume=True)
     assert (whole / WEIGHTS).read_bytes() == (halves / WEIGHTS).read_bytes()
     rows = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["features"] > 0
@@ -84,7 +91,15 @@ def test_the_backbone_comes_from_a_file(
     config = tmp_path / "model.toml"
     config.write_text(definition_text(spec))
     code, printed, said = cli(
-        "--json", "train", "--config", config, "--dry-run", "--set", f"train.backbone={backbone}"
+        "--json",
+        "train",
+        "--config",
+        config,
+        "--out",
+        tmp_path / "run",
+        "--dry-run",
+        "--set",
+        f"train.backbone={backbone}",
     )
     assert code == 0, said
     facts = json.loads(printed.splitlines()[-1])
