@@ -21,6 +21,7 @@ from slotcli.errors import ClipWarning, UsageError, printable, require_choice
 from slotcli.files.layout import DEFAULT_MODEL
 from slotcli.kernels.dispatch import Backend, backend, use_backend
 from slotcli.limits import threads_for
+from slotcli.report.page import PageKind
 from slotcli.results.result import Result, load
 from slotcli.tracks.fitting import Fit
 from slotcli.tracks.labelling import Edges
@@ -40,6 +41,8 @@ def decompose(
     masks: str | Sequence[str] = "png",
     frames: bool = False,
     overlay: bool = True,
+    opacity: float | None = None,
+    page: PageKind | None = None,
     background: str | int | Sequence[int] = "auto",
     edges: Edges | None = None,
     min_area: float = 0.0,
@@ -84,6 +87,8 @@ def decompose(
         masks=masks,
         frames=frames,
         overlay=overlay,
+        opacity=opacity,
+        page=page,
         background=background,
         edges=edges,
         min_area=min_area,

@@ -11,6 +11,7 @@ from jaxtyping import Float16, Float32, Float64, Int64
 
 from slotcli.errors import UsageError, printable
 from slotcli.files.layout import TRACKS_CSV
+from slotcli.report.numbers import NumberPlaces, draw_numbers
 from slotcli.report.overlay import OPACITY, overlay_frame
 from slotcli.results.export import export_masks
 from slotcli.results.facts import result_facts, slot_file_facts
@@ -146,15 +147,18 @@ class Result:
         return self._frames
 
     def show(self, t: int, *, opacity: float = OPACITY, source: bool = True) -> "Image":
-        """An RGB image of frame `t` with each object in its colour, at the source's size.
+        """An RGB image of frame `t` at the source's size, each object in its colour, with its ID.
 
-        Without `source` the colours are on grey, and the clip is not needed. Raises as `frames`.
+        IDs are drawn where the longer side has 320 pixels or more. Without `source` the colours are
+        on grey, and the clip is not needed. Raises as `frames`.
         """
         from PIL import Image
 
         labels = self.masks[t]
         under = self.frames()[t] if source else np.full((*labels.shape, 3), _GREY, np.uint8)
-        return Image.fromarray(overlay_frame(under, labels, opacity))
+        drawn = overlay_frame(under, labels, opacity)
+        draw_numbers(drawn, NumberPlaces().next(labels))
+        return Image.fromarray(drawn)
 
     def export(
         self,
