@@ -149,7 +149,7 @@ class Result:
     def show(self, t: int, *, opacity: float = OPACITY, source: bool = True) -> "Image":
         """An RGB image of frame `t` at the source's size, each object in its colour, with its ID.
 
-        IDs are drawn where the longer side has 320 pixels or more. Without `source` the colours are
+        IDs are shown where the longer side has 320 pixels or more. Without `source` the colours are
         on grey, and the clip is not needed. Raises as `frames`.
         """
         from PIL import Image

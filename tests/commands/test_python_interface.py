@@ -18,6 +18,7 @@ import slotcli
 from slotcli.commands import decompose as decompose_command
 from slotcli.commands import reconstruct as reconstruct_command
 from slotcli.errors import CannotCreateError, DataError, NoInputError, SlotcliError, UsageError
+from slotcli.report.overlay import OPACITY
 from slotcli.results import result as results
 from slotcli.tracks.statistics import TrackRow
 from slotcli.video.reader import open_clip
@@ -181,7 +182,7 @@ def test_an_image_has_the_colours_of_the_overlay(result):
     shown = result.show(2)
     assert (shown.mode, shown.size) == ("RGB", (64, 48))
     with_clip, without = np.asarray(shown, int), np.asarray(result.show(2, source=False), int)
-    np.testing.assert_array_equal(np.asarray(result.show(2, opacity=0.5)), with_clip)
+    np.testing.assert_array_equal(np.asarray(result.show(2, opacity=OPACITY)), with_clip)
     assert np.abs(with_clip - without).max() > 20
 
 
