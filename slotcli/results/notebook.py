@@ -86,7 +86,7 @@ def thumbnails(
 
 def object_cells(objects: "Columns") -> dict[int, list[str]]:
     """The objects that appear, by ID, as text in the order of `COLUMNS`."""
-    rows = zip(*objects.values(), strict=True)
+    rows = zip(*(column.tolist() for column in objects.values()), strict=True)
     every = [dict(zip(objects, values, strict=True)) for values in rows]
     return {own["id"]: _cells(own) for own in every if own["frames_present"]}
 

@@ -1,12 +1,14 @@
 import json
 import re
 from fractions import Fraction
+from io import BytesIO, TextIOWrapper
 
 import numpy as np
 import pytest
 from PIL import Image
 from pseudo_terminal import run_on_terminal, without_codes
 
+from slotcli.commands import console
 from slotcli.tracks.slot_file import SlotFile, write_slot_file
 from slotcli.tracks.transform import Transform
 from slotcli.training.run_facts import write_run_facts
@@ -127,7 +129,29 @@ def test_a_terminal_shows_a_frame_and_others_do_not(results):
     assert (code, sent.count(half)) == (0, 24 * 8)  # a clip of 24 x 16 pixels
     assert re.search(r"\x1b\[38;2;\d+;\d+;\d+;48;2;\d+;\d+;\d+m", sent)
     assert "in frames" in without_codes(sent)
-    assert half not in run_on_terminal(*given, COLORTERM="truecolor", NO_COLOR="1")[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shows"),
+    [
+        ({"COLORTERM": "truecolor"}, True),
+        ({}, True),  # xterm-256color
+        ({"COLORTERM": "truecolor", "NO_COLOR": "1"}, False),
+        ({"TERM": "xterm"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_images_are_for_terminals_with_colours(monkeypatch, settings, shows):
+    for name in ("COLORTERM", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm-256color"} | settings).items():
+        monkeypatch.setenv(name, value)
+    terminal = TextIOWrapper(BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert console.shows_images() is shows
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(BytesIO(), encoding="ascii"))
+    assert not console.shows_images()
 
 
 def test_the_objects_of_a_result_are_a_table(cli, results):
