@@ -144,6 +144,8 @@ class ClipViewRecorder:
         self._thumbnails.add(frame, small)
         if not self._still:
             self._still = jpeg(picture)
+        if len(self._frames) == MAX_FRAMES and self._count % self._stride == 0:
+            self._frames, self._stride = self._frames[::2], 2 * self._stride
         if self._count % self._stride == 0:
             places = [number.get(own, (np.nan, np.nan)) for own in ids]
             self._frames.append(
@@ -157,8 +159,6 @@ class ClipViewRecorder:
                 )
             )
             self._write_picture(picture)
-            if len(self._frames) == MAX_FRAMES:
-                self._frames, self._stride = self._frames[::2], 2 * self._stride
         self._count += 1
 
     def finish(self, ids: Sequence[int]) -> ClipView:
