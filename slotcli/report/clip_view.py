@@ -24,6 +24,7 @@ MAX_SIDE = 512  # pixels of a side on the page
 MAX_FRAMES = 4096  # beyond, every other frame is left out, and so on
 _DEFAULT_RATE = Fraction(25)  # frames per second
 _SLOWEST, _FASTEST = Fraction(1), Fraction(120)
+_COARSE = 128  # pixels of a side, from which on every other one will do for a centroid
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 80)
 
 
@@ -227,15 +228,22 @@ def _small_labels(labels: UInt8[np.ndarray, "h w"], size: Size) -> UInt8[np.ndar
 def _areas_and_centres(
     labels: UInt8[np.ndarray, "h w"], ids: Sequence[int]
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 2"]]:
-    """Share of the frame and centroid, in fractions of the frame, of each object."""
-    height, width = labels.shape
-    rows = np.arange(height)[:, None] * (OUTSIDE + 1) + labels
-    in_rows = np.bincount(rows.ravel(), minlength=height * (OUTSIDE + 1)).reshape(height, -1)
-    columns = np.arange(width) * (OUTSIDE + 1) + labels
-    in_columns = np.bincount(columns.ravel(), minlength=width * (OUTSIDE + 1)).reshape(width, -1)
-    area = in_rows.sum(0)
-    with np.errstate(invalid="ignore"):
-        y = (np.arange(height) + 0.5) @ in_rows / area / height
-        x = (np.arange(width) + 0.5) @ in_columns / area / width
+    """Share of the frame and centroid, in fractions of the frame, of each object.
+
+    Centroids are those of every other pixel in each direction.
+    """
+    count = OUTSIDE + 1
+    area = np.bincount(labels.ravel(), minlength=count)
     own = list(ids)
-    return (area[own] / labels.size).astype(np.float32), np.stack([x, y], 1)[own].astype(np.float32)
+    step = 2 if min(labels.shape) >= _COARSE else 1
+    coarse = labels[::step, ::step]
+    height, width = coarse.shape
+    rows = np.arange(height, dtype=np.int32)[:, None] * count + coarse
+    in_rows = np.bincount(rows.ravel(), minlength=height * count).reshape(height, -1)[:, own]
+    columns = np.arange(width, dtype=np.int32) * count + coarse
+    in_columns = np.bincount(columns.ravel(), minlength=width * count).reshape(width, -1)[:, own]
+    seen = in_rows.sum(0)
+    with np.errstate(invalid="ignore"):
+        y = (np.arange(height) * step + 0.5) @ in_rows / seen / labels.shape[0]
+        x = (np.arange(width) * step + 0.5) @ in_columns / seen / labels.shape[1]
+    return (area[own] / labels.size).astype(np.float32), np.stack([x, y], 1).astype(np.float32)

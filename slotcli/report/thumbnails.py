@@ -18,6 +18,7 @@ class Thumbnails:
     """Cuts the largest piece of each object out of the frame that shows most of it."""
 
     def __init__(self) -> None:
+        self._tried: dict[int, int] = {}  # largest area so far
         self._best: dict[int, float] = {}
         self._pictures: dict[int, np.ndarray] = {}
 
@@ -25,16 +26,16 @@ class Thumbnails:
         """Consider the next frame, RGB, with its labels at any smaller size."""
         area = np.bincount(labels.ravel(), minlength=256)
         for label in objects_in(labels):
-            least = _LARGER * self._best.get(label, 0)
-            if area[label] <= least:
+            if area[label] <= _LARGER * self._tried.get(label, 0):
                 continue
+            self._tried[label] = int(area[label])
             mask = (labels == label).view(np.uint8)
             pieces, where, measures, _ = cv2.connectedComponentsWithStats(mask)
             largest = 1 + int(measures[1:pieces, cv2.CC_STAT_AREA].argmax())
             x, y, width, height, pixels = measures[largest].tolist()
             cut = x == 0 or y == 0 or x + width == mask.shape[1] or y + height == mask.shape[0]
             score = pixels * (_AT_BORDER if cut else 1)
-            if score > least:
+            if score > self._best.get(label, 0):
                 mask = (where == largest).view(np.uint8)
                 self._best[label] = score
                 self._pictures[label] = _cut_out(frame, mask, (x, y, width, height))
