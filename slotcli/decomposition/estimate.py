@@ -39,7 +39,6 @@ _MASK_BYTES: dict[MaskFormat, float] = {
     "alpha": 1.6,
     "frames": 0.6,
 }
-_PAGE_BYTES = 6000  # of report.html, per frame of a camera clip
 _ROW_BYTES = 90  # of tracks.csv, per slot and frame
 _MARGIN = 1.2
 
@@ -143,14 +142,13 @@ def _tried(model: SlotModel, size: Size, device: torch.device, chunk: int) -> _C
 def bytes_per_frame(
     size: Size, num_slots: int, masks: tuple[MaskFormat, ...], *, overlay: bool
 ) -> int:
-    """Bytes per frame of overlay, masks, tracks and page, without slots and attention."""
+    """Bytes per frame of overlay, masks and tracks, without slots and attention."""
     height, width = size
     shown_height, shown_width = fit(size, (MAX_SIDE, MAX_SIDE))
     return round(
         (_OVERLAY_BYTES * shown_height * shown_width if overlay else 0)
         + sum(_MASK_BYTES[name] for name in masks) * height * width
         + _ROW_BYTES * num_slots
-        + min(_PAGE_BYTES, height * width)
     )
 
 

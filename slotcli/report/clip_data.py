@@ -16,7 +16,7 @@ from slotcli.types import (
 )
 
 _MOST_EVENTS = 400
-_ABSENT = 65535  # of a place or an area in 16 bits
+_ABSENT = 65535  # of a position or an area in 16 bits
 KINDS = {
     FLAG_CORRUPT: ("damaged", "damaged in the source"),
     FLAG_TIMING_REPAIRED: ("repaired", "time missing or out of order, estimated"),
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def events(view: ClipView) -> list[dict[str, Any]]:
-    """What happened at which frame, in order; `at` counts the page's frames."""
+    """Damage, resets and switches by frame, in order; `at` counts the page's frames."""
     shown = np.array([frame.index for frame in view.frames])
 
     def at(index: int) -> int:
@@ -59,9 +59,9 @@ def events(view: ClipView) -> list[dict[str, Any]]:
 
 
 def clip_data(view: ClipView, video: str) -> str:
-    """The JSON, which may stand in an HTML script; `video` is the URL of the clip's video.
+    """The JSON, safe inside an HTML script; `video` is the URL of the clip's video.
 
-    Places are 16 bits, [frame, object, 2], of the frame's width and height; labels are deflated,
+    Positions are 16 bits, [frame, object, 2], of the frame's width and height; labels are deflated,
     one after the other.
     """
     height, width = view.size

@@ -1,4 +1,4 @@
-"""What a page shows of a clip: a small video, its labels, and the objects' areas and places."""
+"""The view of a clip on its page: a small video, its labels, and areas and positions of objects."""
 
 import zlib
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 80)
 class ShownFrame:
     """One frame on the page; `labels` are deflated bytes, row by row.
 
-    `picture` counts the frames of the page's video. `area` is each object's share of the frame,
-    `centre` its centroid and `number` the place of its number, (x, y) in fractions of the frame;
+    `picture` counts the frames of the page's video. `area` is each object's fraction of the frame,
+    `centre` its centroid and `number` the position of its number, (x, y) in fractions of the frame;
     NaN for absent objects.
     """
 
@@ -205,7 +205,7 @@ class ClipViewRecorder:
 
 
 def jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """An RGB picture as JPEG."""
+    """An RGB image as JPEG."""
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
 
 
@@ -228,7 +228,7 @@ def _small_labels(labels: UInt8[np.ndarray, "h w"], size: Size) -> UInt8[np.ndar
 def _areas_and_centres(
     labels: UInt8[np.ndarray, "h w"], ids: Sequence[int]
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 2"]]:
-    """Share of the frame and centroid, in fractions of the frame, of each object.
+    """Area and centroid of each object, in fractions of the frame.
 
     Centroids are those of every other pixel in each direction.
     """

@@ -12,20 +12,20 @@ from slotcli.tracks.masks import objects_in
 Position = tuple[float, float]  # (x, y), in fractions of the frame's width and height
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-_GRID = 96  # samples along the longer side: enough for a place, and fast
-_STAYS = 0.5  # a number stays while its place is at least so much of the largest distance inside
+_GRID = 96  # samples along the longer side: enough for a number, and fast
+_STAYS = 0.5  # a number stays while it is at least so much of the largest distance inside
 _BADGE = (20, 22, 26, 205)  # RGBA
 _INK = (255, 255, 255, 255)
 
 
 class NumberPlaces:
-    """Places numbers frame by frame: inside their objects, far from borders, and steady in time."""
+    """Positions numbers frame by frame: inside their objects, far from borders, steady in time."""
 
     def __init__(self) -> None:
         self._last: dict[int, tuple[int, int]] = {}
 
     def next(self, labels: UInt8[np.ndarray, "h w"]) -> dict[int, Position]:
-        """The place of each object's number in the next frame; all frames have one size."""
+        """The position of each object's number in the next frame; all frames have one size."""
         step = max(1, max(labels.shape) // _GRID)
         coarse = np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step])
         borders = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, CROSS)

@@ -14,7 +14,7 @@ _COLOURS = (
     "56b4e9 e69f00 009e73 f0e442 cc79a7 d55e00 0072b2 5affd2 007869 78f0ff b4c387 c31e3c "
     "3c87ff c30f96 e18796 69d2c3 0f784b d2f096 b45a87 69964b 782dff 2db496 ff5a69 d20f00"
 )
-DISTINCT = 24  # colours; more objects share them and are told apart by their numbers
+DISTINCT = 24  # colours; further objects repeat them, and differ by their numbers
 
 
 @cache

@@ -12,7 +12,7 @@ from slotcli.report.palette import slot_colours
 from slotcli.tracks.statistics import SlotSummary
 
 CHART = (240, 36)  # width and height of an area chart's coordinates
-_ALWAYS = 0.995  # share of frames that reads as all
+_ALWAYS = 0.995  # fraction of frames that reads as all
 BACKGROUND_COLOUR = "#8b949e"
 
 
@@ -76,7 +76,7 @@ def object_colour(label: int) -> str:
 
 
 def percent(share: float | int) -> str:
-    """A share of the picture, with as many digits as it has meaning."""
+    """A fraction as a percentage, with as many digits as it has meaning."""
     if 0 < share < 0.001:
         return "under 0.1 %"
     return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"

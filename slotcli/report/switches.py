@@ -10,9 +10,9 @@ from slotcli.types import OUTSIDE
 
 _STEP = 2  # every other pixel in each direction
 _LEAST_AREA = 0.001  # of the frame, in both frames
-_TAKEN = 0.5  # share of an object's pixels that were another object's in the frame before
-_OWN = 0.25  # its share that was its own: more, and it only moved over the other
-_CUT = 30.0  # mean change of gray: at a cut, pixels in the same place are not the same things
+_TAKEN = 0.5  # fraction of an object's pixels that were another object's in the frame before
+_OWN = 0.25  # fraction that was its own: more, and it only moved over the other
+_CUT = 30.0  # mean change of gray: at a cut, the same pixel is not the same thing
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def _figures(verdict: dict[str, Any]) -> list[JudgedFigure]:
 
 
 def _limits(metadata: dict[str, Any]) -> list[str]:
-    """What the model cannot do, in sentences."""
+    """Limits of the model, in sentences."""
     spec = metadata["model"].get("spec", {})
     crop = metadata["transform"].get("crop") or [0, 0, *metadata["source"]["size"]]
     scale = max(crop[2] / metadata["transform"]["model_size"][0], 1)
