@@ -24,7 +24,7 @@ _DATA = "synth:C"
 _Split = Literal["train", "validation", "test"]
 
 _DESCRIBING = {
-    "edge_alignment": "1: borders ignore the picture",
+    "edge_alignment": "1: borders ignore the image",
     "slot_entropy": "0: one takes all, 1: all alike",
     "carry_first": "of all pixels; a fixed grid keeps all",
     "carry_later": "of all pixels; a fixed grid keeps all",
@@ -79,10 +79,10 @@ def audit(
 ) -> None:
     """Judge without labels whether a model, or a result, finds objects.
 
-    Masks have to move with what moves, keep to edges, and be more than k-means of colour and
-    position makes of the same clips. A model also sees shifted pictures, and its decoder the slots
-    of other clips. What cannot be measured is null, with the reason; where the verdict needs it,
-    nothing is passed. Exit code 3 means that the verdict is not "passed".
+    Masks have to follow motion, align with image edges, and beat k-means on colour and position of
+    the same clips. A model is also tested on shifted frames, and its decoder on the slots of other
+    clips. A figure that cannot be measured is null, with the reason; without one that the verdict
+    needs, nothing passes. Exit code 3 means that the verdict is not "passed".
 
     Examples:
       slotcli audit --model tiny-64

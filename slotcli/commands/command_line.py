@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _EXAMPLES = re.compile(r"^Examples:$", re.MULTILINE)
 _WIDEST_NAME = 30  # columns; the help of an option with a longer name begins on the next line
 _OTHER = "Other"
+# In the help of an argument that may be given as --out instead: it is needed, though not to typer.
+HERE_OR_OUT = "[required, here or as --out]"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|www\.\w[\w.-]*/")
 # typer's messages, of its versions with and without pydantic, and ours.
 _REFUSALS = [
@@ -46,7 +48,7 @@ class Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: "Context") -> list[str]:
         arguments = [own for own in self.get_params(ctx) if own.param_type_name == "argument"]
-        names = [_written(own) if own.required else f"[{_written(own)}]" for own in arguments]
+        names = [_written(own) if _is_needed(own) else f"[{_written(own)}]" for own in arguments]
         return [self.options_metavar or "", *names]
 
     def format_options(self, ctx: "Context", formatter: Any) -> None:
@@ -149,6 +151,10 @@ def _named(param: Any) -> str:
     if param.param_type_name == "argument":
         return str(param.metavar or param.name).upper()
     return max(param.opts, key=len)
+
+
+def _is_needed(argument: Any) -> bool:
+    return argument.required or HERE_OR_OUT in (argument.help or "")
 
 
 def _written(argument: Any) -> str:

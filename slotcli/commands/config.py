@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slotcli.commands import console
-from slotcli.commands.command_line import Command, Group
+from slotcli.commands.command_line import HERE_OR_OUT, Command, Group
 from slotcli.commands.options import MODEL, OUTPUT, Overrides, Overwrite, output_path
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ _DEFINITION = "A model.toml, its folder, or the name of a shipped model."
 def init(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="The file to write; the model is named after it."),
+        typer.Argument(
+            metavar="FILE", help=f"The file to write; the model is named after it.  {HERE_OR_OUT}"
+        ),
     ] = None,
     like: Annotated[
         str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 import typer
 
 from slotcli.commands import console, data_sets, setup
-from slotcli.commands.command_line import Command, Group
+from slotcli.commands.command_line import HERE_OR_OUT, Command, Group
 from slotcli.commands.options import OUTPUT, Device, Threads, output_path, parse_choices
 from slotcli.errors import UsageError
 
@@ -31,7 +31,9 @@ SCENES = "Scenes"
 
 Folder = Annotated[
     Path | None,
-    typer.Argument(metavar="FOLDER", help="Folder for videos, masks and index.json."),
+    typer.Argument(
+        metavar="FOLDER", help=f"Folder for videos, masks and index.json.  {HERE_OR_OUT}"
+    ),
 ]
 Clips = Annotated[
     int,
@@ -65,7 +67,7 @@ Out = Annotated[
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Render clips again that exist.", rich_help_panel=OUTPUT),
+    typer.Option("--overwrite", help="Render existing clips again.", rich_help_panel=OUTPUT),
 ]
 TrueMasks = Annotated[
     list[str] | None,
@@ -105,7 +107,7 @@ def synth(
 ) -> None:
     """Render clips of falling, colliding objects with their true masks.
 
-    Clips that exist are not rendered again.
+    Existing clips are kept.
 
     Examples:
       slotcli data synth scenes --tier A --clips 64
@@ -140,7 +142,7 @@ def sprites(
     objects: Annotated[
         Path,
         typer.Option(
-            help="Folder of pictures with alpha (PNG, WebP).",
+            help="Folder of images with an alpha channel (PNG, WebP).",
             metavar="FOLDER",
             rich_help_panel=SCENES,
         ),
@@ -158,7 +160,7 @@ def sprites(
         bool,
         typer.Option(
             "--held-out",
-            help="Use the objects and photographs that training never sees.",
+            help="Use the objects and photographs that are reserved for validation.",
             rich_help_panel=SCENES,
         ),
     ] = False,
@@ -166,7 +168,7 @@ def sprites(
     overwrite: Overwrite = False,
     masks: TrueMasks = None,
 ) -> None:
-    """Render clips of pictures that move over photographs, with their true masks.
+    """Render clips of cut-out images that move over photographs, with their true masks.
 
     Examples:
       slotcli data sprites clips --objects emoji --photographs wallpapers

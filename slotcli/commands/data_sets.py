@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from slotcli.commands import console
+from slotcli.commands.command_line import HERE_OR_OUT
 from slotcli.commands.options import INPUT, OUTPUT, output_path
 from slotcli.commands.skipped import report_skipped
 from slotcli.data.kinds import DataKind
@@ -121,7 +122,9 @@ def convert(
     folder: DataFolder,
     place: Annotated[
         Path | None,
-        typer.Argument(metavar="OUT", help="Folder for SPLIT/CLIP/000000.png and masks."),
+        typer.Argument(
+            metavar="OUT", help=f"Folder for SPLIT/CLIP/000000.png and masks.  {HERE_OR_OUT}"
+        ),
     ] = None,
     kind: Kind = None,
     split: Split = None,

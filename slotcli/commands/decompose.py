@@ -65,7 +65,7 @@ def decompose(
     max_bad: Annotated[
         float,
         typer.Option(
-            help="Share of damaged frames above which a clip is degraded.",
+            help="Fraction of damaged frames above which a clip counts as degraded.",
             min=0,
             max=1,
             metavar="SHARE",
@@ -92,7 +92,7 @@ def decompose(
     size: Annotated[
         str | None,
         typer.Option(
-            help="For models of any shape: what the model sees, as the area of a square of N x N "
+            help="For models of any shape: size of the model's input, as N for the area of N x N "
             "pixels, or exactly as 96x160 (height x width). Default: the model's.",
             metavar="N|HxW",
             rich_help_panel=MODEL,
@@ -101,7 +101,8 @@ def decompose(
     reset: Annotated[
         str,
         typer.Option(
-            help="When slots start afresh: never, at every cut (scene), or every:N frames.",
+            help="When slots are initialised again: never, at every cut (scene), or every:N "
+            "frames.",
             metavar="RULE",
             rich_help_panel=MODEL,
         ),
@@ -109,7 +110,7 @@ def decompose(
     slots: Annotated[
         int | None,
         typer.Option(
-            help="Number of slots, for models that draw them. Default: the model's.",
+            help="Number of slots, for models that sample them. Default: the model's.",
             min=2,
             max=64,
             metavar="N",
@@ -119,7 +120,7 @@ def decompose(
     slot_seed: Annotated[
         int | None,
         typer.Option(
-            help="Seed of the slots, for models that draw them. Default: 0.",
+            help="Seed of the initial slots, for models that sample them. Default: 0.",
             min=0,
             metavar="N",
             rich_help_panel=MODEL,
@@ -169,8 +170,8 @@ def decompose(
     min_area: Annotated[
         float,
         typer.Option(
-            help="Pieces of a mask below this area join what is around them: a share of the frame "
-            "as 0.001, or pixels as 50.",
+            help="Connected components of a mask below this area are merged into their "
+            "surroundings: a fraction of the frame as 0.001, or pixels as 50.",
             min=0,
             metavar="AREA",
             rich_help_panel=OUTPUT,
@@ -180,8 +181,8 @@ def decompose(
         bool,
         typer.Option(
             "--largest-component",
-            help="Keep the largest piece of each object in a frame; others join what is around "
-            "them.",
+            help="Keep the largest connected component of each object in a frame; merge the "
+            "others into their surroundings.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -239,7 +240,7 @@ def decompose(
     together: Annotated[
         int | None,
         typer.Option(
-            help="Clips that the model encodes at once. Default: 8 on a GPU, 1 on a CPU.",
+            help="Clips per batch of the encoder. Default: 8 on a GPU, 1 on a CPU.",
             min=1,
             metavar="N",
             rich_help_panel=COMPUTING,
@@ -248,7 +249,7 @@ def decompose(
     chunk: Annotated[
         int,
         typer.Option(
-            help="Frames of a clip that the model encodes at once.",
+            help="Frames of a clip per pass of the encoder; results do not depend on it.",
             min=1,
             metavar="N",
             rich_help_panel=COMPUTING,

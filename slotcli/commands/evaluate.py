@@ -85,8 +85,8 @@ def evaluate(
     argmax: Annotated[
         Literal["auto", "after", "before", "guided"],
         typer.Option(
-            help="Choose each pixel's slot after or before soft masks are upsampled, or after they "
-            "are upsampled along the frame's edges. Default: as decompose does.",
+            help="Argmax over slots after or before soft masks are upsampled to the frame, or "
+            "after upsampling along the frame's edges. Default: as decompose does.",
             rich_help_panel=SCORES,
         ),
     ] = "auto",

@@ -28,7 +28,7 @@ def export(
     video: Annotated[
         Path | None,
         typer.Option(
-            help="The source clip, where it is not where result.json says: for --frames, --masks "
+            help="The source clip, if it has moved since decompose; read for --frames, --masks "
             "alpha, and guided edges.",
             metavar="FILE",
             rich_help_panel=INPUT,
@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write the masks of a result in other formats, without a model.
 
-    The pixels are those that decompose wrote; where they follow the clip's edges, it is read again.
+    Masks equal those that decompose wrote; guided edges need the source clip again.
 
     Examples:
       slotcli export slotcli-out/tier-a.mp4 -o masks --masks coco,mots --frames

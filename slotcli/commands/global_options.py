@@ -31,12 +31,16 @@ _SHARED = {
 Verbose = Annotated[
     bool,
     typer.Option(
-        "--verbose", "-v", help="Say more; show tracebacks.", callback=_verbose, **_SHARED
+        "--verbose",
+        "-v",
+        help="Print more, and tracebacks of errors.",
+        callback=_verbose,
+        **_SHARED,
     ),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Say only what went wrong.", callback=_quiet, **_SHARED),
+    typer.Option("--quiet", "-q", help="Hide remarks and progress.", callback=_quiet, **_SHARED),
 ]
 Json = Annotated[
     bool,

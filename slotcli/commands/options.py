@@ -35,7 +35,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Kernels = Annotated[
     Literal["auto", "reference", "triton"],
     typer.Option(
-        help="Fused Triton kernels where they can run (auto), never, or always.",
+        help="Use fused Triton kernels where possible (auto), never (reference), or always.",
         rich_help_panel=COMPUTING,
     ),
 ]
@@ -55,8 +55,9 @@ Overrides = Annotated[
 Edges = Annotated[
     Literal["guided", "bilinear"] | None,
     typer.Option(
-        help="Borders of masks: along the edges of the frame (guided), or smooth. Default: guided "
-        "for models of any shape; of an export, as decomposed.",
+        help="Mask borders: refined along the edges of the frame (guided), or upsampled "
+        "smoothly. Default: guided for models of any shape; of an export, as "
+        "decomposed.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -68,7 +69,7 @@ Overwrite = Annotated[
 Opacity = Annotated[
     float | None,
     typer.Option(
-        help="Of the colours over objects, 0 (outlines only) to 1. Default: 0.35.",
+        help="Opacity of the mask colours in the overlay, 0 (outlines only) to 1. Default: 0.35.",
         min=0,
         max=1,
         metavar="X",
@@ -78,8 +79,8 @@ Opacity = Annotated[
 Page = Annotated[
     Literal["single", "linked"] | None,
     typer.Option(
-        help="Clip and masks inside report.html (single, the default), or in files beside it, "
-        "where pages are to be small (linked).",
+        help="Embed clip and masks in report.html (single, the default), or write them to "
+        "files beside it, for small pages (linked).",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -80,8 +80,8 @@ def reconstruct(
     noise_scale: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the initial noise: 1 draws a sample; 0 nearly the mean of "
-            "what the slots allow, smoother and nearer to the source. Default: the model's.",
+            help="Standard deviation of the initial noise: 1 gives a sample; 0 nearly the "
+            "posterior mean, smoother and nearer to the source. Default: the model's.",
             min=0,
             max=10,
             metavar="X",

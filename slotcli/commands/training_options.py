@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from slotcli.commands.computing import Computing
-from slotcli.commands.options import INPUT, MODEL, OUTPUT, TRAINING
+from slotcli.commands.options import COMPUTING, INPUT, MODEL, OUTPUT, TRAINING
 
 Config = Annotated[
     str,
@@ -69,7 +69,10 @@ Tensorboard = Annotated[
 Workers = Annotated[
     int,
     typer.Option(
-        min=0, help="Processes that make batches; 0: a thread of this one. The same batches."
+        help="Data loader processes; 0: a thread of this one. Batches do not depend on it.",
+        min=0,
+        metavar="N",
+        rich_help_panel=COMPUTING,
     ),
 ]
 Seeds = Annotated[

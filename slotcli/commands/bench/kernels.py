@@ -50,9 +50,9 @@ def kernels(
 ) -> None:
     """Time each fused operation at the published models' sizes beside plain PyTorch.
 
-    The roof of a case is a copy of as many bytes as it has to read and write, or its matrix
-    products at the rate of a large one, timed beside it. Errors are relative to the baseline in
-    float64; for indices, the share that differs.
+    The roof (roofline bound) of a case is the time to copy the bytes that it reads and writes, or
+    to compute its matrix products at the rate of a large one; both are measured too. Errors are
+    relative to the baseline in float64; for indices, the fraction that differs.
 
     Examples:
       slotcli bench kernels slot_read --quick

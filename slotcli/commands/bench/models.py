@@ -64,7 +64,7 @@ _FIGURES = {
 
 @dataclass(frozen=True)
 class _Setting:
-    """What a bench of a model measures, and where."""
+    """Subject, device and size of a model bench."""
 
     subject: "Subject"
     device: "torch.device"
@@ -90,7 +90,7 @@ def decompose(
 ) -> None:
     """Time the encoding of a clip, and show what half precision changes.
 
-    With --clip: frames per second end to end, and the shares of decoding, model and writing.
+    With --clip: frames per second end to end, and the time in decoding, model and writing.
 
     Examples:
       slotcli bench decompose tiny-64 --quick
