@@ -28,6 +28,8 @@ class SlotModel(nn.Module):
         permitted: Float[Tensor, "b n i j"] | None = None,
     ) -> SlotTrack:
         """Slots and attention of frames at the model's size; the rest as in `SlotEncoder`."""
+        if permitted is None:  # which the benches' encoders do not take
+            return self.encoder(normalise(frames), state)
         return self.encoder(normalise(frames), state, permitted)
 
     @torch.inference_mode()

@@ -16,6 +16,8 @@ CPU = torch.device("cpu")
 class FromFirstSlot(nn.Module):
     """Draws each frame in one shade: its first slot's first number, plus seeded noise."""
 
+    draws = True
+
     @property
     def networks(self) -> list[nn.Module]:
         return []
