@@ -172,6 +172,7 @@ def reconstruct(
     )
     from slotcli.tracks.slot_file import read_slot_file
 
+    chosen_ids = parse_numbers("--keep", keep), parse_numbers("--drop", drop)
     if composite and (keep or drop):
         raise UsageError(
             "--composite shows the edits of a slot file.", "Use slotcli edit --drop or --keep."
@@ -185,7 +186,7 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    kept = kept_ids(slot_file, parse_numbers("--keep", keep), parse_numbers("--drop", drop))
+    kept = kept_ids(slot_file, *chosen_ids)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
 
     def rendering() -> Rendering:

@@ -93,18 +93,18 @@ def test_failures_of_the_machine_have_their_codes(decompose, tmp_path, monkeypat
 
 
 def test_of_clips_on_the_model_together_one_fails(decompose, tmp_path, monkeypatch):
-    from slotcli.decomposition.clip_encoder import ClipEncoder
+    from slotcli.decomposition import clip_encoder
 
     for number in range(3):
         make_clip(tmp_path / "in" / f"{number}.mp4", 6, (48, 64 if number == 1 else 80))
-    really = ClipEncoder._input
+    really = clip_encoder.model_input
 
-    def raising(self, state, chunk):
-        if state.transform.source_size == (48, 64):
+    def raising(transform, chunk):
+        if transform.source_size == (48, 64):
             raise cv2.error("resize")
-        return really(self, state, chunk)
+        return really(transform, chunk)
 
-    monkeypatch.setattr(ClipEncoder, "_input", raising)
+    monkeypatch.setattr(clip_encoder, "model_input", raising)
     assert decompose("in", "--together", "3", "--reset", "every:3")[0] == 3
     assert {name: row["status"] for name, row in summary(tmp_path).items()} == {
         "0.mp4": "ok",

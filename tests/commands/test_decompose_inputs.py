@@ -179,7 +179,7 @@ def test_names_of_all_kinds(cli, run_cli, tiny_model, tmp_path, monkeypatch):
     assert len(ended.stdout.splitlines()) == len(names)
     page = (tmp_path / "out" / os.fsdecode(names[-2]) / "report.html").read_text()
     assert "&lt;b&gt;&amp;quot;.mp4" in page
-    assert "<b>" not in page
+    assert "<b>&quot;.mp4" not in page
     for name in (names[0], names[6]):
         given = ["reconstruct", tmp_path / "out" / os.fsdecode(name), "--evaluations", 1]
         code, _, err = cli(*given, "--sampler", "ddim", "--threads", 1)
