@@ -27,7 +27,8 @@ class NumberPlaces:
     def next(self, labels: UInt8[np.ndarray, "h w"]) -> dict[int, Position]:
         """The position of each object's number in the next frame; all frames have one size."""
         step = max(1, max(labels.shape) // _GRID)
-        coarse = np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step])
+        top, left = (min(step // 2, side - 1) for side in labels.shape)  # sides may be 1 pixel
+        coarse = np.ascontiguousarray(labels[top::step, left::step])
         borders = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, CROSS)
         inside = np.pad((borders == 0).view(np.uint8), 1)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
