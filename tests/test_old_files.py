@@ -4,6 +4,7 @@ Made there by `train` on four rendered clips, and `decompose clip.mkv --model ru
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from slotcli.checkpoint import DEFINITION, load_model
+from slotcli.data import held_out
 from slotcli.definition import definition_text, parse_spec, spec_json
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
+from slotcli.training.tasks.slots import SlotTask
 
 OLD = Path(__file__).parent / "fixtures" / "written_by_5427bcb"
 RESULT = "out/clip.mkv"
@@ -64,8 +67,12 @@ def test_the_clip_is_rendered_from_its_slots(cli, old: Path) -> None:
 
 
 def test_a_run_whose_files_have_earlier_names_resumes_unchanged(
-    cli, tmp_path: Path, tiny_slot_spec: SlotModelSpec
+    cli, tmp_path: Path, tiny_slot_spec: SlotModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = partial(held_out.held_out_clips, clips=1)
+    monkeypatch.setattr(held_out, "held_out_clips", few)
+    monkeypatch.setattr(SlotTask, "evaluate", lambda task: {"degeneration": 0.1})
+    monkeypatch.setattr(SlotTask, "draw", lambda task, path: None)
     values = spec_json(tiny_slot_spec)
     values["decoder"]["codec"], values["train"]["codec"] = {"kind": "pixels"}, None
     (tmp_path / DEFINITION).write_text(definition_text(parse_spec(values, "tests")))

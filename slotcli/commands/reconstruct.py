@@ -172,13 +172,13 @@ def reconstruct(
     )
     from slotcli.tracks.slot_file import read_slot_file
 
-    chosen_ids = parse_numbers("--keep", keep), parse_numbers("--drop", drop)
     if composite and (keep or drop):
         raise UsageError(
             "--composite shows the edits of a slot file.", "Use slotcli edit --drop or --keep."
         )
     if not composite and any(value is not None for value in (fill, feather, video)):
         raise UsageError("--fill, --feather and --video are for --composite.", "Add it.")
+    keep_ids, drop_ids = parse_numbers("--keep", keep), parse_numbers("--drop", drop)
     path = find_slot_file(slots)
     slot_file = read_slot_file(path)
     target = out or path.with_name("composite.mkv" if composite else "reconstruction.mp4")
@@ -186,7 +186,7 @@ def reconstruct(
         taken = target.exists()
     if taken and not overwrite:
         raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    kept = kept_ids(slot_file, *chosen_ids)
+    kept = kept_ids(slot_file, keep_ids, drop_ids)
     options = ReconstructOptions(sampler, evaluations, batch, seed, kept, noise_scale)
 
     def rendering() -> Rendering:

@@ -27,7 +27,7 @@ class NumberPlaces:
     def next(self, labels: UInt8[np.ndarray, "h w"]) -> dict[int, Position]:
         """The position of each object's number in the next frame; all frames have one size."""
         step = max(1, max(labels.shape) // _GRID)
-        top, left = (min(step // 2, side - 1) for side in labels.shape)
+        top, left = (min(step // 2, side - 1) for side in labels.shape)  # sides may be 1 pixel
         coarse = np.ascontiguousarray(labels[top::step, left::step])
         borders = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, CROSS)
         inside = np.pad((borders == 0).view(np.uint8), 1)
