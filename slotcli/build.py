@@ -1,6 +1,7 @@
 """Builds networks from a spec: the only module that knows both."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -77,8 +78,8 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         iterations=own.iterations,
         first_iterations=own.first_iterations,
         slot_bias=own.slot_bias,
-        corrector=SlotAttention(
-            spec.slot_dim, own.gru_state == "normalised", own.slot_mlp, own.read_eps
+        corrector=partial(
+            SlotAttention, spec.slot_dim, own.gru_state == "normalised", own.slot_mlp, own.read_eps
         ),
         readout=own.readout,
         positions=own.positions,

@@ -1,5 +1,7 @@
 """Slot encoder: one scan over the frames of a clip, with explicit state. Paper, section 2."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -22,12 +24,13 @@ _EPSILON = 1e-6  # keeps the mean of a slot without attention near 0
 class SlotEncoder(nn.Module):
     """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip.
 
-    `size` is the frames' usual size; other multiples of the backbone's stride fit too. `slot_bias`
-    adds a learned scalar per slot to its attention logits. `appearance` adds to the track each
-    slot's mean features and colour. The corrector is slot attention on `slot_dim`. `readout` is the
-    hidden width of the network before it. `positions` adds an embedding of them to the features.
-    With `gaussian`, initial slots are sampled; `num_slots` may then be changed. While gradients are
-    computed, `keeps_features` adds what the backbone gave to the track.
+    `size` is the frames' usual size; other multiples of the backbone's stride fit too.
+    `slot_bias` adds a learned scalar per slot to its attention logits. `appearance` adds to the
+    track each slot's mean features and colour. `corrector` makes the slot attention, by default
+    on `slot_dim`. `readout` is the hidden width of the network before it. `positions` adds an
+    embedding of them to the features. With `gaussian`, initial slots are sampled; `num_slots`
+    may then be changed. While gradients are computed, `keeps_features` adds what the backbone
+    gave to the track.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class SlotEncoder(nn.Module):
         first_iterations: int,
         slot_bias: bool = False,
         appearance: bool = False,
-        corrector: SlotAttention | None = None,
+        corrector: Callable[[], SlotAttention] | None = None,
         readout: int | None = None,
         positions: bool = True,
         gaussian: bool = False,
@@ -73,7 +76,8 @@ class SlotEncoder(nn.Module):
             start = torch.randn(1, num_slots, slot_dim).mul_(initial_deviation)
             self.initial_slots = nn.Parameter(start)
         self.slot_bias = nn.Parameter(torch.zeros(num_slots)) if slot_bias else None
-        self.corrector = corrector or SlotAttention(slot_dim)
+        # Built in this order, a seed gives the weights that it gave before there were options.
+        self.corrector = corrector() if corrector is not None else SlotAttention(slot_dim)
         self.predictor = predictor
         self.appearance = appearance
         self.keeps_features = keeps_features
