@@ -59,7 +59,7 @@ def encoded(model, length: int, frame: int, replayed: int = 0):
         chunk = chunk_of(rows)
         if first < replayed:  # as the journal of a stopped run does
             state.resets(chunk)
-            state.take_up(np.asarray(encoded(model, length, frame)[0])[: rows[-1] + 1])
+            state.resume_from(np.asarray(encoded(model, length, frame)[0])[: rows[-1] + 1])
         else:
             found.append(encoder.encode(state, chunk))
     flags = np.concatenate([one.flags for one in found])

@@ -13,7 +13,7 @@ from slotcli.checkpoint import load_model
 from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import SlotcliError
 from slotcli.published import import_published, published_names
-from slotcli.tracks.slot_file import DTYPES, OPTIONAL, read_slot_file
+from slotcli.tracks.slot_file import DTYPES, OPTIONAL, UNEDITED, read_slot_file
 from slotcli.video.reader import open_clip
 
 MAX_PIXELS = 512 * 512  # of a frame: what a mutant may declare and then be given memory for
@@ -73,7 +73,7 @@ def slots(path: Path, sound: Path) -> None:
     for name in DTYPES:
         array = getattr(found, name)
         if array is None:
-            assert name == OPTIONAL
+            assert name in (OPTIONAL, UNEDITED)
             continue
         assert len(array) == frames > 0
         assert np.isfinite(array).all()
