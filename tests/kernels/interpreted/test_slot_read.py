@@ -100,7 +100,7 @@ def test_eps_is_in_the_weights_and_their_gradients() -> None:
     results = []
     for backend in ("reference", "triton"):
         features, queries, bias = (tensor.detach().requires_grad_() for tensor in tensors)
-        with using(backend):
+        with use_backend(backend):
             statistics = row_statistics(features, EPS)
             means, _ = slot_read(
                 features, *statistics, queries, bias, with_attention=False, eps=0.3
