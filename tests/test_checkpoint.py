@@ -36,6 +36,8 @@ from slotcli.errors import (
 )
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def saved(tmp_path: Path, tiny_slot_spec: SlotModelSpec) -> tuple[Path, dict[str, Tensor]]:

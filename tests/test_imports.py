@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from slotcli.commands.program import SENTENCES
+
+pytestmark = pytest.mark.slow
 
 HEAVY = {
     "PIL",

@@ -11,6 +11,8 @@ import pytest
 from slotcli.errors import BusyError, OutputError, UsageError
 from slotcli.limits import exhaustion_error, threads_for, usable_cores, wait_without_spinning
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 

@@ -17,6 +17,8 @@ from slotcli.errors import ConfigError
 from slotcli.model import SlotModel, denormalise, normalise
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 def count(module: nn.Module, trainable_only: bool = False) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)

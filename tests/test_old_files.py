@@ -18,6 +18,8 @@ from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 from slotcli.training.tasks.slots import SlotTask
 
+pytestmark = pytest.mark.slow
+
 OLD = Path(__file__).parent / "fixtures" / "written_by_5427bcb"
 RESULT = "out/clip.mkv"
 ON = ["--device", "cpu", "--threads", "1"]

@@ -16,7 +16,7 @@ import slotcli
 SAMPLES = Path(__file__).parents[1] / "samples"
 NOTEBOOK = SAMPLES / "objects.ipynb"
 # Other packages' own warnings are not about the adapters.
-pytestmark = pytest.mark.filterwarnings("ignore:::(?!slotcli)")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::(?!slotcli)")]
 
 
 @pytest.fixture(scope="module")

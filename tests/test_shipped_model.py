@@ -16,6 +16,8 @@ from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.tracks.masks import read_masks
 from slotcli.video.reader import open_clip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = "data synth clips --tier A --size 32 --frames 1 --clips 100000 --device cpu --threads 1"
 
 

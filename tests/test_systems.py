@@ -10,6 +10,8 @@ from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 from slotcli.types import SlotTrack
 
+pytestmark = pytest.mark.slow
+
 _ORDER = [2, 0, 1]
 
 

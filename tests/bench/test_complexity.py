@@ -18,6 +18,8 @@ from slotcli.build import build_model, count_parameters
 from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 WORK = Work(device="cpu", threads=1, batch=2, clip_length=2, rounds=2)
 DRAWING = DrawingWork(encoded_frames=3, drawn_frames=2, warm_up=0, uncached=True)
 

@@ -20,6 +20,8 @@ from slotcli.training.state import RunState
 from slotcli.training.tasks.slot_batches import SlotBatches
 from slotcli.training.tasks.slots import SlotTask
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ARMS = [Arm(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")]
 

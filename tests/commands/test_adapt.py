@@ -16,6 +16,8 @@ from slotcli.definition import parse_spec
 from slotcli.spec import SlotModelSpec
 from slotcli.training.tasks.slots import SlotTask
 
+pytestmark = pytest.mark.slow
+
 FAST = ("--device", "cpu", "--threads", 1, "--set", "train.batch_size=2")
 ODD = "cl<b>ips* `a` [x](y)"
 

@@ -8,6 +8,8 @@ from slotcli.evaluation.audit import audit
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.slot_information import slot_information
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1", "--clips", "2", "--frames", "2"]
 
 

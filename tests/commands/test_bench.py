@@ -4,6 +4,8 @@ import pytest
 
 from slotcli.bench import complexity as measured
 
+pytestmark = pytest.mark.slow
+
 DEFINITION = """
 kind = "slot_model"
 name = "tiny-steve"

@@ -10,6 +10,8 @@ from warm_process import warm_python
 from slotcli.bench import comparison
 from slotcli.bench.timing import Timing
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 ENVIRONMENT = {
     "device", "device_name", "processor_features", "threads", "load_average", "torch", "triton",

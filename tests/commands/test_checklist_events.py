@@ -24,6 +24,8 @@ from made_clips import assert_refused, make_clip, mask_files, run_in, tree
 from slotcli import faults
 from slotcli.tracks.slot_file import read_slot_file
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 SLOTS = "clip.slots.safetensors"
 LONG = 120

@@ -23,6 +23,8 @@ from PIL import Image
 from slotcli.tracks.slot_file import read_slot_file
 from slotcli.types import FLAG_CORRUPT, FLAG_FORMAT_CHANGED, FLAG_TIMING_REPAIRED
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 SUMMARY = {"summary.json", "summary.csv", "index.html"}
 FASTSTART = {"movflags": "+faststart"}

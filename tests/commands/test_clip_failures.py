@@ -9,6 +9,8 @@ from made_clips import make_clip, make_images
 
 from slotcli.video import reader
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--no-overlay", "--masks", "none"]
 ON = ["--device", "cpu", "--threads", "1", "--chunk", "4"]
 # What other libraries raise, and what nobody foresees.

@@ -9,6 +9,8 @@ import time
 import pytest
 from made_clips import assert_refused, make_clip, make_images, tree
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1", "--chunk", "4"]
 
 

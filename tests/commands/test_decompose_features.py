@@ -1,12 +1,12 @@
 """decompose and reconstruct with models that decode features: drawn slots, there and back."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
 from made_clips import make_clip
 
 from slotcli.build import build_model
@@ -15,6 +15,8 @@ from slotcli.decomposition import cyclic
 from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
+
+Cli = Callable[..., tuple[int, str, str]]
 
 ON = ["--device", "cpu", "--threads", "1", "--no-overlay", "--masks", "none"]
 COUNT = 7

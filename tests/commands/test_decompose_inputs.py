@@ -6,6 +6,8 @@ import os
 import pytest
 from made_clips import assert_refused, make_clip, make_images, mask_files, tree
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1", "--masks", "none"]
 SUMMARY = {"summary.json", "summary.csv", "index.html"}
 

@@ -11,6 +11,8 @@ from made_clips import assert_refused, make_clip, make_sound, mask_files, tree
 from slotcli.checkpoint import DEFINITION, WEIGHTS, find_model, read_tensors, save_model
 from slotcli.definition import parse_spec, spec_json
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 
 

@@ -17,6 +17,8 @@ from slotcli.spec import SlotModelSpec
 from slotcli.tracks.masks import labels_from_attention
 from slotcli.tracks.slot_file import SlotFile, read_slot_file, write_slot_file
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 SLOTS = "clip.slots.safetensors"
 COUNT, SIZE = 5, (128, 72)

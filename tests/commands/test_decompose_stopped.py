@@ -15,6 +15,8 @@ from warm_process import warm_python
 from slotcli import faults
 from slotcli.tracks.slot_file import read_slot_file
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1", "--masks", "png", "--masks", "ffv1", "--chunk", "4"]
 COUNTS = {"a.mp4": 29, "b.mp4": 17, "sub/c.mp4": 22}
 KILLS = int(os.environ.get("SLOTCLI_KILLS", "3"))

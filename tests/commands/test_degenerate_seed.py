@@ -8,8 +8,12 @@ definition did not differ as much as that, so two definitions stand for two seed
 import json
 from functools import partial
 
+import pytest
+
 from slotcli.data import held_out
 from slotcli.training.tasks import slots as slot_task
+
+pytestmark = pytest.mark.slow
 
 DEFINITION = """
 kind = "slot_model"

@@ -7,6 +7,8 @@ import torch
 from slotcli import checkpoint, kernels
 from slotcli.kernels import self_test
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = ("things-128", "tiny-64")
 OPERATIONS = {
     "group_norm_act",

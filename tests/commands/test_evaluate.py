@@ -20,6 +20,8 @@ from slotcli.evaluation.sources import open_source
 from slotcli.scenes import render_clip
 from slotcli.scenes.seeds import TEST_SEEDS, VALIDATION_SEEDS
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 RESULTS = ["evaluation.json", "clips.csv"]
 

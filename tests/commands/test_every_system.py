@@ -12,6 +12,8 @@ from slotcli.checkpoint import load_model
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
+pytestmark = pytest.mark.slow
+
 FEW = (
     'train.data={kind="synth", mix={A=1.0}, clips=2, frames=3}',
     "train.evaluate_every=2",

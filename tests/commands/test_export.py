@@ -10,6 +10,8 @@ from made_clips import UNEVEN, assert_refused, decoded, make_clip, mask_files, r
 from slotcli.tracks.masks import read_masks
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 BOTH = ["--masks", "png", "--masks", "ffv1"]
 SLOTS = "clip.slots.safetensors"

@@ -14,6 +14,8 @@ from slotcli.tracks.transform import Transform
 from slotcli.training.run_facts import write_run_facts
 from slotcli.video.writer import VideoWriter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def slot_file(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 from slotcli.commands.meters import PlainMeter
 from slotcli.definition import definition_text
 
+pytestmark = pytest.mark.slow
+
 CPU = ["--device", "cpu", "--threads", "1"]
 SYNTH = ["data", "synth", "clips", "--tier", "A", "--size", "32", "--frames", "4", "--clips", "3"]
 # Each with the update of its count at which it is stopped.

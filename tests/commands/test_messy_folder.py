@@ -14,6 +14,8 @@ from test_train_seeds import DEFINITION
 from slotcli.data.recognise import recognise
 from slotcli.evaluation.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--device", "cpu", "--threads", "1", "--chunk", "4", "--no-overlay"]
 
 

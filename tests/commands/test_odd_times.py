@@ -17,6 +17,8 @@ from slotcli.tracks.masks import read_masks
 from slotcli.tracks.slot_file import read_slot_file
 from slotcli.video.reader import ClipReader
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 DATA = ["--masks", "png", "--masks", "ffv1", "--masks", "npz"]
 

@@ -16,6 +16,8 @@ from warm_process import warm_python
 
 from slotcli.definition import definition_text
 
+pytestmark = pytest.mark.slow
+
 CPU = ["--device", "cpu", "--threads", "1"]
 MADE = "made/A-0.mp4"
 

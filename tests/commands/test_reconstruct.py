@@ -20,6 +20,8 @@ from slotcli.results.reconstruct import recorded_ids
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.video.writer import VideoWriter
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 EXACT = ["--precision", "fp32"]
 QUICK = ["--evaluations", "2", "--sampler", "multistep", *ON]

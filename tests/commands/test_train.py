@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from slotcli.checkpoint import load_model
+
+pytestmark = pytest.mark.slow
 
 SMALL = (
     "train.steps=2",

@@ -13,6 +13,8 @@ from warm_process import warm_python
 from slotcli import faults
 from slotcli.checkpoint import load_model, read_tensors
 
+pytestmark = pytest.mark.slow
+
 DEFINITION = """
 kind = "slot_model"
 name = "small"

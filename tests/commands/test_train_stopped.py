@@ -15,6 +15,8 @@ from warm_process import warm_python
 from slotcli import faults
 from slotcli.checkpoint import read_tensors
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 CLOCKED = {"steps_per_second", "data_wait"}
 SAVES = (

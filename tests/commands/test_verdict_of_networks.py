@@ -5,6 +5,8 @@ import json
 import pytest
 from test_degenerate_seed import DEFINITION
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 CLIPS = ["--data", "synth:A", "--clips", "3", "--frames", "4"]
 

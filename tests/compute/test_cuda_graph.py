@@ -20,6 +20,8 @@ from slotcli.kernels.dispatch import use_backend
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 class StandIn:
     """Results lie where they lay, whatever is computed later."""

@@ -12,6 +12,8 @@ from slotcli.diffusion.denoiser import x0_prediction
 from slotcli.diffusion.samplers import SAMPLERS, Sampler, sample
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def decoder(tiny_slot_spec: SlotModelSpec) -> LatentDiffusion:

@@ -11,6 +11,8 @@ from slotcli.errors import BusyError, UsageError
 from slotcli.tracks.fitting import fit_transform
 from slotcli.types import FLAG_RESET, FrameChunk
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SIZE = (40, 48)
 

@@ -32,6 +32,8 @@ from slotcli.model import SlotModel, normalise
 from slotcli.scenes import render_clip
 from slotcli.types import Clip
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

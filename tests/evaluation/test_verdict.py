@@ -18,6 +18,8 @@ from slotcli.evaluation.picture_figures import picture_figures
 from slotcli.evaluation.verdict import CRITERIA, Verdict, judge
 from slotcli.scenes import render_clip
 
+pytestmark = pytest.mark.slow
+
 SLOTS, CLIPS, FRAMES, SIZE = 8, 3, 6, 64
 SEED = 1_400_000_000
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hostile_inputs import FILES, IMAGES, VIDEOS, make_all, mutant_of, place
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(20 if "SLOTCLI_FUZZ" in os.environ else 10)
 LEFT_BEHIND = {".part", ".journal", ".lock", ".old"}
 ON = ["--device", "cpu", "--threads", "1", "--masks", "none"]

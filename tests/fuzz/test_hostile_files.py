@@ -12,6 +12,8 @@ from hostile_inputs import make_all
 from hostile_process import Readers
 from hostile_readers import READERS
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("SLOTCLI_FUZZ", "200"))
 FORMATS = [name for name in READERS if name.startswith("published")]
 

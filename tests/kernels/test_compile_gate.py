@@ -17,7 +17,10 @@ ROOT = GATE.parents[2]
 IN_TURN = [] if os.environ.get("SLOTCLI_GATE") == "all" else ["--in-turn"]
 MODULES = sorted(path.stem for path in (ROOT / "slotcli/kernels").glob("triton_*.py"))
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
+]
 
 
 def gate(*modules: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from slotcli.kernels import cpu_mask_argmax, dispatch, mask_argmax, reference
 
+pytestmark = pytest.mark.slow
+
 ROUNDING = 1e-5  # shares are at most 1
 
 SIZES = [(64, 64), (47, 150), (129, 65), (200, 311), (33, 400)]

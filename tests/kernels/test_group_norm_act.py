@@ -13,6 +13,8 @@ from slotcli.kernels import dispatch, group_norm_act
 from slotcli.kernels.group_norm_act import Activation
 from slotcli.layers import group_norm
 
+pytestmark = pytest.mark.slow
+
 ACTIVATIONS = {"none": lambda z: z, "relu": F.relu, "silu": F.silu}
 EPS = 1e-5
 

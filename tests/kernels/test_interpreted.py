@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import pytest
 from interpreter import ROOT, TESTS, run_interpreted
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted(path.name for path in TESTS.glob("test_*.py"))
 
 

@@ -13,7 +13,10 @@ MUTANTS: list[Mutant] = [
     mutant for name in LISTS for mutant in importlib.import_module(name).MUTANTS
 ]
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
+]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.bug for mutant in MUTANTS])

@@ -28,6 +28,8 @@ from slotcli.training.auxiliary.contrast import slot_contrast
 from slotcli.training.auxiliary.features import feature_losses, similarity_loss, time_similarity
 from slotcli.types import SlotTrack
 
+pytestmark = pytest.mark.slow
+
 # Every how many patches were kept; of reconstructions every 8th channel, of keys every 4th.
 STEPS = {
     "slotcontrast-movi-c": 17,

@@ -24,6 +24,8 @@ from slotcli.definition import load_definition, parse_spec
 from slotcli.errors import CannotCreateError, DataError
 from slotcli.published import published_names
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def json_output() -> Iterator[None]:

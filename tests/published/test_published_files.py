@@ -22,6 +22,8 @@ from slotcli.errors import ConfigError, DataError
 from slotcli.published import import_published, published_names
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("definition", "count"),

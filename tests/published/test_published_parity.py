@@ -22,6 +22,8 @@ from slotcli.model import SlotModel
 from slotcli.published import import_published
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "parity_slotdiffusion.safetensors"
 
 

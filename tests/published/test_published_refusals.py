@@ -15,6 +15,8 @@ from slotcli.errors import DataError, NoInputError
 from slotcli.published import import_published
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 CAUSAL = torch.ones(64, 64, dtype=torch.bool).triu(1)
 
 

@@ -15,6 +15,8 @@ from slotcli.report.curves import (
     write_curves,
 )
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 from slotcli.report.index_page import IndexRow, write_index
 from slotcli.report.page import write_report
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
 # The pixel of the masks in the middle of an object's bounding box, as (x, y) in label pixels.
 PIXEL = """([x, y]) => {

@@ -8,6 +8,8 @@ from slotcli.scenes import TIERS, render_clip, render_clips
 from slotcli.scenes.camera import rays
 from slotcli.scenes.scene import draw_scene
 
+pytestmark = pytest.mark.slow
+
 TRAINING = ("A", "C", "E")
 
 

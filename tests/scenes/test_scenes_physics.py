@@ -9,6 +9,8 @@ from slotcli.scenes.physics import GRAVITY, World, rotation_matrices, simulate
 from slotcli.scenes.scene import draw_scene, gather_bodies
 from slotcli.scenes.tiers import TIERS
 
+pytestmark = pytest.mark.slow
+
 STEP = 1 / 120
 
 

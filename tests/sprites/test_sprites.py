@@ -22,6 +22,8 @@ from slotcli.sprites.assets import (
 from slotcli.sprites.render import MOST_INSTANCES, draw_scene, render
 from slotcli.sprites.worlds import SHARES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):

@@ -15,6 +15,8 @@ from slotcli.training.tasks.task import Task
 from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.types import ClipBatch
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -9,7 +9,6 @@ from statistics import fmean
 
 import pytest
 import torch
-from conftest import Cli
 from safetensors.torch import load_file, save_file
 
 from slotcli.build import build_model
@@ -24,6 +23,8 @@ from slotcli.training.loop import train
 from slotcli.training.optimiser import learning_rate
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
+
+Cli = Callable[..., tuple[int, str, str]]
 
 CPU = torch.device("cpu")
 STEPS = 15

@@ -27,6 +27,8 @@ from slotcli.training.tasks.slots import SlotTask
 from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.types import ClipBatch
 
+pytestmark = pytest.mark.slow
+
 Spec = CodecModelSpec | SlotModelSpec
 CPU = torch.device("cpu")
 CLOCKED = {"steps_per_second", "data_wait"}

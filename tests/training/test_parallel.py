@@ -17,6 +17,8 @@ from slotcli.errors import UsageError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.training.parallel.peers import ALONE, Part, Peers
 
+pytestmark = pytest.mark.slow
+
 STEPS = {"slots": 8, "vqvae": 11, "dvae": 8, "savi": 6}  # codes of the VQ-VAE are moved twice
 WITHOUT_NOISE = ("vqvae", "savi")
 

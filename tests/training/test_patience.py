@@ -20,6 +20,8 @@ from slotcli.training.run_facts import final_row
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips() -> SynthDataset:
