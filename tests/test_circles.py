@@ -3,8 +3,11 @@
 import runpy
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
+
+pytestmark = pytest.mark.slow
 
 FILE = Path(__file__).parents[1] / "samples" / "circles.py"
 

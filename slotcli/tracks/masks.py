@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import av
 import cv2
@@ -108,21 +108,31 @@ class MaskWriter(Protocol):
         """Add a frame, at `pts` and for `duration` in ticks; few formats need the RGB `picture`."""
 
 
-class PngMaskWriter:
-    """Writes DAVIS palette PNGs 00000.png, 00001.png, ... to `folder`, created if missing."""
+W = TypeVar("W", bound="FolderWriter")  # beartype does not read typing.Self in methods
+
+
+class FolderWriter:
+    """A writer of one or more files per frame to `folder`, created if missing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._palette = davis_palette().tobytes()
-        self._count = 0
 
-    def __enter__(self) -> "PngMaskWriter":
+    def __enter__(self: W) -> W:
         with output_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *details: Any) -> None:
         pass
+
+
+class PngMaskWriter(FolderWriter):
+    """Writes DAVIS palette PNGs 00000.png, 00001.png, ... to `folder`, created if missing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._palette = davis_palette().tobytes()
+        self._count = 0
 
     def write(
         self,

@@ -9,6 +9,8 @@ import pytest
 from slotcli.bench.own_process import in_own_process
 from slotcli.errors import Terminated
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_answer_comes_from_another_process() -> None:
     assert in_own_process(math.sqrt, 4.0) == (2.0, "")

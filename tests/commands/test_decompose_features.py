@@ -16,6 +16,8 @@ from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 
 ON = ["--device", "cpu", "--threads", "1", "--no-overlay", "--masks", "none"]

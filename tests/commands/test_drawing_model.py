@@ -10,6 +10,8 @@ from made_clips import assert_refused, make_clip, run_in
 from slotcli.tracks.slot_file import read_slot_file, write_slot_file
 from slotcli.video.writer import VideoWriter
 
+pytestmark = pytest.mark.slow
+
 ON = ["--device", "cpu", "--threads", "1"]
 QUICK = ["--evaluations", "2", "--sampler", "multistep", *ON]
 SLOTS = "out/clip.mp4/clip.slots.safetensors"

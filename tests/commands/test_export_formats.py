@@ -15,7 +15,10 @@ from slotcli.tracks.transform import Transform
 from slotcli.video.images import DEFAULT_IMAGE_RATE
 
 # pycocotools 2.0 speaks to NumPy in the manner of before 2.0 when it decodes.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 NAME = 'clip "x" <b>.mp4'
 ALL = [word for name in PLACES for word in ("--masks", name)]

@@ -23,6 +23,8 @@ from slotcli.results import result as results
 from slotcli.tracks.statistics import TrackRow
 from slotcli.video.reader import open_clip
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"edges": "guided", "background": "none", "start": 0.08, "stride": 2, "overlay": False}
 GIVEN = ["--edges", "guided", "--background", "none", "--start", 0.08, "--stride", 2]
 NAME = "<b> clip.mp4"

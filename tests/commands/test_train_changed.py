@@ -3,6 +3,8 @@
 import pytest
 from test_train import SMALL, sets, write_definition
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pretrain(cli, tmp_path, tiny_codec):

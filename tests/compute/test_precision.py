@@ -13,6 +13,8 @@ from slotcli.decoders.base import RenderOptions
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
+pytestmark = pytest.mark.slow
+
 
 @torch.inference_mode()
 def test_every_system_draws_nearly_the_same_pictures(system_spec: SlotModelSpec) -> None:

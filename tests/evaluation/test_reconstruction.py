@@ -8,6 +8,8 @@ from torch import Tensor
 
 from slotcli.evaluation.reconstruction import PSNR_CEILING, mse_sum, psnr, ssim
 
+pytestmark = pytest.mark.slow
+
 
 def cases(count: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
     """Single images in float64 with what was made of them: noise, blur, flat ones, wild values."""

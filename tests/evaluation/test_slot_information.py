@@ -10,6 +10,8 @@ from slotcli.evaluation.slot_information import slot_information
 from slotcli.model import SlotModel, normalise
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

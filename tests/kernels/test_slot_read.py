@@ -16,6 +16,8 @@ from slotcli.errors import UnavailableError
 from slotcli.kernels import dispatch, row_statistics, slot_read
 from slotcli.kernels.flops import FLOPS
 
+pytestmark = pytest.mark.slow
+
 EPS = 1e-5
 SHAPES = [(2, 5, 7, 6), (1, 1, 4, 3), (3, 4, 1, 8), (1, 1, 1, 2)]
 

@@ -17,6 +17,8 @@ from slotcli.errors import DataError
 from slotcli.published import import_published, published_names, recognised
 from slotcli.spec import SlotModelSpec
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 # Tensors, and parameters in millions, counted in the authors' own classes.
 COUNTS = {

@@ -16,6 +16,8 @@ from slotcli.training.loop import train
 from slotcli.training.tasks.dvae import DvaeTask, temperature
 from slotcli.types import Clip
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -11,6 +11,8 @@ from slotcli.training.tasks.latents import FrameKey, LatentCache
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
+pytestmark = pytest.mark.slow
+
 
 class Doubling:
     """An encoder that counts the frames it sees."""

@@ -13,6 +13,8 @@ from slotcli.spec import SlotModelSpec, SynthSpec
 from slotcli.training.tasks.slots import SlotTask
 from slotcli.types import ClipBatch
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -25,6 +25,8 @@ from slotcli.training.state import RunState
 from slotcli.training.tasks.vqvae import CodecTask
 from slotcli.training.update import update
 
+pytestmark = pytest.mark.slow
+
 
 class OverflowingTask(CodecTask):
     """Of a finite loss the gradient is not finite, at some steps."""

@@ -13,6 +13,8 @@ from slotcli.training.parallel.peers import WHOLE, Part
 from slotcli.training.tasks.slot_batches import SlotBatches, open_batches
 from slotcli.types import Clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def spec(tiny_slot_spec: SlotModelSpec) -> SlotModelSpec:

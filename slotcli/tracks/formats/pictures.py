@@ -2,35 +2,26 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from slotcli.files.writing import output_errors
-from slotcli.tracks.masks import PNG_COMPRESSION, objects_in
+from slotcli.tracks.masks import PNG_COMPRESSION, FolderWriter, objects_in
 from slotcli.types import Size
 from slotcli.video.own_outputs import png_mark
 
 
-class ObjectMaskWriter:
+class ObjectMaskWriter(FolderWriter):
     """Writes black and white images `folder`/LABEL/00000.png, ...: white is the object.
 
     A frame without the object has no file, and an object that never appears has no folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._frame = 0
-
-    def __enter__(self) -> "ObjectMaskWriter":
-        with output_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        pass
 
     def write(
         self,
@@ -48,7 +39,7 @@ class ObjectMaskWriter:
         self._frame += 1
 
 
-class AlphaMaskWriter:
+class AlphaMaskWriter(FolderWriter):
     """Writes cut-outs: RGBA images `folder`/LABEL/00000.png, ..., straight alpha of 0 or 255.
 
     They are sequences for video editors, which stop at a gap: an object that appears in any frame
@@ -56,18 +47,10 @@ class AlphaMaskWriter:
     """
 
     def __init__(self, folder: Path, size: Size) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._clear = _png(np.zeros((*size, 4), np.uint8))
         self._frame = 0
         self._seen: set[int] = set()
-
-    def __enter__(self) -> "AlphaMaskWriter":
-        with output_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        pass
 
     def write(
         self,
@@ -103,23 +86,15 @@ class AlphaMaskWriter:
             path.write_bytes(data)
 
 
-class FrameWriter:
+class FrameWriter(FolderWriter):
     """Writes the source's frames `folder`/00000.jpg, ..., the images that JSON files name.
 
     JPEG at quality 95 without chroma subsampling: small, and hard to tell from the source.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._frame = 0
-
-    def __enter__(self) -> "FrameWriter":
-        with output_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        pass
 
     def write(
         self,
