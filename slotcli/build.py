@@ -98,7 +98,7 @@ def build(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
 
 
 def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dvae:
-    """The network's names and shapes: on the meta device except for small constant buffers."""
+    """The network on the meta device; buffers that no file holds are real (`persistent=False`)."""
     with torch.device("meta"), _SkipInitialisation():
         return build(spec)
 

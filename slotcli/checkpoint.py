@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from slotcli.build import build, build_shapes
+from slotcli.build import build_shapes
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.masks_only import MasksOnly
@@ -148,12 +148,12 @@ def load_model(reference: str) -> LoadedModel:
         raise DataError(f"{path}: its definition or step is damaged.", "Fetch or train it again.")
     try:
         spec = parse_spec(values, f"{path}: its definition")
-        # On the meta device first: a definition may require far more memory than the file has.
-        require_fit(build_shapes(spec).state_dict(), tensors, str(path))
-        module = build(spec)
+        # On the meta device: a definition may require far more memory than the file has, and
+        # random initialisation of weights that are replaced takes longer than all the rest.
+        module = build_shapes(spec)
     except ConfigError as error:  # not a user's configuration: it is from the weights file
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
-    load_strictly(module, tensors, str(path))
+    load_strictly(module, tensors, str(path), assign=True)
     provenance = metadata.get("provenance")
     earlier = provenance.get("same_tensors_as", []) if isinstance(provenance, dict) else []
     return LoadedModel(
@@ -198,11 +198,17 @@ def start_from(model: SlotModel, loaded: LoadedModel) -> bool:
     return False
 
 
-def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Loads tensors into a module; DataError lists the missing, extra and misshapen ones."""
+def load_strictly(
+    module: nn.Module, tensors: dict[str, Tensor], origin: str, *, assign: bool = False
+) -> None:
+    """Loads tensors into a module; DataError lists the missing, extra and misshapen ones.
+
+    With `assign` they take the place of the module's own, which may be on the meta device.
+    """
     own = module.state_dict()
     require_fit(own, tensors, origin)
-    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+    fitting = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    module.load_state_dict(fitting, assign=assign)
 
 
 def require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:

@@ -1,10 +1,13 @@
 """Sizes that fit nothing are found when a model is built, and told as a matter of configuration."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from slotcli.build import build, count_parameters
-from slotcli.definition import parse_spec, spec_json
+from slotcli.build import build, build_shapes, count_parameters
+from slotcli.checkpoint import DEFINITION, model_folders
+from slotcli.definition import load_definition, parse_spec, spec_json
 from slotcli.errors import ConfigError
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 
@@ -64,3 +67,27 @@ def test_parameters_are_counted_without_being_made(tiny_slot_spec: SlotModelSpec
     counted = count_parameters(tiny_slot_spec)
     assert torch.equal(torch.get_rng_state(), state)
     assert counted == sum(parameter.numel() for parameter in build(tiny_slot_spec).parameters())
+
+
+@pytest.mark.parametrize("folder", model_folders(), ids=lambda folder: folder.name)
+def test_only_what_files_hold_is_without_values_on_the_meta_device(folder: Path) -> None:
+    network = build_shapes(load_definition(folder / DEFINITION))
+    held = network.state_dict().keys()
+    buffers = dict(network.named_buffers())
+    assert {name for name, buffer in buffers.items() if buffer.is_meta} <= held
+    names = {name for name, _ in network.named_parameters()}
+    assert names <= held
+    for name, module in network.named_modules():
+        plain = vars(module).values()
+        assert not any(isinstance(value, torch.Tensor) and value.is_meta for value in plain), name
+
+
+def test_constants_are_those_of_a_network_with_memory(tiny_slot_spec: SlotModelSpec) -> None:
+    spec = changed(tiny_slot_spec, decoder__null_tokens=0)
+    network, real = build_shapes(spec), build(spec)
+    compared = 0
+    for name, buffer in network.named_buffers():
+        if name not in network.state_dict():
+            assert torch.equal(buffer, real.get_buffer(name)), name
+            compared += 1
+    assert compared >= 3  # the positions' grid, the schedule, no null tokens

@@ -76,7 +76,8 @@ class LatentDiffusion(nn.Module):
         if null_tokens:
             self.register_buffer("null", torch.randn(1, null_tokens, slot_dim))
         else:
-            self.register_buffer("null", torch.empty(1, 0, slot_dim), persistent=False)
+            none = torch.empty(1, 0, slot_dim, device="cpu")
+            self.register_buffer("null", none, persistent=False)
         self._graphs = CudaGraphs("The denoising of latents")
 
     def train(self, mode: bool = True) -> "LatentDiffusion":

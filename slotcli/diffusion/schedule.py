@@ -25,9 +25,8 @@ class Schedule(nn.Module):
         self.steps = steps
         self._times = np.arange(1, steps + 1) / steps
         self._log_alphas = np.log(alphas_bar) / 2
-        self.register_buffer(
-            "alphas_bar", torch.tensor(alphas_bar, dtype=torch.float32), persistent=False
-        )
+        constant = torch.tensor(alphas_bar, dtype=torch.float32, device="cpu")
+        self.register_buffer("alphas_bar", constant, persistent=False)
 
     def add_noise(
         self,

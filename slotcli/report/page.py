@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -134,6 +135,11 @@ def write_page(
 
 def rendered(name: str, **values: Any) -> str:
     """The text of the template `name` of this folder, with all values escaped."""
+    return _environment().get_template(name).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("slotcli", "report"),
         autoescape=True,
@@ -143,7 +149,7 @@ def rendered(name: str, **values: Any) -> str:
     )
     environment.filters["short_clock"] = short_clock
     environment.filters["link"] = link
-    return environment.get_template(name).render(**values)
+    return environment
 
 
 def link(path: str) -> str:

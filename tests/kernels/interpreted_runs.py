@@ -9,16 +9,17 @@ import os
 import sys
 from tempfile import TemporaryFile
 
-import beartype  # noqa: F401  for the children
-import jaxtyping  # noqa: F401
+import jaxtyping  # noqa: F401  for the children, as the next ones
 import numpy as np  # noqa: F401
 import pytest
-import torch  # noqa: F401
+import torch.fx.experimental.symbolic_shapes  # noqa: F401
 import triton
 import triton.language  # noqa: F401
+from triton.runtime.cache import triton_key
 
 
 def main() -> None:
+    triton_key()  # hashes all of Triton, which each child would do again
     for line in sys.stdin:
         run = json.loads(line)
         with TemporaryFile() as said:

@@ -25,7 +25,8 @@ def run_interpreted(tests: list[str], package: Path = ROOT) -> "subprocess.Compl
     arguments = [
         *("-q", "-x", "--no-header", "-p", "no:cacheprovider", "-W", _DEPRECATED),
         *("-c", str(ROOT / "pyproject.toml"), "--confcutdir", str(TESTS)),
-        *("-p", "jaxtyping._pytest_plugin"),
+        # Eager tests check the types; no child has anything to collect that outlives it.
+        *("-o", "addopts=--strict-markers", "-p", "no:unraisableexception"),
         *(str(TESTS / test) for test in tests),
     ]
     process = _process()

@@ -12,7 +12,7 @@ from authors_weights import authors_state_dict, difference, normal, uniform
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slotcli.build import build_model
+from slotcli.build import build_shapes
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import load_definition
@@ -41,8 +41,9 @@ def published_model(tmp_path_factory: pytest.TempPathFactory) -> SlotModel:
     tensors, report = import_published(path, spec)
     path.unlink()  # 600 MB that pytest would keep
     assert (report.mapped, report.dropped) == (988, [])
-    model = build_model(spec)
-    model.load_state_dict(tensors)
+    model = build_shapes(spec)
+    assert isinstance(model, SlotModel)
+    model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 
 

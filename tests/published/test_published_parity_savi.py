@@ -11,7 +11,7 @@ from authors_weights import authors_state_dict, difference, uniform
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slotcli.build import build_model
+from slotcli.build import build_shapes
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.spatial_broadcast import SpatialBroadcast
@@ -37,8 +37,9 @@ def published_savi(tmp_path_factory: pytest.TempPathFactory) -> SlotModel:
     torch.save({"state_dict": authors_state_dict(spec), "it": 201000, "epoch": 30}, path)
     tensors, report = import_published(path, spec)
     assert (report.mapped, report.dropped) == (107, [])
-    model = build_model(spec)
-    model.load_state_dict(tensors)
+    model = build_shapes(spec)
+    assert isinstance(model, SlotModel)
+    model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 
 

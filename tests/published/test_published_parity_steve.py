@@ -12,7 +12,7 @@ from authors_weights import authors_state_dict, draw
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slotcli.build import build_model
+from slotcli.build import build_shapes
 from slotcli.checkpoint import DEFINITION, find_model
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.definition import load_definition
@@ -35,8 +35,9 @@ def steve(tmp_path_factory: pytest.TempPathFactory) -> SlotModel:
     path = tmp_path_factory.mktemp("published") / "steve.safetensors"
     save_file(authors_state_dict(spec), path)
     tensors, _ = import_published(path, spec)
-    model = build_model(spec)
-    model.load_state_dict(tensors)
+    model = build_shapes(spec)
+    assert isinstance(model, SlotModel)
+    model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 
 
