@@ -82,6 +82,7 @@ def _show_objects(result: "Result") -> None:
 
 def _facts(what: str) -> dict[str, Any]:
     from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    from slotcli.files.model_folders import weights_of
     from slotcli.wrong_keys import closest
 
     path = Path(what)
@@ -95,7 +96,8 @@ def _facts(what: str) -> dict[str, Any]:
                 if meant
                 else "Check the path; slotcli models list shows the models.",
             )
-        path = shipped[what]
+        weights = weights_of(what)
+        path = shipped[what] if weights is None else weights.parent
     if path.suffix == ".safetensors":
         return _safetensors(path)
     if path.suffix == ".toml" and path.is_file():
