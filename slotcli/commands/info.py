@@ -81,8 +81,7 @@ def _show_objects(result: "Result") -> None:
 
 
 def _facts(what: str) -> dict[str, Any]:
-    from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
-    from slotcli.files.model_folders import weights_of
+    from slotcli.files.model_folders import DEFINITION, WEIGHTS, model_folders, weights_of
     from slotcli.wrong_keys import closest
 
     path = Path(what)

@@ -80,7 +80,7 @@ def _weights(folder: Path | None, source: "Source | None") -> dict[str, Any]:
 
     fetched = source is not None and is_fetched(source)
     return {
-        "weights": fetched or ((source is None or source.vit is None) and bool(weights_of(name))),
+        "weights": fetched or (folder is not None and weights_of(str(folder)) is not None),
         "fetched": fetched,
         "fetch": None if source is None else f"slotcli models fetch {source.name}",
         "mib": None if source is None else source.mib,

@@ -5,7 +5,7 @@ import urllib.request
 from contextlib import suppress
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from socket import gaierror
-from typing import IO, Any
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
@@ -58,7 +58,7 @@ class Answer:
         self.close()
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, never from https to http, and keeps the hash that one of them states."""
 
     stated_sha256: str | None = None
@@ -66,7 +66,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
+        fp: Any,
         code: int,
         msg: str,
         headers: HTTPMessage,
@@ -91,7 +91,7 @@ def ask(address: str, first: int = 0, validator: str | None = None) -> Answer | 
         headers["Range"] = f"bytes={first}-"
     if first and validator is not None:
         headers["If-Range"] = validator
-    redirects = _Redirects()
+    redirects = Redirects()
     opener = urllib.request.build_opener(redirects)
     try:
         request = urllib.request.Request(address, headers=headers)
