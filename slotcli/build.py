@@ -103,6 +103,12 @@ def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dv
         return build(spec)
 
 
+def vit_shapes(spec: VitSpec) -> Vit:
+    """As `build_shapes`, of a vision transformer alone."""
+    with torch.device("meta"), _SkipInitialisation():
+        return build_vit(spec)
+
+
 _INITIALISERS = (
     Tensor.normal_,
     Tensor.uniform_,

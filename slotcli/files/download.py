@@ -170,12 +170,13 @@ def _received(
             "Another file is published there now. Nothing was fetched.",
         )
     _require_room(part, had, total)
-    part.note(answer)
     done = had
     with output_errors(part.path):
         # Unbuffered: after a failed write, closing would write again.
         file = part.path.open("r+b" if had else "wb", buffering=0)
     with file:
+        # Noted once earlier bytes are gone: they must never pass for those of this answer.
+        part.note(answer)
         file.seek(had)
         while chunk:
             _write(file, chunk, part, None if total is None else total - done)

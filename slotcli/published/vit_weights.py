@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from slotcli.build import build_vit
+from slotcli.build import vit_shapes
 from slotcli.checkpoint import file_sha256, load_strictly, require_fit
 from slotcli.encoder.vit import Vit
 from slotcli.errors import UnavailableError
@@ -48,9 +47,7 @@ def require_backbone(path: Path, spec: VitSpec) -> int:
     Raises as `read_state_dict`, and DataError where it is not.
     """
     tensors = _tensors(path, spec.blocks)
-    with torch.device("meta"):
-        shapes = build_vit(spec).state_dict()
-    require_fit(shapes, tensors, str(path))
+    require_fit(vit_shapes(spec).state_dict(), tensors, str(path))
     return len(tensors)
 
 
