@@ -11,7 +11,7 @@ import typer
 from slotcli.commands import console
 from slotcli.commands.importing import import_into, tell_of_import
 from slotcli.commands.options import INPUT, Overwrite
-from slotcli.errors import DataError, UnavailableError
+from slotcli.errors import CannotCreateError, DataError, UnavailableError
 
 if TYPE_CHECKING:
     from slotcli.files.sources import Source
@@ -94,6 +94,10 @@ def _source(name: str) -> "Source":
 def _make_folder(folder: Path) -> None:
     from slotcli.files.writing import output_errors
 
+    if str(folder).startswith("~"):
+        raise CannotCreateError(
+            f"{folder}: there is no such home folder.", "Set SLOTCLI_MODELS to another folder."
+        )
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -30,12 +30,14 @@ def sources() -> dict[str, Source]:
 
 
 def fetched_models() -> Path:
-    """The folder of fetched models: SLOTCLI_MODELS, or else in the user's cache."""
+    """The folder of fetched models: SLOTCLI_MODELS, or else in the user's cache.
+
+    It begins with "~" where the user has no home folder.
+    """
     # F5
-    if given := os.environ.get(HOME):
-        return Path(given).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "slotcli" / "models"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    given = os.environ.get(HOME) or os.path.join(cache, "slotcli", "models")
+    return Path(os.path.expanduser(given))
 
 
 def find_model(reference: str) -> Path:
@@ -56,7 +58,7 @@ def find_model(reference: str) -> Path:
             f"{reference}: is a backbone, not a model.",
             f"Train a model on it: --set train.backbone={reference}.",
         )
-    meant = closest(reference, list(folders))
+    meant = closest(reference, list({**folders, **sources()}))
     raise NoInputError(
         f"{reference}: there is no such model.",
         (f"Did you mean {meant}? " if meant else "")

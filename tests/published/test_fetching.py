@@ -20,7 +20,7 @@ from slotcli.checkpoint import DEFINITION, WEIGHTS, load_model, read_tensors
 from slotcli.definition import definition_text, load_definition
 from slotcli.errors import UnavailableError
 from slotcli.files import model_folders
-from slotcli.files.model_folders import find_definition, sources
+from slotcli.files.model_folders import fetched_models, find_definition, sources
 from slotcli.files.places import locked
 from slotcli.published import published_names
 from slotcli.published.vit_weights import load_backbone_into
@@ -334,6 +334,19 @@ def test_two_fetches_of_one_file_do_not_meet(site: Site, home: Path, cli: Cli) -
         assert refused(cli, "models", "fetch", "small")[0] == 75
 
 
+def test_without_a_home_a_folder_has_to_be_named(
+    site: Site, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SLOTCLI_MODELS")
+    assert fetched_models() == tmp_path / "cache" / "slotcli" / "models"
+    monkeypatch.setenv("SLOTCLI_MODELS", "~no-such-user/models")
+    code, cause, remedy = refused(cli, "models", "fetch", "small")
+    assert (code, "no such home folder" in cause) == (73, True)
+    assert "SLOTCLI_MODELS" in remedy
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("~")]
+
+
 def test_the_hub_s_own_mirror_is_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub, other = sources()["slotcontrast-ytvis"], sources()["dinov2-vits14"]
     assert hub.asked_address() == hub.address
@@ -350,8 +363,9 @@ def test_what_is_not_published_cannot_be_fetched(home: Path, cli: Cli) -> None:
     assert (code, "come with slotcli" in cause) == (69, True)
     code, cause, _ = refused(cli, "models", "fetch", "steve-movi-e")
     assert (code, "publish no weights" in cause) == (69, True)
-    code, cause, remedy = refused(cli, "models", "fetch", "slotcontrast-yvtis")
-    assert (code, "Did you mean slotcontrast-ytvis?" in remedy) == (66, True)
+    for wrong, right in (("slotcontrast-yvtis", "slotcontrast-ytvis"), ("dino-vtb8", "dino-vitb8")):
+        code, cause, remedy = refused(cli, "models", "fetch", wrong)
+        assert (code, f"Did you mean {right}?" in remedy) == (66, True)
 
 
 def test_the_list_says_how_to_get_each(home: Path, cli: Cli) -> None:
