@@ -43,7 +43,7 @@ def list_models() -> None:
     """List models and backbones: kind, parameters, and how to get the weights.
 
     Weights are here (yes, or fetched), can be fetched (slotcli models fetch NAME; size and licence
-    are those of the published file), or are to be trained.
+    are those of the published file), or have to be trained or imported.
     """
     from slotcli.checkpoint import DEFINITION, model_folders
     from slotcli.commands.model_sizes import parameters_of

@@ -10,7 +10,7 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.importing import import_into, tell_of_import
-from slotcli.commands.options import INPUT, Overwrite
+from slotcli.commands.options import INPUT, OUTPUT
 from slotcli.errors import CannotCreateError, DataError, UnavailableError
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ def fetch_model(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Fetch it again, and replace the model of this name.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
 ) -> None:
     """Fetch the published weights of a model, for use by its name; a download resumes.
 

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,10 @@ def _received(
 def _next(answer: Answer, part: _Part, done: int) -> bytes:
     try:
         return answer.read(_CHUNK)
+    except IncompleteRead as error:
+        if error.partial:  # as of a body without its length that ends within a chunk
+            return error.partial
+        raise _broken_off(part, done, answer.total) from error
     except (OSError, HTTPException) as error:
         raise _broken_off(part, done, answer.total) from error
 
