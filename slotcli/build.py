@@ -103,6 +103,12 @@ def build_shapes(spec: SlotModelSpec | CodecModelSpec) -> SlotModel | Vqvae | Dv
         return build(spec)
 
 
+def vit_shapes(spec: VitSpec) -> Vit:
+    """As `build_shapes`, of a vision transformer alone."""
+    with torch.device("meta"), _SkipInitialisation():
+        return build_vit(spec)
+
+
 _INITIALISERS = (
     Tensor.normal_,
     Tensor.uniform_,
@@ -171,19 +177,24 @@ def _vqvae(spec: VqvaeSpec) -> Vqvae:
 
 def _backbone(spec: BackboneSpec, with_keys: bool) -> ResNet18 | CompactCnn | FeaturePyramid | Vit:
     if isinstance(spec, VitSpec):
-        return Vit(
-            patch=spec.patch,
-            width=spec.width,
-            heads=spec.heads,
-            blocks=spec.blocks,
-            grid=(spec.grid, spec.grid),
-            layer_scale=spec.layer_scale,
-            registers=spec.registers,
-            with_keys=with_keys,
-        )
+        return build_vit(spec, with_keys=with_keys)
     if isinstance(spec, EfficientNetLite0Spec):
         return FeaturePyramid(spec.channels)
     return ResNet18() if isinstance(spec, ResNet18Spec) else CompactCnn(spec.channels)
+
+
+def build_vit(spec: VitSpec, *, with_keys: bool = False) -> Vit:
+    """An untrained vision transformer, which gives the keys of its last block if `with_keys`."""
+    return Vit(
+        patch=spec.patch,
+        width=spec.width,
+        heads=spec.heads,
+        blocks=spec.blocks,
+        grid=(spec.grid, spec.grid),
+        layer_scale=spec.layer_scale,
+        registers=spec.registers,
+        with_keys=with_keys,
+    )
 
 
 def _decoder(

@@ -36,14 +36,16 @@ from slotcli.errors import (
     UnavailableError,
     UsageError,
 )
+from slotcli.files.model_folders import DEFINITION as DEFINITION
+from slotcli.files.model_folders import WEIGHTS, find_weights
+from slotcli.files.model_folders import find_definition as find_definition
+from slotcli.files.model_folders import find_model as find_model
+from slotcli.files.model_folders import model_folders as model_folders
 from slotcli.model import SlotModel
 from slotcli.spec import CodecModelSpec, SlotModelSpec
 from slotcli.types import Size
-from slotcli.wrong_keys import closest
 
 SCHEMA = "slotcli.model/1"
-WEIGHTS = "weights.safetensors"
-DEFINITION = "model.toml"
 DIGEST = "sha256"
 _ASSIGNED = re.compile(r"([^/'\"]*=)(/[^'\"]*)")  # key=/path, as in options and --set
 _QUOTED = re.compile(r"(['\"])(/[^'\"]*)\1")  # within a table: {path = "/path"}
@@ -65,54 +67,6 @@ class LoadedModel:
         if isinstance(self.spec, SlotModelSpec) and isinstance(self.module, SlotModel):
             return self.spec, self.module
         raise UsageError(f"{self.path}: is a codec, not a slot model.", "Choose a slot model.")
-
-
-def model_folders() -> list[Path]:
-    """Folders of all models of this installation, sorted by name."""
-    package = Path(__file__).resolve().parent
-    for root in (package.parent / "models", package / "models"):
-        if root.is_dir() and any(root.glob(f"*/{DEFINITION}")):
-            return sorted(path.parent for path in root.glob(f"*/{DEFINITION}"))
-    return []
-
-
-def find_model(reference: str) -> Path:
-    """The folder or file of `reference`: a path, or the name of a model of this installation.
-
-    Raises NoInputError where there is neither.
-    """
-    path = Path(reference)
-    if path.exists():
-        return path
-    for folder in model_folders():
-        if folder.name == reference:
-            return folder
-    known = [folder.name for folder in model_folders()]
-    meant = closest(reference, known)
-    raise NoInputError(
-        f"{reference}: there is no such model.",
-        (f"Did you mean {meant}? " if meant else "")
-        + f"Give a path, or one of: {', '.join(known) or 'none'}.",
-    )
-
-
-def find_definition(reference: str) -> Path:
-    """The model.toml of a model: in its folder, or `reference` itself. Raises NoInputError."""
-    path = find_model(reference)
-    return path / DEFINITION if path.is_dir() else path
-
-
-def find_weights(reference: str) -> Path:
-    """The weights file of a model. Raises UnavailableError where it has only a definition."""
-    path = find_model(reference)
-    if path.is_dir():
-        path = path / WEIGHTS
-    if not path.is_file():
-        raise UnavailableError(
-            f"{reference}: the model has a definition but no weights ({path.name} is missing).",
-            "Train it (slotcli pretrain, slotcli train) or import it (slotcli models import).",
-        )
-    return path
 
 
 def model_size(reference: str) -> Size:

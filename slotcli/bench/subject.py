@@ -11,9 +11,10 @@ from torch import device as Device
 from slotcli.bench.forms import Form
 from slotcli.bench.plain_model import plain
 from slotcli.build import build_model
-from slotcli.checkpoint import WEIGHTS, find_definition, find_model, load_model
+from slotcli.checkpoint import find_definition, load_model
 from slotcli.definition import load_definition
 from slotcli.errors import UsageError
+from slotcli.files.model_folders import weights_of
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 
@@ -53,8 +54,7 @@ def open_subject(reference: str) -> Subject:
 
     Raises as `load_model` and `load_slot_definition`, UsageError for a codec.
     """
-    path = find_model(reference)
-    if (path / WEIGHTS).is_file() or (path.is_file() and path.suffix != ".toml"):
+    if weights_of(reference) is not None:
         loaded = load_model(reference)
         spec, model = loaded.slot_model()
         return Subject(spec, model, loaded.sha256)

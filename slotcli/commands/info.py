@@ -81,7 +81,7 @@ def _show_objects(result: "Result") -> None:
 
 
 def _facts(what: str) -> dict[str, Any]:
-    from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    from slotcli.files.model_folders import DEFINITION, WEIGHTS, model_folders, weights_of
     from slotcli.wrong_keys import closest
 
     path = Path(what)
@@ -95,7 +95,8 @@ def _facts(what: str) -> dict[str, Any]:
                 if meant
                 else "Check the path; slotcli models list shows the models.",
             )
-        path = shipped[what]
+        weights = weights_of(what)
+        path = shipped[what] if weights is None else weights.parent
     if path.suffix == ".safetensors":
         return _safetensors(path)
     if path.suffix == ".toml" and path.is_file():

@@ -1,19 +1,24 @@
 """slotcli models: the shipped models, and weights from elsewhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slotcli.commands import console
 from slotcli.commands.command_line import Command, Group
+from slotcli.commands.importing import import_into, tell_of_import
+from slotcli.commands.models_fetch import fetch_model
 from slotcli.commands.options import MODEL, OUTPUT, Overwrite
 from slotcli.errors import CannotCreateError
+
+if TYPE_CHECKING:
+    from slotcli.files.sources import Source
 
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="List, show, import and pack models.",
+    help="List, show, fetch, import and pack models.",
 )
 
 Definition = Annotated[
@@ -35,11 +40,17 @@ Out = Annotated[
 
 @app.command("list", cls=Command)
 def list_models() -> None:
-    """List the shipped models: kind, parameters, and whether they have weights."""
-    from slotcli.checkpoint import DEFINITION, WEIGHTS, model_folders
+    """List models and backbones: kind, parameters, and how to get the weights.
+
+    Weights are here (yes, or fetched), can be fetched (slotcli models fetch NAME; size and licence
+    are those of the published file), or have to be trained or imported.
+    """
+    from slotcli.checkpoint import DEFINITION, model_folders
     from slotcli.commands.model_sizes import parameters_of
     from slotcli.definition import load_definition
+    from slotcli.files.model_folders import sources
 
+    known = sources()
     rows = []
     for folder in model_folders():
         spec = load_definition(folder / DEFINITION)
@@ -47,13 +58,47 @@ def list_models() -> None:
             "name": folder.name,
             "kind": spec.kind,
             "parameters": parameters_of(folder, spec),
-            "weights": (folder / WEIGHTS).is_file(),
+            **_weights(folder, known.get(folder.name)),
         }
+        rows.append(facts)
+    rows += [
+        {"name": name, "kind": "backbone", "parameters": None, **_weights(None, source)}
+        for name, source in known.items()
+        if source.vit is not None
+    ]
+    for facts in rows:
         console.record(facts)
-        weights = "yes" if facts["weights"] else "no"
-        rows.append([folder.name, spec.kind, f"{facts['parameters']:,}", weights])
     if not console.wants_json():
-        console.table("", ["model", "kind", "parameters", "weights"], rows)
+        columns = ["model", "kind", "parameters", "weights", "MiB", "licence"]
+        console.table("", columns, list(map(_row, rows)))
+
+
+def _weights(folder: Path | None, source: "Source | None") -> dict[str, Any]:
+    """Whether weights are here, and how to get them; null for what is not known or published."""
+    from slotcli.files.model_folders import weights_of
+    from slotcli.published.fetching import is_fetched
+
+    fetched = source is not None and is_fetched(source)
+    return {
+        "weights": fetched or (folder is not None and weights_of(str(folder)) is not None),
+        "fetched": fetched,
+        "fetch": None if source is None else f"slotcli models fetch {source.name}",
+        "mib": None if source is None else source.mib,
+        "licence": None if source is None else source.licence,
+        "address": None if source is None else source.address,
+        "page": None if source is None else source.page,
+        "sha256": None if source is None else source.sha256,
+    }
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    if facts["weights"]:
+        weights = "fetched" if facts["fetched"] else "yes"
+    else:
+        weights = "fetch" if facts["fetch"] else "train"
+    parameters = "" if facts["parameters"] is None else f"{facts['parameters']:,}"
+    size = "?" if facts["fetch"] and facts["mib"] is None else str(facts["mib"] or "")
+    return [facts["name"], facts["kind"], parameters, weights, size, facts["licence"] or ""]
 
 
 @app.command("show", cls=Command)
@@ -66,16 +111,18 @@ def show_model(
       slotcli models show tiny-64
     """
     from slotcli.build import count_parameters
-    from slotcli.checkpoint import WEIGHTS, find_definition
+    from slotcli.checkpoint import find_definition
     from slotcli.definition import load_definition, spec_json
+    from slotcli.files.model_folders import sources, weights_of
 
     definition = find_definition(name)
     spec = load_definition(definition)
-    card, weights = definition.with_name("README.md"), definition.with_name(WEIGHTS)
+    card, weights = definition.with_name("README.md"), weights_of(name)
     files = {
         "card": str(card) if card.is_file() else None,
         "definition": str(definition),
-        "weights": str(weights) if weights.is_file() else None,
+        "weights": None if weights is None else str(weights),
+        "fetch": f"slotcli models fetch {name}" if name in sources() else None,
     }
     values = spec_json(spec)
     console.record({"spec": values, "parameters": count_parameters(spec), **files})
@@ -102,71 +149,12 @@ def import_model(
       slotcli models import ytvis.ckpt -o slotcontrast
       slotcli models import model.pth --definition slotdiffusion-movi-d -o slotdiffusion
     """
-    from slotcli.checkpoint import DEFINITION, WEIGHTS, file_sha256, find_definition, save_model
-    from slotcli.definition import load_definition
-    from slotcli.files.writing import output_errors
-    from slotcli.published import first_names, import_published, recognised
-    from slotcli.published.files import read_state_dict
+    facts = import_into(out, file, definition, overwrite=overwrite)
+    console.record(facts)
+    tell_of_import(facts)
 
-    console.phase("reading the weights")
-    content, alike = None, list[str]()
-    if definition is None:
-        content = read_state_dict(file)
-        source, *others = recognised(content, file)
-        alike = [other.parent.name for other in others]
-    else:
-        source = find_definition(definition)
-    spec = load_definition(source)
-    text = source.read_bytes()
-    weights, own_definition = out / WEIGHTS, out / DEFINITION
-    if not overwrite:
-        if weights.exists():
-            raise CannotCreateError(
-                f"{weights}: exists already.", "Give --overwrite to replace it."
-            )
-        if own_definition.exists() and own_definition.read_bytes() != text:
-            raise CannotCreateError(
-                f"{own_definition}: another definition exists already.",
-                "Choose another folder, or give --overwrite to replace it.",
-            )
-    tensors, report = import_published(file, spec, content)
-    provenance = {"source": file.name, "sha256": file_sha256(file)}
-    # The definition is written first: without weights it is still a model, the reverse is not.
-    with output_errors(own_definition):
-        out.mkdir(parents=True, exist_ok=True)
-        own_definition.write_bytes(text)
-    save_model(weights, spec, tensors, step=0, provenance=provenance)
-    console.record(
-        {
-            "mapped": report.mapped,
-            "averaged": report.averaged,
-            "dropped": report.dropped,
-            "scaled": report.scaled,
-            "definition": spec.name,
-            "alike": alike,
-            "weights": str(weights),
-            **provenance,
-        }
-    )
-    if not console.wants_json():
-        console.result(f"{weights}: {report.mapped} tensors of {file.name}, as {spec.name}.")
-    if alike:
-        console.note(
-            f"The same tensors are in: {', '.join(alike)}. To import it as one of these, name it "
-            "with --definition."
-        )
-    if report.scaled:
-        console.note(
-            f"{report.scaled} tensors are scaled: the authors' attention multiplies its logits by "
-            "what every other divides them by. It computes the same."
-        )
-    if report.averaged:
-        console.note(
-            f"{report.averaged} tensors are moving averages (EMA), which the authors sample with; "
-            "their last trained values are left out."
-        )
-    if report.dropped:
-        console.note(f"Left out, not needed here: {first_names(report.dropped)}.")
+
+app.command("fetch", cls=Command)(fetch_model)
 
 
 @app.command("pack", cls=Command)

@@ -38,7 +38,7 @@ SENTENCES = {
         "Show versions, device, disk and models, and test every operation against its reference."
     ),
     "data": "Render, index, check and convert data sets.",
-    "models": "List, show, import and pack models.",
+    "models": "List, show, fetch, import and pack models.",
     "config": "Write, show and check model definitions.",
     "bench": "Measure speed and memory on this machine.",
 }

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from slotcli.checkpoint import file_sha256, load_strictly
+from slotcli.build import vit_shapes
+from slotcli.checkpoint import file_sha256, load_strictly, require_fit
 from slotcli.encoder.vit import Vit
 from slotcli.errors import UnavailableError
+from slotcli.files.model_folders import backbone_file
 from slotcli.model import SlotModel
 from slotcli.published.files import read_state_dict
-from slotcli.spec import SlotModelSpec
+from slotcli.spec import SlotModelSpec, VitSpec
 
 # Of a whole classifier or a training run: prefixes of the network, and what comes after its blocks.
 _PREFIXES = ("module.", "backbone.", "teacher.", "model.")
@@ -22,7 +24,8 @@ def load_backbone_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
     """Loads the file `train.backbone` into a Vit and freezes it; returns the file's hash.
 
     Returns None, and does nothing, for another backbone. Raises UnavailableError where the
-    definition names no file, NoInputError or DataError where the file is missing or does not fit.
+    definition names no file or one that was not fetched, NoInputError or DataError where the file
+    is missing or does not fit.
     """
     backbone = model.encoder.backbone
     if not isinstance(backbone, Vit):
@@ -32,11 +35,24 @@ def load_backbone_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
             f"{spec.name}: its backbone has no weights, and an untrained one shows no objects.",
             "Give them with --set train.backbone=FILE (timm's or Meta's), or --init a model.",
         )
-    path = Path(spec.train.backbone)
-    tensors = backbone_tensors(read_state_dict(path), len(backbone.blocks))
-    load_strictly(backbone, tensors, str(path))
+    path = backbone_file(spec.train.backbone)
+    load_strictly(backbone, _tensors(path, len(backbone.blocks)), str(path))
     backbone.requires_grad_(spec.train.trunk_learning_rate > 0)
     return file_sha256(path)
+
+
+def require_backbone(path: Path, spec: VitSpec) -> int:
+    """The number of tensors of a file that is exactly the backbone's weights.
+
+    Raises as `read_state_dict`, and DataError where it is not.
+    """
+    tensors = _tensors(path, spec.blocks)
+    require_fit(vit_shapes(spec).state_dict(), tensors, str(path))
+    return len(tensors)
+
+
+def _tensors(path: Path, blocks: int) -> dict[str, Tensor]:
+    return backbone_tensors(read_state_dict(path), blocks)
 
 
 def backbone_tensors(theirs: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:

@@ -184,7 +184,8 @@ class SlotTrainSpec(OptimiserSpec):
     backbone: Text | None = Field(
         default=None,
         description=(
-            "Weights file of a vit backbone, as timm or Meta publish it (.pth, .safetensors)."
+            "Weights of a vit backbone: a file as timm or Meta publish it (.pth, .safetensors), or "
+            "the name of a fetched one (slotcli models fetch)."
         ),
     )
     next_frame: Fraction = Field(
