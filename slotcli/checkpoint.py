@@ -157,7 +157,7 @@ def load_strictly(
 ) -> None:
     """Loads tensors into a module; DataError lists the missing, extra and misshapen ones.
 
-    With `assign` they take the place of the module's own, which may be on the meta device.
+    With `assign` they replace its own tensors, which may then be on the meta device.
     """
     own = module.state_dict()
     require_fit(own, tensors, origin)
