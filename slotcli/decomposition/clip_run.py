@@ -148,7 +148,7 @@ class ClipRun:
             )
         facts = {"source": source_facts(source), "frames": outputs.frames}
         summaries = outputs.finish(facts)
-        warnings = damage_warnings(damage) + outputs.remarks
+        warnings = damage_warnings(damage) + self._journal.remarks + outputs.remarks
         metadata = slot_file_metadata(job, source, self.state.transform, outputs, damage, summaries)
         self._journal.finish(self._work / SLOT_FILE, metadata)
         # Rounded as it is recorded, so that a page made again shows the same.

@@ -38,11 +38,12 @@ class Journal:
 
     `key` identifies everything that the output depends on; chunks of another key in `folder` are
     dropped, those of the same key are continued: `replay` returns them before any is appended.
-    Raises as `output_errors`.
+    `remarks` say why a stopped run's work was dropped. Raises as `output_errors`.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.frames = 0
+        self.remarks: list[str] = []
         self._folder = folder
         self._metadata: dict[str, Any] = {section: {} for section in SECTIONS}
         self._metadata |= {"transform": _TRANSFORM, "run": {"key": key}}
@@ -50,8 +51,9 @@ class Journal:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._replaying = True
         with output_errors(folder):
-            if folder.is_file():  # as earlier versions kept it, of another key for that
+            if folder.is_file():  # the layout of earlier versions, whose key is another anyway
                 folder.unlink()
+                self._say_dropped("was of a version that kept its work in another layout")
             folder.mkdir(exist_ok=True)
 
     def replay(
@@ -63,18 +65,23 @@ class Journal:
         are dropped.
         """
         path = self._next_path()
-        found = _read(path) if self._replaying else None
-        if (
-            found is None
-            or found.metadata != self._metadata
-            or not all(np.array_equal(getattr(found, t), getattr(chunk, t)) for t in _TIMES)
-        ):
+        if not self._replaying or not path.exists():
             self._end_replay()
             return None
-        arrays = {name: getattr(found, name) for name in DTYPES}
-        shapes = {name: array.shape[1:] for name, array in arrays.items() if array is not None}
-        self._add(path, shapes, len(chunk))
-        return found.slots, found.attention, found.flags
+        saved = _read(path)
+        if saved is None:
+            self._say_dropped(f"left a damaged file ({path.name})")
+        elif saved.metadata != self._metadata:
+            self._say_dropped("had other weights, other options or another version of slotcli")
+        elif not all(np.array_equal(getattr(saved, t), getattr(chunk, t)) for t in _TIMES):
+            self._say_dropped("read other frames")
+        else:
+            arrays = {name: getattr(saved, name) for name in DTYPES}
+            shapes = {name: array.shape[1:] for name, array in arrays.items() if array is not None}
+            self._add(path, shapes, len(chunk))
+            return saved.slots, saved.attention, saved.flags
+        self._end_replay()
+        return None
 
     def append(
         self,
@@ -123,6 +130,12 @@ class Journal:
             tensors[name] = TensorSource(shape, hasher.hexdigest(), self._blocks(name))
         assemble(path, tensors, metadata)
 
+    def _say_dropped(self, reason: str) -> None:
+        self.remarks.append(
+            f"An earlier run, which was stopped, {reason}: frames from {self.frames} on were "
+            "computed again."
+        )
+
     def _next_path(self) -> Path:
         return self._folder / f"{len(self._chunks):08d}"
 
@@ -146,8 +159,8 @@ class Journal:
 
 
 def _read(path: Path) -> SlotFile | None:
-    """A chunk's file; None if there is none that is whole."""
+    """A chunk's file; None if it is not whole."""
     try:
-        return read_slot_file(path) if path.exists() else None
+        return read_slot_file(path)
     except DataError:
         return None

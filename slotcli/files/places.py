@@ -127,4 +127,7 @@ def journal_path(place: Path) -> Path:
 
 def clear_journal(place: Path) -> None:
     """Removes a journal left by a process that was killed just after its result was in place."""
-    shutil.rmtree(journal_path(place), ignore_errors=True)
+    journal = journal_path(place)
+    with suppress(OSError):  # of an earlier version: a file
+        journal.unlink()
+    shutil.rmtree(journal, ignore_errors=True)

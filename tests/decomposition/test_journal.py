@@ -105,11 +105,33 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     assert found(path) == CHUNKS[:2]
 
 
-def test_a_journal_of_an_earlier_version_is_begun_anew(tmp_path):
+def test_a_journal_of_an_earlier_version_is_begun_anew_and_said(tmp_path):
     (tmp_path / "journal").write_bytes(b'{"key": "key"}\nSLOT')
-    assert found(tmp_path / "journal") == []
+    (remark,) = Journal(tmp_path / "journal", "key").remarks
+    assert "another layout: frames from 0 on" in remark
     fill(tmp_path / "journal")
     assert found(tmp_path / "journal") == CHUNKS
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "remark"),
+    [
+        ("key", b"", "left a damaged file (00000001): frames from 5 on"),
+        ("another", None, "had other weights, other options or another version"),
+        ("key", None, None),
+    ],
+)
+def test_dropped_work_is_said(tmp_path, key, damage, remark):
+    path = tmp_path / "journal"
+    fill(path, CHUNKS[:2])
+    if damage is not None:
+        sorted(path.iterdir())[1].write_bytes(damage)
+    journal = Journal(path, key)
+    for span in CHUNKS:
+        if journal.replay(chunk(*span)) is None:
+            journal.append(*rows(*span), chunk(*span))
+    assert len(journal.remarks) == (remark is not None)
+    assert all(remark in said for said in journal.remarks)
 
 
 def test_a_chunk_of_other_frames_is_forgotten_with_all_behind_it(tmp_path):
@@ -118,6 +140,7 @@ def test_a_chunk_of_other_frames_is_forgotten_with_all_behind_it(tmp_path):
     journal = Journal(path, "key")
     assert journal.replay(chunk(0, 5)) is not None
     assert journal.replay(chunk(5, 8)) is None
+    assert "read other frames: frames from 5 on" in journal.remarks[0]
     assert journal.frames == 5
     assert found(path) == CHUNKS[:1]
 
