@@ -43,7 +43,7 @@ def group_norm(channels: int, eps: float = 1e-5, activation: Activation = "none"
     With 32 groups a layer of 32 channels would lose each channel's own mean, and colour with it.
     Raises ConfigError if the channels do not divide into the groups.
     """
-    groups = 32 if channels >= 64 else 8
+    groups = 32 if channels >= 64 else 8  # CO1
     if channels % groups:
         raise ConfigError(
             f"A layer of {channels} channels does not divide into {groups} groups.",

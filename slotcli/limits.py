@@ -28,7 +28,7 @@ def wait_without_spinning() -> None:
     environment are kept.
     """
     if not any(name in os.environ for name in _WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # CP6
 
 
 def usable_cores(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int:

@@ -330,7 +330,7 @@ def decompose(
         threads=setup.set_threads(threads, model),
         kernels=kernels,
         halved=precision == "bf16",
-        together=together or (8 if place.type == "cuda" else 1),
+        together=together or (8 if place.type == "cuda" else 1),  # D6
     )
     console.phase("reading standard input" if SIGN in inputs else "looking for clips")
     with spool_standard_input(inputs, out) as sources:

@@ -87,7 +87,7 @@ def _processes(opening: Callable[[], Callable[[int, Any], Any]], workers: int) -
     from torch import multiprocessing
 
     # Not forked: the process has threads, and perhaps a GPU, with which its copy would hang.
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # DS2
     return ProcessPoolExecutor(workers, context, _open_here, (opening,))
 
 

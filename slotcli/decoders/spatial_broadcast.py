@@ -104,7 +104,7 @@ class SpatialBroadcast(nn.Module):
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """The mixture, through the codec's decoder if any, clamped; ignores `options`."""
-        mixtures = [self.mixture(frame) for frame in slots.split(1)]
+        mixtures = [self.mixture(frame) for frame in slots.split(1)]  # DE3
         if self.codec is not None:
             mixtures = [self.codec.decode(latents) for latents in mixtures]
         return torch.cat(mixtures).clamp(-1, 1)

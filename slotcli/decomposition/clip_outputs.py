@@ -35,8 +35,8 @@ from slotcli.tracks.statistics import (
 from slotcli.types import FrameChunk
 from slotcli.video.source import SourceInfo
 
-# The background is determined on these first frames, whatever the chunk size, so that masks can be
-# written while the clip streams.
+# D1: the background is determined on these first frames, whatever the chunk size, so that masks
+# can be written while the clip streams.
 LEAD_IN = 16
 _WAITING_FRAMES = 4  # for the overlay, and for the page; they keep their chunk in memory
 

@@ -327,7 +327,7 @@ def require_free(place: Path, overwrite: bool) -> None:
             return
     shown = printable(place)
     if not (place / RESULT).is_file() or place.is_symlink():
-        # The file may be the source itself, where the output folder is the source's own.
+        # F1: the file may be the source itself, where the output folder is the source's own.
         raise CannotCreateError(
             f"{shown}: exists already, and is no result of slotcli.", "Choose another --out."
         )

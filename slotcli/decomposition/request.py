@@ -82,7 +82,7 @@ class DecomposeOptions:
                 f"{asked}: this model takes frames of {height}x{width} only.",
                 "Use --fit squeeze or crop without --size, or a model such as things-128.",
             )
-        fit = self.fit or ("keep" if any_size else "squeeze")
+        fit = self.fit or ("keep" if any_size else "squeeze")  # TR1
         sides = self.size if isinstance(self.size, tuple) else (self.size or STEP,) * 2
         step = 1 if fit == "keep" and isinstance(self.size, int) else STEP
         if min(sides) < STEP or any(side % step for side in sides):

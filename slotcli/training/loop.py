@@ -119,7 +119,7 @@ class _Run:
         self._parts = peers.parts(self._options.batch_size, self._options.accumulate)
         module = task.module.train()
         groups, rate = task.parameter_groups(), self._options.learning_rate
-        adam = torch.optim.Adam(groups, lr=rate, fused=True)
+        adam = torch.optim.Adam(groups, lr=rate, fused=True)  # T8
         scaler = GradScaler(peers.device.type, enabled=precision == "fp16")
         average = Average(module, self._options.ema)
         self._state = RunState(module, average, adam, task.memory, scaler)
@@ -282,7 +282,7 @@ class _Run:
     def _save(self, score: float | None) -> None:
         self._tick(SAVING, self._state.step)
         state, best = self._state, self._checkpoints.best()
-        # The state is saved last: a run that is killed before takes these steps again.
+        # T2: the state is saved last, so a run that is killed before takes these steps again.
         with state.average.applied():
             tensors = state.module.state_dict()
             save_model(self._out / WEIGHTS, self._spec, tensors, state.step, self._provenance)

@@ -145,7 +145,7 @@ def load_state(path: Path, state: RunState) -> None:
     for name in map(str, moved):
         parameter = trained[name]
         step, *rest = (read["adam"][f"{name}/{key}"] for key in _MOMENTS)
-        # In the weights' memory order: fused Adam reads both in the same order.
+        # T8: in the weights' memory order, for fused Adam reads both in the same order.
         moments = {
             key: torch.empty_like(parameter.detach()).copy_(moment)
             for key, moment in zip(_MOMENTS[1:], rest, strict=True)

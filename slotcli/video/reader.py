@@ -146,8 +146,8 @@ class ClipReader(AbstractContextManager["ClipReader"]):
             self._decoder = other or coded
             # The frame size may grow later in the stream.
             self._decoder.options = {**self._decoder.options, **limit}
-            # Frame threading would be faster, but after an error at the end PyAV could not flush
-            # its frames, and error concealment would differ between runs.
+            # V1: threads over frames would be faster, but after an error at the end PyAV could not
+            # flush its frames, and error concealment would differ between runs.
             self._decoder.thread_type = "SLICE"
             self._delivery = Delivery(self._container, self._stream)
             for said in (choice_remark(self._container, self._stream), remark):

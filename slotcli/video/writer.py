@@ -49,10 +49,11 @@ MILLISECONDS = Fraction(1, 1000)  # Matroska's clock
 # Two frames per nanosecond, Matroska's unit, round to a duration of 0, which readers ignore.
 UNDECLARED_RATE = 2 * 10**9
 
-# One thread: output must not depend on the number of processors or their load. No macroblock tree:
-# with it, x264 sometimes encodes the same frames differently (4 of 154 runs). "fast" takes 2.7
-# times as long as "superfast" for files that are 13 % smaller and 0.5 dB better; "ultrafast" takes
-# half as long, for files between 11 % smaller and 20 % larger, of equal or better quality.
+# V12: one thread, because output must not depend on the number of processors or their load. No
+# macroblock tree: with it, x264 sometimes encodes the same frames differently (4 of 154 runs).
+# "fast" takes 2.7 times as long as "superfast" for files that are 13 % smaller and 0.5 dB better;
+# "ultrafast" takes half as long, for files between 11 % smaller and 20 % larger, of equal or better
+# quality.
 _X264 = {"crf": "18", "bf": "0", "threads": "1", "mbtree": "0"}
 ENCODER_OPTIONS = {
     "h264": {**_X264, "preset": "superfast"},
