@@ -55,6 +55,14 @@ def test_the_model_computes_what_it_did(cli, old: Path) -> None:
     np.testing.assert_array_equal(now.pts, before.pts)
 
 
+def test_it_is_not_taken_for_what_is_asked_now(cli, old: Path) -> None:
+    code, _, err = cli("decompose", "clip.mkv", "--model", "run", "--out", "out", *ON)
+    assert code == 73
+    assert f"{RESULT}: exists already: it was made with other options, or by a version" in err
+    assert "(edges" in err
+    assert "Use --overwrite" in err
+
+
 def test_masks_are_exported_as_they_were(cli, old: Path) -> None:
     code, _, err = cli("export", RESULT, "--masks", "png", "--out", "exported")
     assert code == 0, err

@@ -165,6 +165,8 @@ class Request:
 
     key: str
     source: SourceIdentity
+    weights: str
+    options: dict[str, Any]
 
 
 def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions) -> Request:
@@ -174,9 +176,10 @@ def request_of(clip: PlannedClip, loaded: LoadedModel, options: DecomposeOptions
     to since.
     """
     source = source_identity(clip.source, _recorded_identity(clip))
-    asked = {"source": source.digest, "weights": loaded.sha256, "options": options.as_dict()}
+    weights, given = loaded.sha256, options.as_dict()
+    asked = {"source": source.digest, "weights": weights, "options": given}
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    return Request(key, source)
+    return Request(key, source, weights, given)
 
 
 def existing_status(clip: PlannedClip, request: Request) -> Literal["ok", "degraded"] | None:
@@ -192,7 +195,16 @@ def describe_difference(clip: PlannedClip, request: Request) -> str:
     before = _recorded_identity(clip)
     if before is not None and before.digest != request.source.digest:
         return "its source has changed since"
-    return "it was made by other weights or with other options"
+    recorded, now = _recorded(clip), request.options
+    model, options = recorded.get("model"), recorded.get("options")
+    if not isinstance(model, dict) or not isinstance(options, dict):
+        return "its record does not say how it was made"
+    if model.get("weights_sha256") != request.weights:
+        return "it was made by other weights"
+    names = ", ".join(name for name in {**now, **options} if options.get(name) != now.get(name))
+    if not names:
+        return "it was made by another version of slotcli"
+    return f"it was made with other options, or by a version without them ({names})"
 
 
 def _recorded_identity(clip: PlannedClip) -> SourceIdentity | None:

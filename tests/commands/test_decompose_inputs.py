@@ -81,6 +81,9 @@ def test_done_means_done_for_this_source(decompose, tmp_path):
     assert "out/x.mp4: exists already" in err
     assert _results(tmp_path) == ["x.mp4", "y.mp4"]
     assert before.items() <= tree(tmp_path / "out").items()
+    code, _, err = decompose("a/x.mp4", "--fit", "crop", "--stride", "2")
+    assert code == 73
+    assert "it was made with other options, or by a version without them (fit, stride)." in err
     # The same bytes in another place are the same source.
     code, _, err = decompose("d/x.mp4")
     assert code == 0
