@@ -78,3 +78,9 @@ def _grid(size: Size, device: torch.device) -> Float[Tensor, "h w 4"]:
         rows, columns = (torch.linspace(0, 1, steps) for steps in size)
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return torch.stack([y, x, 1 - y, 1 - x], dim=-1)
+
+
+def set_to_zero(layer: nn.Module) -> None:
+    """Sets a layer's weights to zero: at the start of training its branch adds nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

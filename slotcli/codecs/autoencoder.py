@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.layers import group_norm
+from slotcli.layers import group_norm, set_to_zero
 
 
 class ResBlock(nn.Module):
@@ -21,7 +21,7 @@ class ResBlock(nn.Module):
         self.norm2 = group_norm(outputs, eps=1e-6, activation="silu")
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        _zero(self.conv2)
+        set_to_zero(self.conv2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e h w"]:
         y = self.conv1(self.norm1(x))
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         self.keys = nn.Conv2d(channels, channels, 1)
         self.values = nn.Conv2d(channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        _zero(self.out)
+        set_to_zero(self.out)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         normed = self.norm(x)
@@ -70,11 +70,6 @@ class Upsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def _zero(layer: nn.Conv2d) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
 
 
 def _middle(channels: int) -> list[nn.Module]:

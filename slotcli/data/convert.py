@@ -39,8 +39,6 @@ from slotcli.types import Clip
 
 _NOTED_EVERY = 64  # clips; a run that is killed leaves later ones as folders without a record
 _LOCK = ".slotcli.lock"
-# Exit codes of failures of a single clip; others, such as a full disk, would recur for every clip.
-_OF_ONE_CLIP = (SlotcliError.exit_code, DataError.exit_code, NoInputError.exit_code)
 
 
 @dataclass(frozen=True)

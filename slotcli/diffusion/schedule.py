@@ -61,11 +61,6 @@ class Schedule(nn.Module):
         log_alpha = self.log_alpha(time)
         return log_alpha - math.log(-math.expm1(2 * log_alpha)) / 2
 
-    def time_at(self, half_log_snr: float) -> float:
-        """Continuous time of a half log signal-to-noise ratio: the inverse of `half_log_snr`."""
-        log_alpha = -np.logaddexp(0, -2 * half_log_snr) / 2
-        return float(np.interp(log_alpha, self._log_alphas[::-1], self._times[::-1]))
-
     def model_step(self, time: float) -> float:
         """The network's timestep, not rounded to an integer, at a continuous time."""
         return time * self.steps - 1

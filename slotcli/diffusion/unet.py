@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slotcli.errors import ConfigError
 from slotcli.kernels import absorbing_pays, slot_cross_attention
-from slotcli.layers import PositionEmbedding, group_norm
+from slotcli.layers import PositionEmbedding, group_norm, set_to_zero
 from slotcli.types import Size
 
 HEAD_DIM = 32
@@ -55,7 +55,7 @@ class ResBlock(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        _zero(self.conv2)
+        set_to_zero(self.conv2)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b e"]
@@ -130,7 +130,7 @@ class TransformerBlock(nn.Module):
         self.norm_feed = nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels)
         self.project_out = nn.Conv2d(channels, channels, 1)
-        _zero(self.project_out)
+        set_to_zero(self.project_out)
 
     def forward(
         self, x: Float[Tensor, "b c h w"], context: LayerContext
@@ -200,7 +200,7 @@ class UNet(nn.Module):
         self.position = nn.Identity()
         if positions is not None:
             self.position = PositionEmbedding(channels, positions)
-            _zero(self.position.project)
+            set_to_zero(self.position.project)
         self.down = nn.ModuleList()
         self.downsample = nn.ModuleList()
 
@@ -235,7 +235,7 @@ class UNet(nn.Module):
             nn.Identity(),
             nn.Conv2d(width, predicted_channels or map_channels, 3, padding=1),
         )
-        _zero(self.head[-1])
+        set_to_zero(self.head[-1])
 
     def project_context(
         self, context: Float[Tensor, "b n d"], size: Size | None = None
@@ -304,8 +304,3 @@ def _halved(size: Size, times: int) -> Size:
 
 def _heads(x: Float[Tensor, "b p c"]) -> Float[Tensor, "b heads p 32"]:
     return x.unflatten(2, (-1, HEAD_DIM)).transpose(1, 2)
-
-
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)

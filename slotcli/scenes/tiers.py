@@ -18,10 +18,6 @@ class Tier:
     resting: float = 0.12  # fraction of objects that only a collision moves
     camera_speed: tuple[float, float] = (0.0, 0.0)  # metres per second
 
-    @property
-    def camera_moves(self) -> bool:
-        return self.camera_speed[1] > 0
-
 
 TIERS: dict[str, Tier] = {
     "A": Tier((3, 6), patterns=("plain",), grounds=()),

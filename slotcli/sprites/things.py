@@ -93,7 +93,7 @@ def box(rng: np.random.Generator, stage: Stage, size: float, path: Path) -> Thin
             inside[..., None] > 127, cv2.convertScaleAbs(material, alpha=light), picture
         )
     if rng.random() < 0.35:
-        _windows_and_wheels(rng, picture, mask, (front - low) * detail + 1)
+        _windows_and_wheels(rng, picture, (front - low) * detail + 1)
     # Pixels where only soft edges meet belong to no face.
     picture = np.where(picture.any(2, keepdims=True), picture, material)
     sprite = Sprite(
@@ -203,9 +203,7 @@ def _thing(rng: np.random.Generator, sprite: Sprite, size: float) -> Thing:
     return Thing([sprite], draw_shadow(rng, size))
 
 
-def _windows_and_wheels(
-    rng: np.random.Generator, picture: np.ndarray, mask: np.ndarray, front: np.ndarray
-) -> None:
+def _windows_and_wheels(rng: np.random.Generator, picture: np.ndarray, front: np.ndarray) -> None:
     (left, top), (right, bottom) = front[0], front[2]
     wide, high = right - left, bottom - top
     glass = tuple(int(c) for c in rng.uniform(20, 110) + rng.uniform(0, 30, 3))

@@ -25,11 +25,6 @@ class Selection:
     def is_everything(self) -> bool:
         return self == Selection()
 
-    @property
-    def may_stop_early(self) -> bool:
-        """Whether reading may stop before the end of the source, which stays unverified then."""
-        return self.end is not None or self.max_frames is not None
-
 
 def select_frames(
     chunks: Iterator[FrameChunk], selection: Selection, time_base: Fraction, length: int

@@ -247,9 +247,6 @@ class EvenSchedule(Schedule):
     def half_log_snr(self, time: float) -> float:
         return 3.3 - 7.7 * time
 
-    def time_at(self, half_log_snr: float) -> float:
-        return (3.3 - half_log_snr) / 7.7
-
     def log_alpha(self, time: float) -> float:
         return -np.logaddexp(0, -2 * self.half_log_snr(time)).item() / 2
 

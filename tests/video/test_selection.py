@@ -81,4 +81,3 @@ def test_reading_stops_behind_the_last_frame(selection, most_read):
     chunks = list(select_frames(source(np.arange(1000), 1000, 5, seen), selection, TICK, 5))
     assert sum(map(len, chunks)) == 10
     assert len(seen) <= most_read
-    assert selection.may_stop_early

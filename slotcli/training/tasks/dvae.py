@@ -1,8 +1,6 @@
 """Training a dVAE: reconstruction through Gumbel-softmax with annealing. Singh et al. 2021."""
 
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +12,10 @@ from slotcli.data.dataset import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel.peers import WHOLE, Part
-from slotcli.training.tasks.single_frames import FIGURES, frame_batches, reconstruction_figures
+from slotcli.training.tasks.single_frames import FrameTask
 
 
-class DvaeTask:
+class DvaeTask(FrameTask[Dvae]):
     """Trains a dVAE on single frames of a data set."""
 
     def __init__(
@@ -28,20 +26,7 @@ class DvaeTask:
         held_out: UInt8[Tensor, "b 3 h w"],
         device: torch.device,
     ) -> None:
-        self.module = codec.to(device).to(memory_format=torch.channels_last)
-        self.figures = ["temperature", "codes_used", *FIGURES]
-        self.judged_by = "psnr"
-        self.memory: dict[str, Tensor] = {}
-        self.batches = frame_batches(data, spec.train)
-        self._options = spec.train
-        self._held_out = held_out
-        self._device = device
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
-
-    def batch(self, step: int, part: Part = WHOLE) -> UInt8[Tensor, "b 3 h w"]:
-        return self.batches.of(step, part)
+        super().__init__(spec, codec, data, held_out, device, ["temperature", "codes_used"])
 
     def loss(
         self, batch: UInt8[Tensor, "b 3 h w"], step: int, part: Part = WHOLE
@@ -52,16 +37,6 @@ class DvaeTask:
         used = len(output.tokens.unique())
         loss = F.mse_loss(output.frames, frames)
         return loss, {"temperature": tau, "codes_used": float(used)}
-
-    def evaluate(self) -> dict[str, float | None]:
-        """The reconstruction error with hard codes, as the codec is used after training."""
-        return reconstruction_figures(self.module, self._held_out, self._device)
-
-    def draw(self, path: Path) -> None:
-        """Does nothing: a codec has no masks."""
-
-    def score(self, figures: dict[str, float | None]) -> float | None:
-        return figures.get(self.judged_by)
 
 
 def temperature(

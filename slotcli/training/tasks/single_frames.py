@@ -1,4 +1,7 @@
-"""Parts shared by both codecs' tasks: batches of single frames, and reconstruction figures."""
+"""What both codecs' tasks share: batches of single frames, and reconstruction figures."""
+
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +15,51 @@ from slotcli.data.batches import Batches
 from slotcli.data.dataset import Dataset
 from slotcli.data.windows import draw_windows
 from slotcli.model import denormalise, normalise
-from slotcli.spec import CodecTrainSpec
+from slotcli.spec import CodecModelSpec, CodecTrainSpec
 from slotcli.training.parallel.peers import WHOLE, Part
 
 FIGURES = ("psnr", "error_red", "error_green", "error_blue", "chroma_error")
 _FRAMES = 8  # held-out frames per call of the codec
+
+AnyCodec = TypeVar("AnyCodec", Vqvae, Dvae)
+
+
+class FrameTask(Generic[AnyCodec]):
+    """All of a codec's task but its loss; `figures` are those of the loss."""
+
+    def __init__(
+        self,
+        spec: CodecModelSpec,
+        codec: AnyCodec,
+        data: Dataset,
+        held_out: UInt8[Tensor, "b 3 h w"],
+        device: torch.device,
+        figures: list[str],
+    ) -> None:
+        self.module = codec.to(device).to(memory_format=torch.channels_last)
+        self.figures = [*figures, *FIGURES]
+        self.judged_by = "psnr"
+        self.memory: dict[str, Tensor] = {}
+        self.batches = frame_batches(data, spec.train)
+        self._options = spec.train
+        self._held_out = held_out
+        self._device = device
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
+
+    def batch(self, step: int, part: Part = WHOLE) -> UInt8[Tensor, "b 3 h w"]:
+        return self.batches.of(step, part)
+
+    def evaluate(self) -> dict[str, float | None]:
+        """The reconstruction error with hard codes, as the codec is used after training."""
+        return reconstruction_figures(self.module, self._held_out, self._device)
+
+    def draw(self, path: Path) -> None:
+        """Does nothing: a codec has no masks."""
+
+    def score(self, figures: dict[str, float | None]) -> float | None:
+        return figures.get(self.judged_by)
 
 
 def frame_batches(

@@ -13,7 +13,6 @@ from torch import Tensor
 from slotcli.data.batches import Batches
 from slotcli.data.dataset import Dataset
 from slotcli.data.windows import Window, draw_windows
-from slotcli.decoders.masks_only import MasksOnly
 from slotcli.decoders.patch_mlp import PatchMlp
 from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.errors import DataError
@@ -67,7 +66,7 @@ class SlotTask:
     ) -> None:
         self.module = model.to(device).to(memory_format=torch.channels_last)
         weights = {
-            "denoising": not isinstance(model.decoder, MasksOnly | PatchMlp | SlotMixer),
+            "denoising": model.decoder.draws,
             "features": isinstance(model.decoder, PatchMlp | SlotMixer) and model.decoder.features,
             "similarity": spec.train.similarity_weight,
             # a cached encoder is frozen, and its batches have no masks
@@ -141,7 +140,7 @@ class SlotTask:
             for name, value in feature_losses(decoder, track, temperature).items():
                 figures[name] = value.item()
                 loss = loss + weights[name] * value
-        elif not isinstance(decoder, MasksOnly):
+        elif decoder.draws:
             loss = self._decoder_loss(step, batch.windows, normal, track)
             figures["denoising"] = loss.item()
         if batch.labels is not None:

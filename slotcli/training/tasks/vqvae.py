@@ -1,8 +1,5 @@
 """Training a VQ-VAE: reconstruction, a perceptual term, quantisation. Paper, appendix D.4."""
 
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
@@ -14,12 +11,12 @@ from slotcli.data.dataset import Dataset
 from slotcli.model import normalise
 from slotcli.spec import CodecModelSpec
 from slotcli.training.parallel.peers import ALONE, WHOLE, Part, Peers
-from slotcli.training.tasks.single_frames import FIGURES, frame_batches, reconstruction_figures
+from slotcli.training.tasks.single_frames import FrameTask
 
 _RESTART_EVERY = 100
 
 
-class CodecTask:
+class CodecTask(FrameTask[Vqvae]):
     """Trains a VQ-VAE on single frames of a data set."""
 
     def __init__(
@@ -31,23 +28,11 @@ class CodecTask:
         device: torch.device,
         peers: Peers = ALONE,
     ) -> None:
-        self.module = codec.to(device).to(memory_format=torch.channels_last)
-        self.figures = ["codes_used", *FIGURES]
-        self.judged_by = "psnr"
-        self.batches = frame_batches(data, spec.train)
-        self._options = spec.train
-        self._held_out = held_out
-        self._device = device
+        super().__init__(spec, codec, data, held_out, device, ["codes_used"])
         self._peers = peers
         self._perceptual = lpips_vgg().to(device) if spec.train.perceptual_weight else None
         self._used = torch.zeros(spec.codec.num_codes, dtype=torch.bool, device=device)
         self.memory = {"used": self._used}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.module.parameters()), "peak": self._options.learning_rate}]
-
-    def batch(self, step: int, part: Part = WHOLE) -> UInt8[Tensor, "b 3 h w"]:
-        return self.batches.of(step, part)
 
     def loss(
         self, batch: UInt8[Tensor, "b 3 h w"], step: int, part: Part = WHOLE
@@ -80,15 +65,6 @@ class CodecTask:
                 self._move_codes(frames, self._used, step)
             self._used.zero_()
         return loss, {"codes_used": float(used.sum())}
-
-    def evaluate(self) -> dict[str, float | None]:
-        return reconstruction_figures(self.module, self._held_out, self._device)
-
-    def draw(self, path: Path) -> None:
-        """Does nothing: a codec has no masks."""
-
-    def score(self, figures: dict[str, float | None]) -> float | None:
-        return figures.get(self.judged_by)
 
     def _own(self, part: Part) -> int:
         """The number of parts of a batch that this process takes."""
