@@ -157,22 +157,22 @@ def load_strictly(
 ) -> None:
     """Loads tensors into a module; DataError lists the missing, extra and misshapen ones.
 
-    With `assign` they replace its own tensors, which may then be on the meta device.
+    With `assign` they replace its expected tensors, which may then be on the meta device.
     """
-    own = module.state_dict()
-    require_fit(own, tensors, origin)
-    fitting = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    expected = module.state_dict()
+    require_fit(expected, tensors, origin)
+    fitting = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     module.load_state_dict(fitting, assign=assign)
 
 
-def require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
-    """Raises DataError that lists the tensors of `own` missing or misshapen, and the extra ones."""
-    missing = sorted(own.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - own.keys())
+def require_fit(expected: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
+    """Raises DataError that lists missing, misshapen and extra tensors."""
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
     shapes = [
-        f"{name} is {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in sorted(own.keys() & tensors.keys())
-        if own[name].shape != tensors[name].shape
+        f"{name} is {list(tensors[name].shape)}, not {list(expected[name].shape)}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if expected[name].shape != tensors[name].shape
     ]
     extra = [shorten(name, MOST_SHOWN) for name in extra]
     if missing or extra or shapes:

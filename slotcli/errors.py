@@ -109,25 +109,27 @@ def clip_error(error: Exception, clip: Path | None = None) -> SlotcliError:
     """
     if isinstance(error, SlotcliError):
         return error
-    found: SlotcliError
+    converted: SlotcliError
     named = "" if clip is None else f"{printable(clip)}: "
     if isinstance(error, MemoryError):
-        found = BusyError(
+        converted = BusyError(
             f"{named}there is not enough memory for this clip.",
             "Close what else runs, or scale it down.",
         )
     elif type(error).__module__ == "builtins" and isinstance(error, OSError):
         kind = _OS_ERRORS.get(error.errno or 0, OutputError)
-        place = printable(str(error.filename or "input/output"))
-        found = kind(f"{place}: {error.strerror or error}.", "Check the disk and the permissions.")
+        path = printable(str(error.filename or "input/output"))
+        converted = kind(
+            f"{path}: {error.strerror or error}.", "Check the disk and the permissions."
+        )
     else:
         text = " ".join(str(error).split())
-        found = SlotcliError(
+        converted = SlotcliError(
             named + printable(f"a bug: {type(error).__name__}: {text}"),
             "Please report it with the output of the same command after: slotcli --verbose",
         )
-    found.__cause__ = error
-    return found
+    converted.__cause__ = error
+    return converted
 
 
 def require_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from slotcli.bench.forms import BASELINE, Arm
+from slotcli.bench.forms import BASELINE, Variant
 from slotcli.bench.timing import Action, Name, Result, Timing, interleaved
 from slotcli.compute.compiler import compile_errors, first_line
 
@@ -24,8 +24,8 @@ class Comparison:
 
     name: str
     frames: int
-    timings: dict[Arm, Timing]
-    figures: dict[Arm, dict[str, Any]]
+    timings: dict[Variant, Timing]
+    figures: dict[Variant, dict[str, Any]]
     reasons: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -39,7 +39,8 @@ class Comparison:
     def arms(self) -> dict[str, dict[str, Any]]:
         """Timings and figures as plain values; variants that did not run are in `reasons`."""
         return {
-            arm.name: timing.as_dict() | self.figures[arm] for arm, timing in self.timings.items()
+            variant.name: timing.as_dict() | self.figures[variant]
+            for variant, timing in self.timings.items()
         }
 
 
@@ -73,6 +74,8 @@ def measure(
     return Measured(timings, results, reasons)
 
 
-def ratio(timings: dict[Arm, Timing], arm: Arm, against: Arm = BASELINE) -> float | None:
+def ratio(
+    timings: dict[Variant, Timing], variant: Variant, against: Variant = BASELINE
+) -> float | None:
     """The cost of a variant relative to another's; None where the other did not run."""
-    return timings[arm].cost / timings[against].cost if against in timings else None
+    return timings[variant].cost / timings[against].cost if against in timings else None

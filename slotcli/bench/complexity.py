@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from slotcli.bench.forms import Arm
+from slotcli.bench.forms import Variant
 from slotcli.bench.inference import DRAWING
 from slotcli.bench.own_process import in_own_process
 from slotcli.bench.subject import Work, form_of, random_frames
@@ -16,7 +16,7 @@ from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.spec import SlotModelSpec
 
 VIDEOS, FRAMES_EACH = 100, 24  # as Table 4 reconstructs
-_ARM = Arm("ours", "fp32")
+_VARIANT = Variant("ours", "fp32")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def complexity(spec: SlotModelSpec, work: Work, drawing: DrawingWork) -> dict[st
     memory. Raises ConfigError for a spec that cannot be built.
     """
     counts, reasons = count(spec, work.clip_length), dict[str, str]()
-    step, why = in_own_process(step_cost, (spec, work, _ARM))
+    step, why = in_own_process(step_cost, (spec, work, _VARIANT))
     if step is None:
         reasons |= dict.fromkeys(("training_step", "training_step_peak_bytes"), why)
     elif step[1] is None:
@@ -91,7 +91,7 @@ def drawing_times(job: tuple[SlotModelSpec, Work, DrawingWork]) -> dict[str, Tim
     """Encodes a clip and renders its frames from their slots, as the commands do."""
     spec, work, drawing = job
     device, subject = work.open(spec)
-    model = form_of(subject.model, _ARM.form, device)
+    model = form_of(subject.model, _VARIANT.form, device)
     # A system without a predictor is not recurrent: its frames are clips of one.
     single = spec.encoder.predictor is None
     clips, length = (drawing.encoded_frames, 1) if single else (1, drawing.encoded_frames)

@@ -14,7 +14,7 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     form: Form
     precision: Precision
 
@@ -23,10 +23,10 @@ class Arm:
         return f"{self.form} {self.precision}"
 
 
-BASELINE = Arm("plain", "fp32")
+BASELINE = Variant("plain", "fp32")
 
 
-def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, str]]:
+def variants_here(device: Device, *, compiled: bool) -> tuple[list[Variant], dict[str, str]]:
     """The variants that can run on a device, and by the names of the others the reasons."""
     whys: dict[Form, str | None] = {
         "ours": None,
@@ -34,12 +34,13 @@ def arms_here(device: Device, *, compiled: bool) -> tuple[list[Arm], dict[str, s
         "compiled": why_not_compiled(device) if compiled else "It was not asked for (--compile).",
     }
     narrow = None if computes_in_bf16(device) else "The device has no instructions for bfloat16."
-    arms, reasons = [], {}
+    variants, reasons = [], {}
     for precision in DTYPES:
         for form, why in whys.items():
-            arm, reason = Arm(form, precision), why or (narrow if precision == "bf16" else None)
+            variant = Variant(form, precision)
+            reason = why or (narrow if precision == "bf16" else None)
             if reason is None:
-                arms.append(arm)
+                variants.append(variant)
             else:
-                reasons[arm.name] = reason
-    return arms, reasons
+                reasons[variant.name] = reason
+    return variants, reasons

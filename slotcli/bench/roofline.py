@@ -31,10 +31,10 @@ class Roofline:
 def roofline(device: Device, rounds: int) -> Roofline:
     """Medians of a large copy and of matrix products in each dtype."""
     side = _MATMUL[device.type]
-    arms: dict[str, Action[object]] = {"copy": copy_of(_COPY_BYTES, device)}
+    actions: dict[str, Action[object]] = {"copy": copy_of(_COPY_BYTES, device)}
     for name, dtype in DTYPES.items():
-        arms[name] = _product(torch.ones(side, side, dtype=dtype, device=device))
-    found = interleaved(arms, frames=1, rounds=rounds, warm_up=1)
+        actions[name] = _product(torch.ones(side, side, dtype=dtype, device=device))
+    found = interleaved(actions, frames=1, rounds=rounds, warm_up=1)
     return Roofline(
         copy_bytes_per_second=_COPY_BYTES / found["copy"].cost,
         flops_per_second={name: 2 * side**3 / found[name].cost for name in DTYPES},

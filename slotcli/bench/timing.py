@@ -63,7 +63,7 @@ def timed(action: Action[object], frames: int, repeats: int, warm_up: int) -> Ti
 
 
 def interleaved(
-    arms: dict[Name, Action[Any]],
+    actions: dict[Name, Action[Any]],
     *,
     frames: int,
     rounds: int,
@@ -78,11 +78,11 @@ def interleaved(
     mean of these calls: clocks and waiting for a GPU cost microseconds themselves. `tell` is called
     after each run.
     """
-    calls = {name: _calls(action, warm_up, least_seconds) for name, action in arms.items()}
-    runs: dict[Name, list[tuple[float, float]]] = {name: [] for name in arms}
+    calls = {name: _calls(action, warm_up, least_seconds) for name, action in actions.items()}
+    runs: dict[Name, list[tuple[float, float]]] = {name: [] for name in actions}
     for round_ in range(rounds):
-        for name in _rotated(list(arms), round_):
-            runs[name].append(_run(arms[name], calls[name]))
+        for name in _rotated(list(actions), round_):
+            runs[name].append(_run(actions[name], calls[name]))
             tell(name)
     on_gpu = torch.cuda.is_initialized()
     return {

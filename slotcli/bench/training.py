@@ -7,7 +7,7 @@ import torch
 from torch import device as Device
 
 from slotcli.bench.comparison import Comparison, Measured, measure, ratio
-from slotcli.bench.forms import BASELINE, Arm
+from slotcli.bench.forms import BASELINE, Variant
 from slotcli.bench.own_process import in_own_process
 from slotcli.bench.roofline import roofline
 from slotcli.bench.subject import Work, form_of, random_frames
@@ -43,7 +43,9 @@ class StepComparison:
     data_wait: float | None
 
 
-def bench_train(reference: str, work: Work, arms: list[Arm], step_flops: int) -> StepComparison:
+def bench_train(
+    reference: str, work: Work, variants: list[Variant], step_flops: int
+) -> StepComparison:
     """Times the variants' steps in the same rounds, their memory, and their waiting for data.
 
     Each is measured in a process of its own. A variant that ran out of memory is missing, with its
@@ -51,26 +53,26 @@ def bench_train(reference: str, work: Work, arms: list[Arm], step_flops: int) ->
     """
     name = f"a step of {work.batch} x {work.clip_length} frames"
     frames = work.batch * work.clip_length
-    measured, why = in_own_process(time_steps, (reference, work, arms))
+    measured, why = in_own_process(time_steps, (reference, work, variants))
     if measured is None:
-        reasons = {arm.name: why for arm in arms}
+        reasons = {variant.name: why for variant in variants}
         return StepComparison(Comparison(name, frames, {}, {}, reasons), {}, None)
     found, product_flops = measured
-    timings, reasons = found.timings, {arm.name: why for arm, why in found.reasons.items()}
+    timings, reasons = found.timings, {variant.name: why for variant, why in found.reasons.items()}
     figures = {}
-    for arm, timing in timings.items():
-        alone, why = in_own_process(step_cost, (reference, replace(work, rounds=1), arm))
+    for variant, timing in timings.items():
+        alone, why = in_own_process(step_cost, (reference, replace(work, rounds=1), variant))
         if alone is None:
-            reasons[f"{arm.name}, peak_bytes"] = why
-        figures[arm] = {
+            reasons[f"{variant.name}, peak_bytes"] = why
+        figures[variant] = {
             "steps_per_second": 1 / timing.median,
             "samples_per_second": work.batch / timing.median,
             "flops_per_second": step_flops / timing.median,
-            "utilisation": step_flops / timing.cost / product_flops[arm.precision],
-            "to_plain_fp32": ratio(timings, arm),
+            "utilisation": step_flops / timing.cost / product_flops[variant.precision],
+            "to_plain_fp32": ratio(timings, variant),
             "peak_bytes": alone and alone[1],
-            "loss": found.results[arm],
-            "loss_error": abs(found.results[arm] / found.results[BASELINE] - 1),
+            "loss": found.results[variant],
+            "loss_error": abs(found.results[variant] / found.results[BASELINE] - 1),
         }
     waiting, why = in_own_process(time_waiting, (reference, work))
     data_wait, why = waiting or (None, why)
@@ -81,18 +83,18 @@ def bench_train(reference: str, work: Work, arms: list[Arm], step_flops: int) ->
 
 
 def time_steps(
-    job: tuple[str, Work, list[Arm]],
-) -> tuple[Measured[Arm, float], dict[str, float]]:
+    job: tuple[str, Work, list[Variant]],
+) -> tuple[Measured[Variant, float], dict[str, float]]:
     """Steps with their first losses as results, and the rates of matrix products."""
-    reference, work, arms = job
+    reference, work, variants = job
     device, subject = work.open(reference)
     frames = random_frames(subject.spec, work.batch, work.clip_length).to(device)
 
-    def prepare(arm: Arm) -> Action[float]:
-        model = _network(subject.model, arm, device)
+    def prepare(variant: Variant) -> Action[float]:
+        model = _network(subject.model, variant, device)
         torch.manual_seed(0)
-        first = loss(model.eval(), frames, _autocast(arm)).item()
-        step = training_step(model, subject.spec, frames, _autocast(arm))
+        first = loss(model.eval(), frames, _autocast(variant)).item()
+        step = training_step(model, subject.spec, frames, _autocast(variant))
 
         def act() -> float:
             step()
@@ -100,21 +102,21 @@ def time_steps(
 
         return act
 
-    found = measure(arms, prepare, frames=work.batch * work.clip_length, rounds=work.rounds)
-    return found, roofline(device, work.rounds).flops_per_second
+    measured = measure(variants, prepare, frames=work.batch * work.clip_length, rounds=work.rounds)
+    return measured, roofline(device, work.rounds).flops_per_second
 
 
-def step_cost(job: tuple[str | SlotModelSpec, Work, Arm]) -> tuple[Timing, int | None]:
+def step_cost(job: tuple[str | SlotModelSpec, Work, Variant]) -> tuple[Timing, int | None]:
     """A step of one variant alone, on frames in memory: time, and memory as `peak_bytes`.
 
     The memory includes the weights, their gradients and Adam's two moments.
     """
-    model, work, arm = job
+    model, work, variant = job
     device, subject = work.open(model)
     frames = random_frames(subject.spec, work.batch, work.clip_length)
     before = resident_bytes()
-    network = _network(subject.model, arm, device)
-    step = training_step(network, subject.spec, frames, _autocast(arm))
+    network = _network(subject.model, variant, device)
+    step = training_step(network, subject.spec, frames, _autocast(variant))
     # Adam's moments are made at the end of its first step: only the second one has its full size.
     timing = timed(step, work.batch * work.clip_length, work.rounds, warm_up=1)
     return timing, peak_bytes(device, before)
@@ -155,16 +157,16 @@ def time_waiting(job: tuple[str, Work]) -> tuple[float | None, str]:
         return None, error.what
 
 
-def _network(model: SlotModel, arm: Arm, device: Device) -> SlotModel:
-    own = form_of(model, arm.form, device)
-    if arm.form == "ours":
-        use_precision(own, arm.precision)
-    if arm.form == "compiled":
-        for network in (own.encoder.backbone, *own.decoder.networks):
+def _network(model: SlotModel, variant: Variant, device: Device) -> SlotModel:
+    built = form_of(model, variant.form, device)
+    if variant.form == "ours":
+        use_precision(built, variant.precision)
+    if variant.form == "compiled":
+        for network in (built.encoder.backbone, *built.decoder.networks):
             network.compile()
-    return own
+    return built
 
 
-def _autocast(arm: Arm) -> Precision:
+def _autocast(variant: Variant) -> Precision:
     """The autocast dtype of a whole step of the plain form; in ours the networks have their own."""
-    return "fp32" if arm.form == "ours" else arm.precision
+    return "fp32" if variant.form == "ours" else variant.precision

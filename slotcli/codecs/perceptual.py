@@ -66,10 +66,10 @@ def lpips_network(trunk: Trunk, weights: Path) -> nn.Module:
         torch.load(heads, weights_only=True, map_location="cpu"), strict=False, assign=True
     )
     try:
-        found = torch.load(weights, weights_only=True, map_location="cpu")
+        saved = torch.load(weights, weights_only=True, map_location="cpu")
         # lpips keeps torchvision's layer indices, but prefixes the names of its own slices.
         state = {
-            name: found["features." + name.partition(".")[2]] for name in network.net.state_dict()
+            name: saved["features." + name.partition(".")[2]] for name in network.net.state_dict()
         }
         network.net.load_state_dict(state, assign=True)
     # A damaged or foreign file can make its reader raise nearly anything.

@@ -189,23 +189,23 @@ def _audit_results(paths: list[Path], clips: int, frames: int) -> None:
     from slotcli.results.find import find_results
 
     with console.progress("reading results", "results") as meter:
-        found = audit_results(
+        audited = audit_results(
             find_results(paths), clips=clips, frames=frames, progress=meter.update
         )
-    _warn("left out", found.left_out)
-    _warn("no pictures", found.without_pictures)
-    name, scores = found.model["name"], found.scores
+    _warn("left out", audited.left_out)
+    _warn("no pictures", audited.without_pictures)
+    name, scores = audited.model["name"], audited.scores
     verdict = scores.verdict()
     counted = "1 result" if scores.clips == 1 else f"{scores.clips} results"
     show_audit(f"{counted} of {name}:", scores, verdict)
     console.record(
         {
             "model": name,
-            "weights_sha256": found.model["weights_sha256"],
+            "weights_sha256": audited.model["weights_sha256"],
             "results": [str(path) for path in paths],
             "frames": frames,
-            "left_out": _plain(found.left_out),
-            "without_pictures": _plain(found.without_pictures),
+            "left_out": _plain(audited.left_out),
+            "without_pictures": _plain(audited.without_pictures),
             **scores.as_dict(),
             **verdict.as_dict(),
         }

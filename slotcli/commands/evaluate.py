@@ -211,7 +211,7 @@ def evaluate(
             if done == total:
                 meter.phase("auditing the masks")
 
-        found = evaluate_model(
+        evaluation = evaluate_model(
             module,
             spec.num_slots,
             source,
@@ -224,17 +224,17 @@ def evaluate(
         )
     console.phase("computing intervals")
     tables = {
-        "segmentation": mean_scores(found.video),
-        "segmentation_per_frame": mean_scores(found.frames),
-        "pictures": mean_scores(found.pictures),
+        "segmentation": mean_scores(evaluation.video),
+        "segmentation_per_frame": mean_scores(evaluation.frames),
+        "pictures": mean_scores(evaluation.pictures),
     }
     has_decoder = spec.decoder.kind != "none"
-    missing = reasons(found, no_lpips, has_decoder=has_decoder)
+    missing = reasons(evaluation, no_lpips, has_decoder=has_decoder)
     ahead = {
         name: better_baselines(tables["segmentation"], score)
         for score, name in SEGMENTATION.items()
     }
-    verdict = None if found.audit is None else found.audit.verdict(ahead)
+    verdict = None if evaluation.audit is None else evaluation.audit.verdict(ahead)
     summary = score_record(
         model={
             "name": spec.name,
@@ -255,7 +255,7 @@ def evaluate(
         tables=tables,
         undefined=missing,
         lpips=distance,
-        audit=None if found.audit is None or verdict is None else (found.audit, verdict),
+        audit=None if evaluation.audit is None or verdict is None else (evaluation.audit, verdict),
     )
     if out is not None:
         write_summary(out, summary)
@@ -265,13 +265,13 @@ def evaluate(
             f"{spec.name} ({spec.num_slots} slots), {len(source.names)} clips of {data}"
             f"{'' if whole else f' ({part})'}, at most {frames} frames each."
         )
-        show_evaluation(tables, way, drawn=len(found.pictures), frames=render_frames)
+        show_evaluation(tables, way, drawn=len(evaluation.pictures), frames=render_frames)
     for score, reason in missing.items():
         console.note(f"{NAMES.get(score, score)}: {reason}")
     if len(source.names) < FEW_CLIPS:
         console.note(f"Intervals from fewer than {FEW_CLIPS} clips are too narrow.")
-    if found.audit is not None and verdict is not None:
-        show_audit(f"Without labels, {found.audit.clips} clips:", found.audit, verdict)
+    if evaluation.audit is not None and verdict is not None:
+        show_audit(f"Without labels, {evaluation.audit.clips} clips:", evaluation.audit, verdict)
     for name, better in ahead.items():
         if better and verdict is None:
             console.warn(f"{name}: no better than {', '.join(better)}.")

@@ -51,13 +51,13 @@ def evaluate_outlines(results: Sequence[Path], outlines: Path) -> None:
     [(model, weights)] = makers
     for clip in missing:
         console.warn(f"{clip} is outlined, but there is no result of it.")
-    means = {maker: _means([own for _, own in each]) for maker, each in scores.items()}
+    means = {maker: _means([score for _, score in each]) for maker, each in scores.items()}
     console.record(
         {
             "schema": SCHEMA,
             "model": {"name": model, "weights_sha256": weights},
             "outlines": str(outlines),
-            "things": [{"clip": clip, **asdict(own)} for clip, own in scores[_MODEL]],
+            "things": [{"clip": clip, **asdict(score)} for clip, score in scores[_MODEL]],
             "means": means,
             "clips_without_result": missing,
         }
@@ -79,14 +79,14 @@ def _score(
     stored = read_slot_file(result.slots)
     try:
         masks = labels_of_frames(_masks(result.slots.parent), stored.frame_index.tolist())
-        own = {_MODEL: list(thing_scores(frames, masks))}
+        by_maker = {_MODEL: list(thing_scores(frames, masks))}
         assert result.source is not None
         trivial = baseline_labels(result.source, list(frames), stored.slots.shape[1])
-        own |= {name: list(thing_scores(frames, labels)) for name, labels in trivial.items()}
+        by_maker |= {name: list(thing_scores(frames, labels)) for name, labels in trivial.items()}
     except SlotcliError as error:
         error.what = f"{clip}: {error.what}"
         raise
-    for maker, things in own.items():
+    for maker, things in by_maker.items():
         scores.setdefault(maker, []).extend((clip, each) for each in things)
     facts = stored.metadata["model"]
     return str(facts.get("name")), str(facts.get("weights_sha256"))
@@ -95,9 +95,9 @@ def _score(
 def _masks(folder: Path) -> Path:
     from slotcli.tracks.formats.all_formats import PLACES
 
-    for place in (PLACES["png"], PLACES["ffv1"]):
-        if (folder / place).exists():
-            return folder / place
+    for name in (PLACES["png"], PLACES["ffv1"]):
+        if (folder / name).exists():
+            return folder / name
     raise NoInputError(
         f"{printable(folder)} has no masks.", "Export them there: slotcli export --masks png."
     )
@@ -105,14 +105,14 @@ def _masks(folder: Path) -> Path:
 
 def _means(things: "Sequence[ThingScore]") -> dict[str, Any]:
     """Means over all objects, and over those of a tenth of the frame or more; None over none."""
-    large = [own for own in things if own.area >= LARGE]
+    large = [score for score in things if score.area >= LARGE]
     return {
         "things": len(things),
-        "track": _mean([own.track for own in things]),
-        "frame": _mean([own.frame for own in things]),
+        "track": _mean([score.track for score in things]),
+        "frame": _mean([score.frame for score in things]),
         "large_things": len(large),
-        "large_track": _mean([own.track for own in large]),
-        "large_frame": _mean([own.frame for own in large]),
+        "large_track": _mean([score.track for score in large]),
+        "large_frame": _mean([score.frame for score in large]),
     }
 
 
@@ -128,8 +128,8 @@ def _show(
         "a thing best in all of its frames; frame: of the best label of each."
     )
     rows = [
-        [f"{clip}: {own.thing}", _percent(own.area), _percent(own.track), _percent(own.frame)]
-        for clip, own in things
+        [f"{clip}: {score.thing}", *map(_percent, (score.area, score.track, score.frame))]
+        for clip, score in things
     ]
     console.table("", ["", "area", "track", "frame"], rows)
     first = means[_MODEL]
@@ -142,8 +142,8 @@ def _show(
         "",
         ["", "track", "frame", "track, large", "frame, large"],
         [
-            [model if maker == _MODEL else maker, *(_percent(own[name]) for name in columns)]
-            for maker, own in means.items()
+            [model if maker == _MODEL else maker, *(_percent(mean[name]) for name in columns)]
+            for maker, mean in means.items()
         ],
     )
 

@@ -67,20 +67,20 @@ def convert_split(
     folder holds anything else, BusyError where another run is writing to it, OutputError and its
     kin.
     """
-    place = out / split
+    target = out / split
     broken = unreadable_clips(dataset)
     if broken and not keep_going:
         raise next(iter(broken.values()))
     written = there = 0
-    with _sole_run(place):
-        clips = _planned_clips(place, dataset, kind, split)
+    with _sole_run(target):
+        clips = _planned_clips(target, dataset, kind, split)
         record = Conversion(kind=kind, source=str(source), split=split, clips=clips)
-        _note(place, record, clips)
+        _note(target, record, clips)
         try:
             for number in range(len(clips)):
-                was_there = (place / clip_folder(number)).is_dir()
+                was_there = (target / clip_folder(number)).is_dir()
                 try:
-                    clips[number] = _convert_clip(dataset, number, place, clips[number])
+                    clips[number] = _convert_clip(dataset, number, target, clips[number])
                 except Exception as error:
                     failure = clip_error(error)
                     is_bug = failure.exit_code == SlotcliError.exit_code
@@ -93,18 +93,18 @@ def convert_split(
                 else:
                     written, there = written + (not was_there), there + was_there
                 if (number + 1) % _NOTED_EVERY == 0:
-                    _note(place, record, clips)
+                    _note(target, record, clips)
                 progress(number + 1, len(clips))
         finally:
-            _note(place, record, clips)
+            _note(target, record, clips)
     return Converted(written, there, broken)
 
 
 def _convert_clip(
-    dataset: Dataset, number: int, place: Path, planned: ConvertedClip
+    dataset: Dataset, number: int, target: Path, planned: ConvertedClip
 ) -> ConvertedClip:
     """Converts a clip unless its folder exists; returns its record."""
-    folder = place / clip_folder(number)
+    folder = target / clip_folder(number)
     if folder.is_dir():
         frames = planned.frames or dataset.frames(number)
     else:
@@ -119,52 +119,52 @@ def _convert_clip(
 
 
 def _planned_clips(
-    place: Path, dataset: Dataset, kind: DataKind, split: SplitName
+    target: Path, dataset: Dataset, kind: DataKind, split: SplitName
 ) -> list[ConvertedClip]:
     """The clips in the folder's record; without one, those to convert."""
     names = [dataset.name(index) for index in range(len(dataset))]
-    record = read_conversion(place)
+    record = read_conversion(target)
     if record is None:
-        if any(path.name != _LOCK for path in place.iterdir()):
+        if any(path.name != _LOCK for path in target.iterdir()):
             raise CannotCreateError(
-                f"{printable(place)} holds something that slotcli data convert did not write.",
+                f"{printable(target)} holds something that slotcli data convert did not write.",
                 "Choose another output folder.",
             )
         return [ConvertedClip(name=name) for name in names]
     if (record.kind, record.split, [clip.name for clip in record.clips]) != (kind, split, names):
         raise CannotCreateError(
-            f"{printable(place)} holds other clips, of {printable(record.source)}.",
+            f"{printable(target)} holds other clips, of {printable(record.source)}.",
             "Choose another output folder.",
         )
     return list(record.clips)
 
 
 @contextmanager
-def _sole_run(place: Path) -> Iterator[None]:
+def _sole_run(target: Path) -> Iterator[None]:
     """Locks a folder against other conversions, and removes partial folders of a killed one."""
-    with output_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / _LOCK, timeout=0)
+    with output_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target / _LOCK, timeout=0)
     try:
-        with output_errors(place / _LOCK):
+        with output_errors(target / _LOCK):
             lock.acquire()
     except Timeout as error:
         raise BusyError(
-            f"Another slotcli data convert is writing to {printable(place)}.", "Let it finish."
+            f"Another slotcli data convert is writing to {printable(target)}.", "Let it finish."
         ) from error
     try:
-        for left in place.glob(".slotcli-*.part"):
+        for left in target.glob(".slotcli-*.part"):
             shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
-        (place / _LOCK).unlink(missing_ok=True)
+        (target / _LOCK).unlink(missing_ok=True)
         lock.release()
 
 
-def _note(place: Path, record: Conversion, clips: list[ConvertedClip]) -> None:
+def _note(target: Path, record: Conversion, clips: list[ConvertedClip]) -> None:
     """Writes the record, with the current state of the clips."""
     text = record.model_copy(update={"clips": clips}).model_dump_json(by_alias=True, indent=1)
-    with whole_file(place / MANIFEST) as file:
+    with whole_file(target / MANIFEST) as file:
         file.write(text.encode() + b"\n")
 
 

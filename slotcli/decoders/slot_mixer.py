@@ -102,8 +102,8 @@ class SlotMixer(nn.Module):
         """Mean squared error over patches and channels of features `target`; 0 without any."""
         if not self.features:
             return slots.new_zeros(())
-        found = self.reconstruction(slots)[..., : self.features]
-        return F.mse_loss(found, target.flatten(2).transpose(1, 2))
+        made = self.reconstruction(slots)[..., : self.features]
+        return F.mse_loss(made, target.flatten(2).transpose(1, 2))
 
     def reconstruction(self, slots: Float[Tensor, "b n d"]) -> Float[Tensor, "b p c"]:
         """All outputs of each patch: features, if any, and logits of similarities."""

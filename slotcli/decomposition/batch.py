@@ -171,9 +171,9 @@ def _one_round(
     for run, error in failures:
         yield _failed(run, error)
     seconds = (time.monotonic() - started) / len(chunks)
-    for run, chunk, found in encoded:
+    for run, chunk, encoding in encoded:
         try:
-            run.take(chunk, found, seconds)
+            run.take(chunk, encoding, seconds)
         except Exception as error:
             yield _failed(run, error)
         else:
@@ -189,7 +189,7 @@ def _encode_round(
     """
     before = [copy.deepcopy(run.state) for run, _ in chunks] if len(chunks) > 1 else []
     try:
-        found = encoder.encode_together(
+        encodings = encoder.encode_together(
             [run.state for run, _ in chunks], [chunk for _, chunk in chunks]
         )
     except Exception as error:
@@ -201,7 +201,7 @@ def _encode_round(
             done, failed = _encode_round(encoder, [(run, chunk)])
             encoded, failures = encoded + done, failures + failed
         return encoded, failures
-    return [(run, chunk, done) for (run, chunk), done in zip(chunks, found, strict=True)], []
+    return [(run, chunk, done) for (run, chunk), done in zip(chunks, encodings, strict=True)], []
 
 
 def _failed(run: ClipRun, error: Exception) -> Outcome:

@@ -121,12 +121,12 @@ class ClipEncoder:
         Compatible chunks have the same number and size of frames, no reset among them, and are
         either all or none a clip's first.
         """
-        found: dict[int, EncodedChunk] = {}
+        done: dict[int, EncodedChunk] = {}
         for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
             if state.made is not None:
-                found[index] = state.of_made(chunk)
-        if found:  # all or none: the clips of a run have the same options
-            return [found[index] for index in range(len(chunks))]
+                done[index] = state.of_made(chunk)
+        if done:  # all or none: the clips of a run have the same options
+            return [done[index] for index in range(len(chunks))]
         resets = [state.resets(chunk) for state, chunk in zip(states, chunks, strict=True)]
         frames = [
             model_input(state.transform, chunk) for state, chunk in zip(states, chunks, strict=True)
@@ -134,9 +134,9 @@ class ClipEncoder:
         groups: dict[tuple[int, Size, bool], list[int]] = {}
         for index, (state, chunk) in enumerate(zip(states, chunks, strict=True)):
             if state.start is not None:
-                found[index] = self._started(state, state.start, chunk, frames[index])
+                done[index] = self._started(state, state.start, chunk, frames[index])
             elif resets[index]:
-                found[index] = self._with_resets(state, chunk, frames[index], resets[index])
+                done[index] = self._with_resets(state, chunk, frames[index], resets[index])
             else:
                 alike = (len(chunk), state.transform.model_size, state.slots is None)
                 groups.setdefault(alike, []).append(index)
@@ -145,8 +145,8 @@ class ClipEncoder:
             encoded = self._run(together, torch.stack([frames[index] for index in indices]))
             for row, index in enumerate(indices):
                 slots, masks, *appearance = (part[row] for part in encoded)
-                found[index] = EncodedChunk(slots, masks, chunks[index].flags, *appearance)
-        return [found[index] for index in range(len(chunks))]
+                done[index] = EncodedChunk(slots, masks, chunks[index].flags, *appearance)
+        return [done[index] for index in range(len(chunks))]
 
     def _started(
         self, state: ClipState, start: Start, chunk: FrameChunk, frames: UInt8[Tensor, "t 3 h w"]

@@ -272,15 +272,15 @@ def _start(job: ClipJob, transform: Transform) -> Start | None:
     permitted = permitted_slots(
         correction, transform, (grid[0], grid[1]), job.spec.num_slots, job.spec.background_slot
     )
-    found: list[torch.Tensor] = []
+    frames: list[torch.Tensor] = []
     with open_clip(job.clip.source, max_pixels=options.max_pixels) as reader:
         chunks = reader.chunks(options.chunk)
         for chunk in select_frames(chunks, options.selection, reader.info.time_base, options.chunk):
             wanted = chunk.frame_index <= correction.frame
             if wanted.any():
-                found.append(model_input(transform, chunk)[torch.from_numpy(wanted)])
+                frames.append(model_input(transform, chunk)[torch.from_numpy(wanted)])
             if correction.frame in chunk.frame_index:
-                return Start(torch.cat(found), permitted)
+                return Start(torch.cat(frames), permitted)
             if not wanted.all():
                 break
     raise UsageError(

@@ -45,13 +45,13 @@ def encoded_cyclically(
     if last is None:
         return None
     grid = tuple(side // encoder.backbone.stride for side in transform.model_size)
-    found: list[tuple[Tensor, Tensor]] = []
+    outputs: list[tuple[Tensor, Tensor]] = []
     for number in reversed(range(len(kept))):
         if number < len(kept) - 1:
             last = encoder.scan(kept[number][None, None].to(device), last[0][:, -1])
         track = SlotTrack(last[0], last[1].unflatten(3, grid))
-        found.append((track.slots[0].cpu(), model.soft_masks(track)[0].half().cpu()))
-    slots, masks = (torch.cat(parts) for parts in zip(*reversed(found), strict=True))
+        outputs.append((track.slots[0].cpu(), model.soft_masks(track)[0].half().cpu()))
+    slots, masks = (torch.cat(parts) for parts in zip(*reversed(outputs), strict=True))
     return EncodedChunk(slots, masks, np.concatenate(flags))
 
 

@@ -81,7 +81,7 @@ def _card(row: dict[str, Any], outcome: Outcome, out: Path) -> IndexRow:
 
 def _recorded(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / RESULT).read_bytes())
+        record = json.loads((folder / RESULT).read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}

@@ -155,14 +155,14 @@ def _attention(
     frames, slots = unedited.shape[:2]
     base = without_slots(unedited[arranged.base_times], set(arranged.holes), arranged.background)
     copies = np.zeros((frames, len(arranged.layers) - slots, *unedited.shape[2:]), np.float32)
-    found = np.concatenate([base, copies], axis=1)
+    masks = np.concatenate([base, copies], axis=1)
     for column in arranged.order:
         layer = arranged.layers[column]
         for row in range(frames):
             plane = placed_mask(layer, row, unedited, transform)
-            found[row] *= 1 - plane
-            found[row, column] += plane
-    return found.astype(np.float16)
+            masks[row] *= 1 - plane
+            masks[row, column] += plane
+    return masks.astype(np.float16)
 
 
 def placed_mask(

@@ -86,66 +86,71 @@ def arrange(
     frames that do not exist and for edits of the background.
     """
     times = np.arange(len(frame_index))
-    found = Arrangement([Layer(slot, times) for slot in range(num_slots)], times, background)
+    arrangement = Arrangement([Layer(slot, times) for slot in range(num_slots)], times, background)
     for step in steps:
-        _apply(found, step, list(frame_index))
-    found.order = [column for column in found.order if not found.layers[column].dropped]
-    kept = [layer for layer in found.layers if not layer.dropped]
+        _apply(arrangement, step, list(frame_index))
+    arrangement.order = [
+        column for column in arrangement.order if not arrangement.layers[column].dropped
+    ]
+    kept = [layer for layer in arrangement.layers if not layer.dropped]
     if not kept:
         raise UsageError("No object is left.", "Drop fewer objects.")
-    return found
+    return arrangement
 
 
-def _apply(found: Arrangement, step: Step, frames: list[int]) -> None:
-    columns = [_column(found, own) for own in step.ids]
+def _apply(arrangement: Arrangement, step: Step, frames: list[int]) -> None:
+    columns = [_column(arrangement, object_id) for object_id in step.ids]
     match step.kind:
         case "keep":
-            stay = {*columns, *found.background}
-            for column in range(len(found.layers)):
+            stay = {*columns, *arrangement.background}
+            for column in range(len(arrangement.layers)):
                 if column not in stay:
-                    _change(found, column, dropped=True)
+                    _change(arrangement, column, dropped=True)
         case "drop":
             for column in columns:
-                _change(found, column, dropped=True)
+                _change(arrangement, column, dropped=True)
         case "reverse" if not columns:
-            found.base_times = found.base_times[::-1]
-            found.layers = [replace(layer, times=layer.times[::-1]) for layer in found.layers]
+            arrangement.base_times = arrangement.base_times[::-1]
+            arrangement.layers = [
+                replace(layer, times=layer.times[::-1]) for layer in arrangement.layers
+            ]
         case "reverse":
             for column in columns:
-                _lift(found, column, times=found.layers[column].times[::-1])
+                _lift(arrangement, column, times=arrangement.layers[column].times[::-1])
         case "hold":
             for column in columns:
                 row = 0 if step.frame is None else _row(frames, step.frame)
-                times = found.layers[column].times
-                _lift(found, column, times=np.full_like(times, times[row]))
+                times = arrangement.layers[column].times
+                _lift(arrangement, column, times=np.full_like(times, times[row]))
         case "move":
             for column in columns:
-                layer = found.layers[column]
-                _lift(found, column, dx=layer.dx + step.dx, dy=layer.dy + step.dy)
+                layer = arrangement.layers[column]
+                _lift(arrangement, column, dx=layer.dx + step.dx, dy=layer.dy + step.dy)
         case "scale":
             for column in columns:
-                _lift(found, column, scale=found.layers[column].scale * step.factor)
+                _lift(arrangement, column, scale=arrangement.layers[column].scale * step.factor)
         case "swap":
             for column in columns:
-                _lift(found, column, foreign=True)
+                _lift(arrangement, column, foreign=True)
         case "copy":
             for column in columns:
-                layer = found.layers[column]
-                found.layers.append(
+                layer = arrangement.layers[column]
+                arrangement.layers.append(
                     replace(layer, dx=layer.dx + step.dx, dy=layer.dy + step.dy, copy=True)
                 )
-                _lift(found, len(found.layers) - 1)
+                _lift(arrangement, len(arrangement.layers) - 1)
 
 
-def _column(found: Arrangement, own: int) -> int:
-    column = own - 1
-    if own == 0 or column in found.background:
+def _column(arrangement: Arrangement, object_id: int) -> int:
+    column = object_id - 1
+    if object_id == 0 or column in arrangement.background:
         raise UsageError(
             "The background cannot be edited.", "Name an object; --reverse all takes all of it."
         )
-    if column >= len(found.layers) or found.layers[column].dropped:
+    if column >= len(arrangement.layers) or arrangement.layers[column].dropped:
         raise UsageError(
-            f"No object has the ID {own}.", "slotcli info RESULT lists the objects of a result."
+            f"No object has the ID {object_id}.",
+            "slotcli info RESULT lists the objects of a result.",
         )
     return column
 
@@ -158,13 +163,13 @@ def _row(frames: list[int], frame: int) -> int:
     return frames.index(frame)
 
 
-def _change(found: Arrangement, column: int, **values: object) -> None:
-    found.layers[column] = replace(found.layers[column], **values)  # pyright: ignore[reportArgumentType]
+def _change(arrangement: Arrangement, column: int, **values: object) -> None:
+    arrangement.layers[column] = replace(arrangement.layers[column], **values)  # pyright: ignore[reportArgumentType]
 
 
-def _lift(found: Arrangement, column: int, **values: object) -> None:
-    _change(found, column, lifted=True, **values)
-    found.order = [*(other for other in found.order if other != column), column]
+def _lift(arrangement: Arrangement, column: int, **values: object) -> None:
+    _change(arrangement, column, lifted=True, **values)
+    arrangement.order = [*(other for other in arrangement.order if other != column), column]
 
 
 def placement(

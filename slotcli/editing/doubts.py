@@ -26,28 +26,32 @@ def verdict_doubt(slots: Path) -> str | None:
     return None if passed else f"The audit does not trust this result. {sentence}"
 
 
-def mask_doubts(slot_file: SlotFile, own: int) -> list[str]:
+def mask_doubts(slot_file: SlotFile, object_id: int) -> list[str]:
     """Sentences on the mask of one object, by its ID, on the grid of the unedited attention."""
     attention = slot_file.unedited_attention
     attention = slot_file.attention if attention is None else attention
-    if own > attention.shape[1]:
+    if object_id > attention.shape[1]:
         return []  # a copy: its original was judged
-    masks = attention.argmax(axis=1) == own - 1
+    masks = attention.argmax(axis=1) == object_id - 1
     present = masks.any(axis=(1, 2))
     if not present.any():
-        return [f"Object {own} is in no frame: it wins no position."]
+        return [f"Object {object_id} is in no frame: it wins no position."]
     doubts = []
     if present.mean() < _PRESENT:
-        doubts.append(f"Object {own} is in {present.sum()} of {len(present)} frames only.")
-    confidence = float(attention[:, own - 1].astype(np.float32)[masks].mean())
+        doubts.append(f"Object {object_id} is in {present.sum()} of {len(present)} frames only.")
+    confidence = float(attention[:, object_id - 1].astype(np.float32)[masks].mean())
     if confidence < _CONFIDENCE:
-        doubts.append(f"Object {own}: its mask is unsure (confidence {confidence:.2f}).")
+        doubts.append(f"Object {object_id}: its mask is unsure (confidence {confidence:.2f}).")
     whole = float(np.mean([_largest_piece(mask) for mask in masks[present]]))
     if not FIGURES["connected"].passes(whole):
-        doubts.append(f"Object {own} lies in pieces: the largest has {whole:.0%} of its mask.")
+        doubts.append(
+            f"Object {object_id} lies in pieces: the largest has {whole:.0%} of its mask."
+        )
     if jumps := _jumps(masks):
         frames = ", ".join(str(slot_file.frame_index[row]) for row in jumps[:5])
-        doubts.append(f"Object {own} jumps at frame {frames}: another object may be meant there.")
+        doubts.append(
+            f"Object {object_id} jumps at frame {frames}: another object may be meant there."
+        )
     return doubts
 
 
@@ -58,7 +62,7 @@ def _largest_piece(mask: Bool[np.ndarray, "i j"]) -> float:
 
 def _jumps(masks: Bool[np.ndarray, "t i j"]) -> list[int]:
     """Rows whose mask is far from that of the last row with one."""
-    found: list[int] = []
+    jumps: list[int] = []
     before: Bool[np.ndarray, "i j"] | None = None
     reach = _JUMP * float(np.hypot(*masks.shape[1:]))
     for row, mask in enumerate(masks):
@@ -67,6 +71,6 @@ def _jumps(masks: Bool[np.ndarray, "t i j"]) -> list[int]:
         if before is not None and not (mask & before).any():
             centres = [np.argwhere(each).mean(axis=0) for each in (before, mask)]
             if np.hypot(*(centres[1] - centres[0])) > reach:
-                found.append(row)
+                jumps.append(row)
         before = mask
-    return found
+    return jumps

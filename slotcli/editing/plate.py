@@ -90,12 +90,12 @@ def median_plate(
     removed = np.stack([own[union] for own in covered])
     hidden = removed | np.stack([own[union] for own in objects])
     hidden = np.where(hidden.all(axis=0), removed, hidden)
-    found = np.zeros(stack.shape[1:], np.uint8)
-    for start in range(0, len(found), _BLOCK):
+    median = np.zeros(stack.shape[1:], np.uint8)
+    for start in range(0, len(median), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        found[rows] = _masked_median(stack[:, rows], hidden[:, rows])
+        median[rows] = _masked_median(stack[:, rows], hidden[:, rows])
     pixels, never_seen = np.array(frames[0]), np.zeros_like(union)
-    pixels[union] = found
+    pixels[union] = median
     never_seen[union] = hidden.all(axis=0)
     return Plate(inpainted(pixels, never_seen, "telea"), never_seen, len(frames))
 
@@ -107,8 +107,8 @@ def _masked_median(
     ordered = np.sort(np.where(hidden[..., None], np.int16(256), values.astype(np.int16)), axis=0)
     seen = (~hidden).sum(axis=0)
     middle = np.maximum(seen - 1, 0) // 2
-    found = np.take_along_axis(ordered, middle[None, :, None], axis=0)[0]
-    return np.where(seen[:, None] > 0, found, np.int16(0))
+    median = np.take_along_axis(ordered, middle[None, :, None], axis=0)[0]
+    return np.where(seen[:, None] > 0, median, np.int16(0))
 
 
 def inpainted(

@@ -93,7 +93,7 @@ def evaluate_model(
     out would change the mean.
     """
     segment = Segmenter(model, device, argmax)
-    found: list[ClipScores] = []
+    scores: list[ClipScores] = []
     for_audit: list[Tensor] = []
     size: Size = model.size  # of the audit's frames, which all have one size
     for number, name in enumerate(source.names):
@@ -101,12 +101,12 @@ def evaluate_model(
         video, frames = label_scores(segment, clip, num_slots, seed=number)
         drawn = number < rendered and model.decoder.draws
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
-        found.append(ClipScores(name, video, frames, shown))
+        scores.append(ClipScores(name, video, frames, shown))
         if number == 0:
             size = input_size(model, clip.frames)
         if number < RECOMMENDED_CLIPS:
             for_audit.append(resize_frames(clip.frames[:AUDIT_FRAMES].clone(), size))
-        scored(found[-1], number + 1, len(source.names))
+        scored(scores[-1], number + 1, len(source.names))
     judged = None
     if len(for_audit) > 1:
         length = min(len(frames) for frames in for_audit)
@@ -118,7 +118,7 @@ def evaluate_model(
             shift=audit_shift(size),
             information=slot_information(model, together, device),
         )
-    return Evaluation(found, judged)
+    return Evaluation(scores, judged)
 
 
 def label_scores(

@@ -98,12 +98,12 @@ def thing_scores(
                     "Draw on frames of the clip's own size.",
                 )
     for name in dict.fromkeys(name for things in outlined.values() for name in things):
-        own = [(things[name], labels[t]) for t, things in outlined.items() if name in things]
-        fits = np.stack([_fits(mask, label) for mask, label in own])
+        pairs = [(things[name], labels[t]) for t, things in outlined.items() if name in things]
+        fits = np.stack([_fits(mask, label) for mask, label in pairs])
         yield ThingScore(
             name,
-            len(own),
-            float(np.mean([mask.mean() for mask, _ in own])),
+            len(pairs),
+            float(np.mean([mask.mean() for mask, _ in pairs])),
             float(fits.mean(0).max()),
             float(fits.max(1).mean()),
         )
@@ -133,16 +133,16 @@ def _from_one(name: str, frames: Tensor, num_slots: int) -> UInt8[np.ndarray, "t
 
 
 def _frames(source: Path, wanted: Sequence[int]) -> list[UInt8[np.ndarray, "h w 3"]]:
-    found: dict[int, Any] = {}
+    frames: dict[int, Any] = {}
     with open_clip(source) as reader:
         for chunk in reader.chunks(_CHUNK):
             pairs = zip(chunk.frame_index.tolist(), chunk.frames, strict=True)
-            found |= {index: np.asarray(frame) for index, frame in pairs if index in wanted}
-            if len(found) == len(wanted):
+            frames |= {index: np.asarray(frame) for index, frame in pairs if index in wanted}
+            if len(frames) == len(wanted):
                 break
-    if len(found) < len(wanted):
+    if len(frames) < len(wanted):
         raise DataError(f"{printable(source)} lacks frames that are outlined.", "Check the clip.")
-    return [found[index] for index in wanted]
+    return [frames[index] for index in wanted]
 
 
 def _fits(mask: Bool[np.ndarray, "h w"], labels: Labels) -> np.ndarray:

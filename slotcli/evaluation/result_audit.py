@@ -131,7 +131,7 @@ def _pictures(
         raise NoInputError("its clip was not recorded.", "Keep result.json beside the slot file.")
     transform, wanted = stored.transform, set(stored.frame_index[:frames].tolist())
     top, left, height, width = transform.crop
-    found: list[UInt8[np.ndarray, "height width 3"]] = []
+    pictures: list[UInt8[np.ndarray, "height width 3"]] = []
     with open_clip(source) as reader:
         facts = stored.metadata["source"]
         if (reader.info.bytes, reader.info.size) != (facts.get("bytes"), transform.source_size):
@@ -143,11 +143,11 @@ def _pictures(
             for picture, index in zip(chunk.frames, chunk.frame_index.tolist(), strict=True):
                 if index in wanted:
                     cropped = picture[top : top + height, left : left + width]
-                    found.append(resized(cropped, size))
-            if len(found) == len(wanted):
+                    pictures.append(resized(cropped, size))
+            if len(pictures) == len(wanted):
                 break
-    if len(found) != frames:
+    if len(pictures) != frames:
         raise DataError(
             f"{printable(source)} has lost frames that it was made of.", "Decompose it again."
         )
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

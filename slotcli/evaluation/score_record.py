@@ -61,9 +61,9 @@ def _plain(table: Table) -> dict[str, Any]:
     }
 
 
-def reasons(found: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict[str, str]:
+def reasons(evaluation: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict[str, str]:
     """By score, the reason why some clips have none."""
-    count, drawn = len(found.clips), len(found.pictures)
+    count, drawn = len(evaluation.clips), len(evaluation.pictures)
     causes = {
         "ari": "no pixel is labelled",
         "miou": "no pixel is labelled",
@@ -72,16 +72,16 @@ def reasons(found: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict[str,
     reasons = {
         score: f"undefined for {missing} of {count} clips: "
         f"{causes.get(score, 'they show no true object')}."
-        for score, missing in count_undefined(found.video).items()
+        for score, missing in count_undefined(evaluation.video).items()
     }
-    for score, missing in count_undefined(found.pictures).items():
+    for score, missing in count_undefined(evaluation.pictures).items():
         reasons[score] = f"undefined for {missing} of {drawn} clips: the frames are too small."
     if no_lpips:
         reasons["lpips"] = no_lpips
     if not drawn:
         none = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
         reasons["pictures"] = f"{none}."
-    if found.audit is None:
+    if evaluation.audit is None:
         reasons["audit"] = "it takes at least 2 clips."
     return reasons
 

@@ -90,11 +90,11 @@ class Segmenter:
             winners = [guided_winners(*pair, guide_size) for pair in zip(soft, images, strict=True)]
             return np.stack(winners).reshape(*frames.shape[:2], *size)
         if self._argmax == "after":
-            found = mask_argmax(flat, size)
+            labels = mask_argmax(flat, size)
         else:
             coarse = flat.argmax(dim=1, keepdim=True).to(torch.uint8)
-            found = interpolate(coarse, size, mode="nearest-exact")[:, 0]
-        return found.unflatten(0, (-1, masks.shape[1])).cpu().numpy()
+            labels = interpolate(coarse, size, mode="nearest-exact")[:, 0]
+        return labels.unflatten(0, (-1, masks.shape[1])).cpu().numpy()
 
 
 def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:

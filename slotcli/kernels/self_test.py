@@ -69,12 +69,12 @@ def _try(
         wanted = _results(operation, [tensor.double() for tensor in inputs])
     limit, error, failure = LIMITS[dtype], None, None
     try:
-        found = _results(operation, [tensor.to(device) for tensor in inputs])
+        results = _results(operation, [tensor.to(device) for tensor in inputs])
     except Exception as raised:  # compilers and drivers raise exceptions of any type
         failure = f"{type(raised).__name__}: {raised}"
     else:
-        error = max(relative_error(*pair) for pair in zip(found, wanted, strict=True))
-        limit = limit if found[0].is_floating_point() else DIFFERENT
+        error = max(relative_error(*pair) for pair in zip(results, wanted, strict=True))
+        limit = limit if results[0].is_floating_point() else DIFFERENT
     return SelfTest(name, str(dtype).removeprefix("torch."), error, limit, failure)
 
 
@@ -90,12 +90,12 @@ def _results(operation: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor])
     return [tensor.detach().cpu() for tensor in results]
 
 
-def relative_error(found: Tensor, wanted: Tensor) -> float:
+def relative_error(result: Tensor, wanted: Tensor) -> float:
     """Norm of the difference relative to that of `wanted`; of indices the fraction that differs."""
-    if not found.is_floating_point():
-        return (found != wanted).double().mean().item()
-    found, wanted = found.double(), wanted.double()
-    error = torch.linalg.vector_norm(found - wanted) / torch.linalg.vector_norm(wanted)
+    if not result.is_floating_point():
+        return (result != wanted).double().mean().item()
+    result, wanted = result.double(), wanted.double()
+    error = torch.linalg.vector_norm(result - wanted) / torch.linalg.vector_norm(wanted)
     return error.nan_to_num(torch.inf).item()
 
 

@@ -17,7 +17,7 @@ def recognised(theirs: dict[str, Tensor], path: Path) -> list[Path]:
     There may be several: networks that differ only in their training, or in the number of slots
     where these are sampled. Raises DataError where there is none.
     """
-    found = []
+    matching = []
     for folder in model_folders():
         spec = load_definition(folder / DEFINITION)
         if not _may_fit(theirs, spec):
@@ -26,13 +26,13 @@ def recognised(theirs: dict[str, Tensor], path: Path) -> list[Path]:
             require_published(dict(theirs), spec, path)
         except (ConfigError, DataError):
             continue
-        found.append(folder / DEFINITION)
-    if not found:
+        matching.append(folder / DEFINITION)
+    if not matching:
         raise DataError(
             f"{path}: no definition here has exactly these {len(theirs)} tensors.",
             "Name the nearest with --definition (slotcli models list), to be told what differs.",
         )
-    return found
+    return matching
 
 
 def _may_fit(theirs: dict[str, Tensor], spec: SlotModelSpec | CodecModelSpec) -> bool:

@@ -32,7 +32,7 @@ def events(view: ClipView) -> list[dict[str, Any]]:
     def at(index: int) -> int:
         return max(0, int(np.searchsorted(shown, index, "right")) - 1)
 
-    found = [
+    events = [
         {
             "kind": KINDS[flag][0],
             "text": KINDS[flag][1],
@@ -44,7 +44,7 @@ def events(view: ClipView) -> list[dict[str, Any]]:
         for first, last, flag in view.flags
         if flag in KINDS
     ]
-    found += [
+    events += [
         {
             "kind": "switch",
             "text": f"what was object {own.before} is probably object {own.now} from here on",
@@ -55,7 +55,7 @@ def events(view: ClipView) -> list[dict[str, Any]]:
         }
         for own in view.switches
     ]
-    return sorted(found, key=lambda event: (event["frame"], event["kind"]))[:_MOST_EVENTS]
+    return sorted(events, key=lambda event: (event["frame"], event["kind"]))[:_MOST_EVENTS]
 
 
 def clip_data(view: ClipView, video: str) -> str:

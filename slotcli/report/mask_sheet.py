@@ -69,9 +69,9 @@ def _column(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame, with its slot overlay below."""
     frame = frames[clip, index].permute(1, 2, 0).cpu().numpy()
-    found = labels[clip, index] + np.uint8(1)
-    times = max(1, LEAST_SIDE // min(found.shape))
-    frame, found = (a.repeat(times, axis=0).repeat(times, axis=1) for a in (frame, found))
-    frame, found = shrink(frame, found, fit((found.shape[0], found.shape[1]), THUMBNAIL))
-    gap = np.full((GAP, found.shape[1], 3), PAPER, dtype=np.uint8)
-    return np.concatenate([frame, gap, overlay_frame(frame, found, OPACITY)])
+    shown = labels[clip, index] + np.uint8(1)
+    times = max(1, LEAST_SIDE // min(shown.shape))
+    frame, shown = (a.repeat(times, axis=0).repeat(times, axis=1) for a in (frame, shown))
+    frame, shown = shrink(frame, shown, fit((shown.shape[0], shown.shape[1]), THUMBNAIL))
+    gap = np.full((GAP, shown.shape[1], 3), PAPER, dtype=np.uint8)
+    return np.concatenate([frame, gap, overlay_frame(frame, shown, OPACITY)])

@@ -32,17 +32,17 @@ class NumberPlaces:
         borders = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, CROSS)
         inside = np.pad((borders == 0).view(np.uint8), 1)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-        found: dict[int, tuple[int, int]] = {}
+        placed: dict[int, tuple[int, int]] = {}
         for label in objects_in(coarse):
             mask = (coarse == label).view(np.uint8)
             _, deepest, _, (x, y) = cv2.minMaxLoc(depth, mask)
             last = self._last.get(label)
             if last and mask[last[1], last[0]] and depth[last[1], last[0]] >= _STAYS * deepest:
                 x, y = last
-            found[label] = x, y
-        self._last = found
+            placed[label] = x, y
+        self._last = placed
         rows, columns = coarse.shape
-        return {label: ((x + 0.5) / columns, (y + 0.5) / rows) for label, (x, y) in found.items()}
+        return {label: ((x + 0.5) / columns, (y + 0.5) / rows) for label, (x, y) in placed.items()}
 
 
 def draw_numbers(frame: UInt8[np.ndarray, "h w 3"], places: dict[int, Position]) -> None:

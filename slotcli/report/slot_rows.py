@@ -39,14 +39,14 @@ class SlotRow:
 
 def slot_rows(summaries: Sequence[SlotSummary], view: ClipView | None) -> list[SlotRow]:
     """Rows of the objects that won a pixel, the largest first, the background last."""
-    seen = [own for own in summaries if own.frames_present]
-    seen.sort(key=lambda own: (own.is_background, -own.mean_area * own.frames_present, own.id))
-    return [_row(own, view) for own in seen]
+    seen = [slot for slot in summaries if slot.frames_present]
+    seen.sort(key=lambda slot: (slot.is_background, -slot.mean_area * slot.frames_present, slot.id))
+    return [_row(slot, view) for slot in seen]
 
 
 def unused_sentence(summaries: Sequence[SlotSummary]) -> str:
     """Names the objects that never won a pixel; empty if there are none."""
-    unused = [str(own.id) for own in summaries if not own.frames_present]
+    unused = [str(slot.id) for slot in summaries if not slot.frames_present]
     if not unused:
         return ""
     if len(unused) == 1:
@@ -82,19 +82,19 @@ def percent(share: float | int) -> str:
     return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
-def _row(own: SlotSummary, view: ClipView | None) -> SlotRow:
-    areas = _areas(own.id, view)
-    picture = None if view is None else view.thumbnails.get(own.id)
-    sure = own.mean_confidence
+def _row(slot: SlotSummary, view: ClipView | None) -> SlotRow:
+    areas = _areas(slot.id, view)
+    picture = None if view is None else view.thumbnails.get(slot.id)
+    sure = slot.mean_confidence
     return SlotRow(
-        id=own.id,
-        name="Background" if own.is_background else f"Object {own.id}",
-        colour=object_colour(own.id),
-        seen=_seen(own),
-        size=f"{percent(own.mean_visible_fraction)} of the picture",
-        motion="" if own.is_background else _motion(own),
+        id=slot.id,
+        name="Background" if slot.is_background else f"Object {slot.id}",
+        colour=object_colour(slot.id),
+        seen=_seen(slot),
+        size=f"{percent(slot.mean_visible_fraction)} of the picture",
+        motion="" if slot.is_background else _motion(slot),
         certainty="" if sure is None else f"{100 * sure:.0f} % sure of its pixels",
-        mean_colour=None if own.mean_colour is None else _hex(own.mean_colour),
+        mean_colour=None if slot.mean_colour is None else _hex(slot.mean_colour),
         area=_area_path(areas),
         largest=percent(float(areas.max(initial=0))),
         runs=_runs(areas > 0),
@@ -111,31 +111,31 @@ def data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _seen(own: SlotSummary) -> str:
-    assert own.first_time is not None
-    assert own.last_time is not None
-    first, last = short_clock(own.first_time), short_clock(own.last_time)
-    if own.share_present >= _ALWAYS:
-        return "In every frame" if own.frames_present > 1 else "In the only frame"
-    if own.frames_present == 1:
+def _seen(slot: SlotSummary) -> str:
+    assert slot.first_time is not None
+    assert slot.last_time is not None
+    first, last = short_clock(slot.first_time), short_clock(slot.last_time)
+    if slot.share_present >= _ALWAYS:
+        return "In every frame" if slot.frames_present > 1 else "In the only frame"
+    if slot.frames_present == 1:
         return f"In one frame, at {first}"
-    return f"From {first} to {last}, in {100 * own.share_present:.0f} % of the frames"
+    return f"From {first} to {last}, in {100 * slot.share_present:.0f} % of the frames"
 
 
-def _motion(own: SlotSummary) -> str:
-    steps = own.frames_present - 1
+def _motion(slot: SlotSummary) -> str:
+    steps = slot.frames_present - 1
     if steps < 1:
         return "Seen too shortly to move"
-    if own.path_length / steps < 0.5:
+    if slot.path_length / steps < 0.5:
         return "Hardly moves"
-    return f"Its centre travels {own.path_length:.0f} px"
+    return f"Its centre travels {slot.path_length:.0f} px"
 
 
 def _areas(label: int, view: ClipView | None) -> Float32[np.ndarray, " t"]:
     if view is None or label not in view.ids:
         return np.zeros(0, np.float32)
-    place = view.ids.index(label)
-    return np.array([frame.area[place] for frame in view.frames], np.float32)
+    row = view.ids.index(label)
+    return np.array([frame.area[row] for frame in view.frames], np.float32)
 
 
 def _area_path(areas: Float32[np.ndarray, " t"]) -> str:

@@ -72,33 +72,33 @@ def thumbnails(
         clip = result.frames()
     except SlotcliError as error:
         clip, remark = None, f"{error.what} Colours are on grey."
-    found = []
+    pictures = []
     try:
         for row in rows:
             labels = result.masks[row]
             frame = np.full((*labels.shape, 3), _GREY, np.uint8) if clip is None else clip[row]
             size = fit((labels.shape[0], labels.shape[1]), largest)
-            found.append(overlay_frame(*shrink(frame, labels, size), OPACITY))
+            pictures.append(overlay_frame(*shrink(frame, labels, size), OPACITY))
     except SlotcliError as error:
         return [], error.what
-    return found, remark
+    return pictures, remark
 
 
 def object_cells(objects: "Columns") -> dict[int, list[str]]:
     """The objects that appear, by ID, as text in the order of `COLUMNS`."""
     rows = zip(*(column.tolist() for column in objects.values()), strict=True)
     every = [dict(zip(objects, values, strict=True)) for values in rows]
-    return {own["id"]: _cells(own) for own in every if own["frames_present"]}
+    return {summary["id"]: _cells(summary) for summary in every if summary["frames_present"]}
 
 
-def _cells(own: dict[str, Any]) -> list[str]:
+def _cells(summary: dict[str, Any]) -> list[str]:
     return [
-        f"{own['id']} (background)" if own["is_background"] else str(own["id"]),
-        f"{100 * own['mean_visible_fraction']:.1f} %",
-        str(own["frames_present"]),
-        format_time(own["first_time"]),
-        format_time(own["last_time"]),
-        f"{own['mean_confidence']:.2f}",
+        f"{summary['id']} (background)" if summary["is_background"] else str(summary["id"]),
+        f"{100 * summary['mean_visible_fraction']:.1f} %",
+        str(summary["frames_present"]),
+        format_time(summary["first_time"]),
+        format_time(summary["last_time"]),
+        f"{summary['mean_confidence']:.2f}",
     ]
 
 

@@ -50,8 +50,8 @@ def load(path: str | Path, video: str | Path | None = None) -> "Result":
     slot file, DataError where one is damaged.
     """
     slots = find_slot_file(Path(path))
-    found = read_slot_file(slots)
-    return Result(slots, found, recorded_result(slots), None if video is None else Path(video))
+    slot_file = read_slot_file(slots)
+    return Result(slots, slot_file, recorded_result(slots), None if video is None else Path(video))
 
 
 class Result:

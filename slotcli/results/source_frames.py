@@ -131,16 +131,16 @@ class SourceFrames(FrameSequence):
             yield from source_pictures(self._slot_file, reader)
 
     def frame(self, t: int) -> Frame:
-        found, ahead = None, t - self._next
+        frame, ahead = None, t - self._next
         if 0 <= ahead < (_NEAR if self._seeks else len(self)):
-            found = next(islice(self._coming, ahead, None), None)
-        if found is None and self._seeks:
-            found = self._sought(t)
-        if found is None:
+            frame = next(islice(self._coming, ahead, None), None)
+        if frame is None and self._seeks:
+            frame = self._sought(t)
+        if frame is None:
             self._coming = iter(self)
-            found = next(islice(self._coming, t, None))
+            frame = next(islice(self._coming, t, None))
         self._next = t + 1
-        return found
+        return frame
 
     @property
     def start_pts(self) -> int:
@@ -168,8 +168,8 @@ class SourceFrames(FrameSequence):
         assert self._reader is not None
         for seconds in (0, _BACK_SECONDS):
             self._coming = self._from(t, round(seconds / self._reader.info.time_base))
-            if (found := next(self._coming, None)) is not None:
-                return found
+            if (frame := next(self._coming, None)) is not None:
+                return frame
         return None
 
     def _from(self, t: int, earlier: int) -> Iterator[Frame]:

@@ -101,11 +101,11 @@ def _by_shape(solids: Solids, pairs: Pairs) -> Iterator[tuple[Shape, slice]]:
 
 def _enter(solids: Solids, pairs: Pairs, origin: Tensor, direction: Tensor) -> Tensor:
     dims = solids.dims.index_select(1, pairs.solid)
-    found = [
+    parts = [
         shape.enter(origin[:, part], direction[:, part], dims[:, part])
         for shape, part in _by_shape(solids, pairs)
     ]
-    return torch.cat(found) if found else origin.new_empty(0)
+    return torch.cat(parts) if parts else origin.new_empty(0)
 
 
 def first_hits(
@@ -144,13 +144,13 @@ def first_hits(
 def surface_normals(solids: Solids, hits: Hits) -> Float[Tensor, "3 p"]:
     """Outward unit normals in the solids' frames."""
     dims = solids.dims.index_select(1, hits.pairs.solid)
-    found = [
+    parts = [
         shape.normal(hits.point[:, part], dims[:, part])
         for shape, part in _by_shape(solids, hits.pairs)
     ]
-    if not found:
+    if not parts:
         return hits.point
-    normal = torch.cat(found, 1)
+    normal = torch.cat(parts, 1)
     return normal / normal.square().sum(0).sqrt().clamp(min=1e-9)
 
 

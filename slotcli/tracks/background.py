@@ -50,9 +50,9 @@ class BackgroundVote:
             & self._still()
         )
         leads = 2 * self._border > total
-        found = leads | sure
+        joined = leads | sure
         return (
-            tuple(np.flatnonzero(found).tolist()) if 2 * self._border[found].sum() > total else ()
+            tuple(np.flatnonzero(joined).tolist()) if 2 * self._border[joined].sum() > total else ()
         )
 
     def _counts(self, winners: np.ndarray) -> Int64[np.ndarray, " n"]:

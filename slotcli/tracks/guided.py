@@ -45,15 +45,15 @@ def guided_winners(
     for top in range(0, height, _BAND):
         band = slice(top, min(top + _BAND, height))
         cells = np.asarray(near[:, _cells(band, height, near.shape[1])].any(axis=1))
-        found = {
+        fitted = {
             slot: (_pixels(cells[slot], width), planes)
             for slot, planes in coefficients.items()
             if cells[slot].any()
         }
-        if len(found) == 1:
-            winners[band] = next(iter(found))
+        if len(fitted) == 1:
+            winners[band] = next(iter(fitted))
         else:
-            _label(winners[band], frame[band], found, rows.part(band), columns)
+            _label(winners[band], frame[band], fitted, rows.part(band), columns)
     return winners
 
 
@@ -172,14 +172,14 @@ class _Interpolation:
 def _label(
     winners: UInt8[np.ndarray, "h w"],
     frame: UInt8[np.ndarray, "h w 3"],
-    found: dict[int, tuple[slice, Float32[np.ndarray, "4 i j"]]],
+    fitted: dict[int, tuple[slice, Float32[np.ndarray, "4 i j"]]],
     rows: _Interpolation,
     columns: _Interpolation,
 ) -> None:
-    """Writes the winners of a band in place; `found` has each slot's columns and coefficients."""
+    """Writes the winners of a band in place; `fitted` has each slot's columns and coefficients."""
     colours = _colours(frame)
     best = np.full(winners.shape, -np.inf, np.float32)
-    for slot, (across, coefficients) in found.items():
+    for slot, (across, coefficients) in fitted.items():
         part = columns.part(across)
         wide = part.along(2, coefficients[:, rows.around, part.around])
         *weights, mask = rows.along(1, wide)

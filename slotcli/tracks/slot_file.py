@@ -98,10 +98,10 @@ def write_slot_file(path: Path, slot_file: SlotFile) -> None:
     """
     tensors = {}
     for name, dtype in DTYPES.items():
-        found = getattr(slot_file, name)
-        if found is None:
+        values = getattr(slot_file, name)
+        if values is None:
             continue
-        array = np.ascontiguousarray(found, dtype=dtype)
+        array = np.ascontiguousarray(values, dtype=dtype)
         if name in _FLOATS:
             require_finite(array, slot_file.frame_index, name)
         data = array.data.cast("B") if array.size else memoryview(b"")

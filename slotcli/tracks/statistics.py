@@ -103,11 +103,11 @@ class TrackStatistics:
 
         `confidence` is per label, from `Labelling.confidence`.
         """
-        found = _measure(labels, frame)
-        area = found.area[self._labels]
-        colour = found.colour[self._labels]
-        centroid = found.centroid[self._labels]
-        box = found.box[self._labels]
+        measured = _measure(labels, frame)
+        area = measured.area[self._labels]
+        colour = measured.colour[self._labels]
+        centroid = measured.centroid[self._labels]
+        box = measured.box[self._labels]
         present = area > 0
         fraction = area / labels.size
         sure = confidence[self._labels]

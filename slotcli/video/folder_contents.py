@@ -80,28 +80,28 @@ class FolderContents:
 
 def list_folder(folder: Path) -> FolderContents:
     """List a folder, following links, without decoding anything. Raises OSError."""
-    found = FolderContents()
+    contents = FolderContents()
     names = set(os.listdir(folder))
-    own = describe_own_folder(folder, names)
+    written_by = describe_own_folder(folder, names)
     images: list[Path] = []
     for name in sorted(names):
         path = folder / name
         why = _why_not_looked_at(path)
         if why is None:
-            kind = _kind(path, found)
+            kind = _kind(path, contents)
             if kind == "video":
-                found.videos.append(path)
+                contents.videos.append(path)
             elif kind == "image":
                 images.append(path)
         else:
-            found.passed_over.append(Skipped(path, why))
-    if own is not None:
-        everything = (*found.videos, *images, *found.folders)
-        found.passed_over += [Skipped(path, OWN, own) for path in everything]
-        found.videos, found.folders = [], []
-        return found
-    _sort_images(images, names, found)
-    return found
+            contents.passed_over.append(Skipped(path, why))
+    if written_by is not None:
+        everything = (*contents.videos, *images, *contents.folders)
+        contents.passed_over += [Skipped(path, OWN, written_by) for path in everything]
+        contents.videos, contents.folders = [], []
+        return contents
+    _sort_images(images, names, contents)
+    return contents
 
 
 def is_hidden(name: str) -> bool:
@@ -144,24 +144,24 @@ def _why_not_looked_at(path: Path) -> str | None:
     return "previews by a camera" if suffix in PREVIEW_SUFFIXES else None
 
 
-def _kind(path: Path, found: FolderContents) -> str | None:
-    """The kind of a file, video or image; adds folders and other files to `found` instead."""
+def _kind(path: Path, contents: FolderContents) -> str | None:
+    """The kind of a file, video or image; adds folders and other files to `contents` instead."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         reason = "links to nothing" if path.is_symlink() else "not readable"
-        found.passed_over.append(Skipped(path, reason, str(error.strerror)))
+        contents.passed_over.append(Skipped(path, reason, str(error.strerror)))
         return None
     if stat.S_ISDIR(mode):
-        found.folders.append(path)
+        contents.folders.append(path)
         return None
     if not stat.S_ISREG(mode):
-        found.passed_over.append(Skipped(path, "pipes or devices"))
+        contents.passed_over.append(Skipped(path, "pipes or devices"))
         return None
     try:
         kind = file_kind(path)
         if kind == "video" and is_own_video(path):
-            found.passed_over.append(Skipped(path, OWN, "an overlay, or masks"))
+            contents.passed_over.append(Skipped(path, OWN, "an overlay, or masks"))
             return None
     except OSError:
         return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None  # opened later
@@ -169,7 +169,7 @@ def _kind(path: Path, found: FolderContents) -> str | None:
     if kind is None or (
         kind == "video" and path.suffix.lower() not in known and not _has_video(path)
     ):
-        found.passed_over.append(Skipped(path, NEITHER))
+        contents.passed_over.append(Skipped(path, NEITHER))
         return None
     return kind
 
@@ -185,14 +185,14 @@ def _has_video(path: Path) -> bool:
         return False
 
 
-def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> None:
+def _sort_images(images: list[Path], names: set[str], contents: FolderContents) -> None:
     single: list[Path] = []
     paged: list[Path] = []
     stems = {path.stem for path in images}
     for path in images:
         match = _MASK_OF.fullmatch(path.stem)
         if match is not None and match[1] in stems:
-            found.passed_over.append(Skipped(path, MASKS, f"of {match[1]}"))
+            contents.passed_over.append(Skipped(path, MASKS, f"of {match[1]}"))
             continue
         kind = _looked_into(path, names)
         if kind is None:
@@ -200,15 +200,17 @@ def _sort_images(images: list[Path], names: set[str], found: FolderContents) -> 
         elif kind == _PAGES:
             paged.append(path)
         else:
-            found.passed_over.append(Skipped(path, kind))
-    if found.videos:
-        posters = {path for path in single if _is_thumbnail(path, found.videos)}
-        frames = numbered_sequence((path for path in single if path not in posters), found.videos)
-        taken = set(frames if len(frames) > len(found.videos) else [])
-        found.passed_over += [Skipped(p, POSTERS) for p in single if p not in taken]
+            contents.passed_over.append(Skipped(path, kind))
+    if contents.videos:
+        posters = {path for path in single if _is_thumbnail(path, contents.videos)}
+        frames = numbered_sequence(
+            (path for path in single if path not in posters), contents.videos
+        )
+        taken = set(frames if len(frames) > len(contents.videos) else [])
+        contents.passed_over += [Skipped(p, POSTERS) for p in single if p not in taken]
         single = [path for path in single if path in taken]
-    found.videos = sorted([*found.videos, *paged])
-    found.frames = sorted(single, key=natural_key)
+    contents.videos = sorted([*contents.videos, *paged])
+    contents.frames = sorted(single, key=natural_key)
 
 
 def _is_thumbnail(image: Path, videos: list[Path]) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from slotcli.bench import complexity as measured
 from slotcli.bench.complexity import DrawingWork, complexity, reconstruction
-from slotcli.bench.forms import Arm
+from slotcli.bench.forms import Variant
 from slotcli.bench.own_process import in_own_process
 from slotcli.bench.subject import Work
 from slotcli.bench.timing import Timing
@@ -136,7 +136,7 @@ def test_the_memory_of_a_step_holds_weights_gradients_and_moments(
     spec = tiny_slot_spec.model_copy(update={"decoder": wide})
     weights = 4 * count(spec, 1).trainable
     work = replace(WORK, batch=1, clip_length=1, rounds=1)
-    found, why = in_own_process(step_cost, (spec, work, Arm("ours", "fp32")))
+    found, why = in_own_process(step_cost, (spec, work, Variant("ours", "fp32")))
     assert found is not None, why
     _, peak_bytes = found
     assert peak_bytes is not None

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from slotcli import kernels
-from slotcli.bench import forms as arms
+from slotcli.bench import forms
 from slotcli.bench import operation_cases as kernel_cases
 from slotcli.bench.operation_cases import Case
 from slotcli.bench.operations import KernelRow, bench_kernel
@@ -100,11 +100,11 @@ def test_what_is_slower_than_the_plain_form_is_marked(ours: float, slower: bool)
     assert row.share_of_roof == 0.5 / ours
 
 
-def test_arms_that_cannot_run_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arms, "computes_in_bf16", lambda device: False)
+def test_variants_that_cannot_run_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "computes_in_bf16", lambda device: False)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    found, reasons = arms.arms_here(CPU, compiled=True)
-    assert [arm.name for arm in found] == ["ours fp32", "plain fp32"]
+    found, reasons = forms.variants_here(CPU, compiled=True)
+    assert [variant.name for variant in found] == ["ours fp32", "plain fp32"]
     assert set(reasons) == {"compiled fp32", "ours bf16", "plain bf16", "compiled bf16"}
     assert "no-such-compiler" in reasons["compiled fp32"]
     assert "bfloat16" in reasons["ours bf16"]

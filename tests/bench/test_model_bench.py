@@ -1,4 +1,4 @@
-"""The arms of whole models, on models small enough to run through."""
+"""The variants of whole models, on models small enough to run through."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 
 from slotcli.bench import inference
 from slotcli.bench import training as train_bench
-from slotcli.bench.forms import Arm, arms_here
+from slotcli.bench.forms import Variant, variants_here
 from slotcli.bench.inference import bench_draw, bench_encode
 from slotcli.bench.subject import Subject, Work, open_subject, random_subject
 from slotcli.bench.training import bench_train, time_steps, time_waiting
@@ -23,7 +23,9 @@ from slotcli.training.tasks.slots import SlotTask
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-ARMS = [Arm(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")]
+VARIANTS = [
+    Variant(form, precision) for precision in ("fp32", "bf16") for form in ("ours", "plain")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +70,8 @@ def test_a_codec_is_refused(tiny_codec: Path) -> None:
 
 def test_encoding_is_timed_and_compared(subject: Subject) -> None:
     told: list[str] = []
-    found = bench_encode(subject, ARMS, CPU, frames=18, rounds=2, tell=told.append)
-    assert len(told) == len(ARMS) * (1 + 2)
+    found = bench_encode(subject, VARIANTS, CPU, frames=18, rounds=2, tell=told.append)
+    assert len(told) == len(VARIANTS) * (1 + 2)
     values = found.as_dict()
     assert (values["frames"], values["reasons"]) == (18, {})
     arms = values["arms"]
@@ -83,7 +85,7 @@ def test_encoding_is_timed_and_compared(subject: Subject) -> None:
 
 def test_drawing_is_timed_and_compared(subject: Subject) -> None:
     told: list[str] = []
-    arms = ARMS[:2]
+    arms = VARIANTS[:2]
     found = bench_draw(subject, arms, CPU, frames=2, rounds=1, tell=told.append)
     assert [each.name for each in found] == [
         "U-Net forward, 8 frames",
@@ -91,7 +93,7 @@ def test_drawing_is_timed_and_compared(subject: Subject) -> None:
         "draw 2 frames",
     ]
     assert len(told) == 3 * 2 * len(arms)
-    ours = Arm("ours", "fp32")
+    ours = Variant("ours", "fp32")
     assert found[0].figures[ours]["prediction_error"] < 1e-5
     for each in found[1:]:
         assert each.figures[ours]["psnr_db"] > 80
@@ -108,40 +110,40 @@ def test_an_arm_that_is_off_shows(subject: Subject, monkeypatch: pytest.MonkeyPa
         return own
 
     monkeypatch.setattr(inference, "form_of", broken)
-    found = bench_encode(subject, ARMS[:2], CPU, frames=2, rounds=1, tell=lambda _: None)
-    assert found.figures[Arm("ours", "fp32")]["slots_error"] > 0.01
+    found = bench_encode(subject, VARIANTS[:2], CPU, frames=2, rounds=1, tell=lambda _: None)
+    assert found.figures[Variant("ours", "fp32")]["slots_error"] > 0.01
 
 
 @pytest.mark.parametrize("system_spec", ["savi"], indirect=True)
 def test_a_decoder_without_a_unet_is_drawn_too(system_spec: SlotModelSpec) -> None:
     subject = random_subject(system_spec)
-    found = bench_draw(subject, ARMS[:2], CPU, frames=1, rounds=1, tell=lambda _: None)
+    found = bench_draw(subject, VARIANTS[:2], CPU, frames=1, rounds=1, tell=lambda _: None)
     assert [each.name for each in found] == ["draw 1 frame"]
-    assert found[0].figures[ARMS[0]]["psnr_db"] > 80
+    assert found[0].figures[VARIANTS[0]]["psnr_db"] > 80
 
 
 WORK = Work("cpu", threads=1, batch=2, clip_length=2, rounds=2)
 
 
 def test_steps_are_timed_side_by_side_from_one_loss(tiny_model: Path) -> None:
-    found, product_flops = time_steps((str(tiny_model), WORK, ARMS))
+    found, product_flops = time_steps((str(tiny_model), WORK, VARIANTS))
     losses = found.results
-    assert list(found.timings) == ARMS
+    assert list(found.timings) == VARIANTS
     assert found.reasons == {}
     assert all(each.frames == 4 and len(each.seconds) == 2 for each in found.timings.values())
-    exact = losses[Arm("plain", "fp32")]
-    assert losses[Arm("ours", "fp32")] == pytest.approx(exact, rel=1e-4)
-    assert losses[Arm("ours", "bf16")] == pytest.approx(exact, rel=0.1)
-    assert losses[Arm("ours", "bf16")] != losses[Arm("ours", "fp32")]
+    exact = losses[Variant("plain", "fp32")]
+    assert losses[Variant("ours", "fp32")] == pytest.approx(exact, rel=1e-4)
+    assert losses[Variant("ours", "bf16")] == pytest.approx(exact, rel=0.1)
+    assert losses[Variant("ours", "bf16")] != losses[Variant("ours", "fp32")]
     assert product_flops.keys() == {"fp32", "bf16"}
 
 
 def test_rates_belong_to_one_time(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_bench, "in_own_process", lambda task, job: (task(job), ""))
-    found = bench_train(str(tiny_model), WORK, ARMS[:2], step_flops=100)
-    assert found.steps.timings.keys() == set(ARMS[:2])
+    found = bench_train(str(tiny_model), WORK, VARIANTS[:2], step_flops=100)
+    assert found.steps.timings.keys() == set(VARIANTS[:2])
     arms = found.steps.arms()
-    assert all(arm["peak_bytes"] is not None for arm in arms.values())
+    assert all(variant["peak_bytes"] is not None for variant in arms.values())
     ours = arms["ours fp32"]
     assert ours["steps_per_second"] == 1 / ours["median_seconds"]
     assert ours["samples_per_second"] == pytest.approx(2 * ours["steps_per_second"])
@@ -180,12 +182,12 @@ def test_what_memory_was_too_small_for_has_a_reason(
 ) -> None:
     why = "memory ran out: no room."
     monkeypatch.setattr(train_bench, "in_own_process", lambda task, job: (None, why))
-    steps = bench_train(str(tiny_model), WORK, ARMS[:2], step_flops=1).steps
+    steps = bench_train(str(tiny_model), WORK, VARIANTS[:2], step_flops=1).steps
     assert steps.arms() == {}
     assert steps.reasons == dict.fromkeys(["ours fp32", "plain fp32"], why)
 
 
 def test_arms_of_this_machine_include_the_baseline() -> None:
-    arms, reasons = arms_here(CPU, compiled=False)
-    assert set(ARMS[:2]) <= set(arms)
+    arms, reasons = variants_here(CPU, compiled=False)
+    assert set(VARIANTS[:2]) <= set(arms)
     assert "--compile" in reasons["compiled fp32"]

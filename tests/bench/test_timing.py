@@ -1,4 +1,4 @@
-"""Measuring, with a clock that moves only when an arm says so."""
+"""Measuring, with a clock that moves only when an action says so."""
 
 import math
 

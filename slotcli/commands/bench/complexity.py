@@ -155,19 +155,19 @@ def _show(
         console.warn(f"{what}: {why}")
 
 
-def _column(found: dict[str, Any], drawing: "DrawingWork") -> dict[str, str]:
+def _column(measured: dict[str, Any], drawing: "DrawingWork") -> dict[str, str]:
     def seconds(name: str) -> str:
-        timing = found[name]
+        timing = measured[name]
         return "-" if timing is None else spread(timing["median_seconds"], timing["runs"])
 
-    whole = found["reconstruction"] and found["reconstruction"]["seconds"]
-    memory = found["training_step_peak_bytes"]
+    whole = measured["reconstruction"] and measured["reconstruction"]["seconds"]
+    memory = measured["training_step_peak_bytes"]
     return {
-        "parameters": f"{found['parameters'] / 1e6:.2f} M",
-        "trained": f"{found['trainable_parameters'] / 1e6:.2f} M",
-        "encode, GFLOP": f"{found['encode_flops_per_frame'] / 1e9:.2f}",
-        "step, GFLOP": f"{found['training_step_flops_per_frame'] / 1e9:.2f}",
-        "step, frames": f"{found['batch']} x {found['clip_length']}",
+        "parameters": f"{measured['parameters'] / 1e6:.2f} M",
+        "trained": f"{measured['trainable_parameters'] / 1e6:.2f} M",
+        "encode, GFLOP": f"{measured['encode_flops_per_frame'] / 1e9:.2f}",
+        "step, GFLOP": f"{measured['training_step_flops_per_frame'] / 1e9:.2f}",
+        "step, frames": f"{measured['batch']} x {measured['clip_length']}",
         "step, memory": "-" if memory is None else f"{memory / 2**30:.2f} GiB",
         "step, s": seconds("training_step"),
         f"encode {drawing.encoded_frames}, s": seconds("encode"),

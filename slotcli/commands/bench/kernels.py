@@ -61,19 +61,19 @@ def kernels(
     wanted_operations = parse_choices("OPERATION", operations, OPERATIONS)
     require_free(out, overwrite)
     console.phase("timing copies and products")
-    from slotcli.bench.forms import arms_here
+    from slotcli.bench.forms import variants_here
     from slotcli.bench.operation_cases import cases
     from slotcli.bench.operations import bench_kernel
     from slotcli.bench.roofline import roofline
 
     on, environment = prepare(device, threads)
-    arms, reasons = arms_here(on, compiled=compile_)
+    variants, reasons = variants_here(on, compiled=compile_)
     rounds = 1 if quick else rounds
     roof = roofline(on, rounds)
     wanted = [case for case in cases(on) if case.operation in (wanted_operations or OPERATIONS)]
     forms_at: dict[Precision, list[Form]] = {}
-    for arm in arms:
-        forms_at.setdefault(arm.precision, []).append(arm.form)
+    for variant in variants:
+        forms_at.setdefault(variant.precision, []).append(variant.form)
     work = [(case, *own) for case in wanted for own in forms_at.items()]
     rows: list[KernelRow] = []
     with console.progress("timing operations", "cases") as meter:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from slotcli.bench.clips import EndToEnd
     from slotcli.bench.comparison import Comparison
-    from slotcli.bench.forms import Arm
+    from slotcli.bench.forms import Variant
     from slotcli.bench.inference import Tell
     from slotcli.bench.subject import Subject
 
@@ -69,7 +69,7 @@ class _Setting:
     subject: "Subject"
     device: "torch.device"
     environment: dict[str, Any]
-    arms: "list[Arm]"
+    variants: "list[Variant]"
     reasons: dict[str, str]  # why other variants are missing
 
 
@@ -106,10 +106,10 @@ def decompose(
     from slotcli.bench.inference import bench_encode
 
     setting = _open(reference, device, threads, compiled=compile_)
-    subject, on, arms = setting.subject, setting.device, setting.arms
+    subject, on, variants = setting.subject, setting.device, setting.variants
     with console.progress("timing", "runs") as meter:
-        tell = _teller(meter, len(arms) * (1 + rounds))
-        found = bench_encode(subject, arms, on, frames=frames, rounds=rounds, tell=tell)
+        tell = _teller(meter, len(variants) * (1 + rounds))
+        found = bench_encode(subject, variants, on, frames=frames, rounds=rounds, tell=tell)
     _report("decompose", setting, [found], out)
 
 
@@ -141,19 +141,19 @@ def _from_file_to_result(
     publish(summary, out, lambda: _show_stages(environment, loaded.spec.name, found))
 
 
-def _show_stages(environment: dict[str, Any], model: str, found: "EndToEnd") -> None:
-    height, width = found.size
-    console.result(f"{headline(environment)}; {model}, {found.clip}, {width}x{height}.")
-    frames = found.whole.frames
-    times = {**found.stages, "all": found.whole.seconds, "codec alone": found.codec.seconds}
-    shares = {stage: f"{found.share(stage):.0%}" for stage in found.stages} | {"all": "100%"}
+def _show_stages(environment: dict[str, Any], model: str, parts: "EndToEnd") -> None:
+    height, width = parts.size
+    console.result(f"{headline(environment)}; {model}, {parts.clip}, {width}x{height}.")
+    frames = parts.whole.frames
+    times = {**parts.stages, "all": parts.whole.seconds, "codec alone": parts.codec.seconds}
+    shares = {stage: f"{parts.share(stage):.0%}" for stage in parts.stages} | {"all": "100%"}
     rows = [
         [name, spread(median(seconds), seconds, frames / 1e3), shares.get(name, "-")]
         for name, seconds in times.items()
     ]
     console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
     console.result(
-        f"{1 / found.whole.per_frame:.3g} frames/s; {found.bottleneck} was busy for most of the "
+        f"{1 / parts.whole.per_frame:.3g} frames/s; {parts.bottleneck} was busy for most of the "
         "time. All stages run side by side."
     )
 
@@ -183,12 +183,12 @@ def reconstruct(
     from slotcli.bench.inference import bench_draw
 
     setting = _open(reference, device, threads, compiled=compile_)
-    subject, on, arms = setting.subject, setting.device, setting.arms
+    subject, on, variants = setting.subject, setting.device, setting.variants
     rounds = 1 if quick else rounds
     pieces = (1 if frames == 1 else 2) + (subject.spec.decoder.kind == "latent_diffusion")
     with console.progress("timing", "runs") as meter:
-        tell = _teller(meter, pieces * len(arms) * (1 + rounds))
-        found = bench_draw(subject, arms, on, frames=frames, rounds=rounds, tell=tell)
+        tell = _teller(meter, pieces * len(variants) * (1 + rounds))
+        found = bench_draw(subject, variants, on, frames=frames, rounds=rounds, tell=tell)
     _report("reconstruct", setting, found, out)
 
 
@@ -221,7 +221,7 @@ def train(
     from slotcli.bench.training_step import count
 
     setting = _open(reference, device, threads, compiled=compile_)
-    spec, on, arms = setting.subject.spec, setting.device, setting.arms
+    spec, on, variants = setting.subject.spec, setting.device, setting.variants
     work = Work(
         device=str(on),
         threads=setting.environment["threads"],
@@ -229,10 +229,10 @@ def train(
         clip_length=frames or spec.train.clip_length,
         rounds=1 if quick else rounds,
     )
-    console.note(f"{len(arms)} variants train in one process, then each in its own.")
+    console.note(f"{len(variants)} variants train in one process, then each in its own.")
     console.phase("timing training steps")
     flops = count(spec, work.clip_length).step_flops * work.batch * work.clip_length
-    found = bench_train(reference, work, arms, flops)
+    found = bench_train(reference, work, variants, flops)
     reasons = found.steps.reasons | setting.reasons
     summary = _summary("train", setting) | {
         "batch": work.batch,
@@ -255,18 +255,26 @@ def train(
 
 
 def _open(reference: str, device: str, threads: int | None, *, compiled: bool) -> _Setting:
-    from slotcli.bench.forms import arms_here
+    from slotcli.bench.forms import variants_here
     from slotcli.bench.subject import open_subject
 
     subject = open_subject(reference)
     chosen, environment = prepare(device, threads)
-    return _Setting(subject, chosen, environment, *arms_here(chosen, compiled=compiled))
+    return _Setting(subject, chosen, environment, *variants_here(chosen, compiled=compiled))
 
 
-def _report(verb: str, setting: _Setting, found: "list[Comparison]", out: Path | None) -> None:
-    failures = {f"{own.name}, {arm}": why for own in found for arm, why in own.reasons.items()}
-    summary = _summary(verb, setting) | {"work": [own.as_dict() for own in found]}
-    publish(summary, out, lambda: _show(found, setting, failures | setting.reasons))
+def _report(
+    verb: str, setting: _Setting, comparisons: "list[Comparison]", out: Path | None
+) -> None:
+    failures = {
+        f"{comparison.name}, {variant}": why
+        for comparison in comparisons
+        for variant, why in comparison.reasons.items()
+    }
+    summary = _summary(verb, setting) | {
+        "work": [comparison.as_dict() for comparison in comparisons]
+    }
+    publish(summary, out, lambda: _show(comparisons, setting, failures | setting.reasons))
 
 
 def _summary(verb: str, setting: _Setting) -> dict[str, Any]:
@@ -279,18 +287,22 @@ def _summary(verb: str, setting: _Setting) -> dict[str, Any]:
     }
 
 
-def _show(found: "list[Comparison]", setting: _Setting, reasons: dict[str, str]) -> None:
+def _show(comparisons: "list[Comparison]", setting: _Setting, reasons: dict[str, str]) -> None:
     """Prints a table for each piece of work, and the reasons of missing measurements."""
     subject = setting.subject
     weights = "random weights" if subject.sha256 is None else f"weights {subject.sha256[:16]}"
     console.result(
         f"{headline(setting.environment)}; {subject.spec.name}, {weights}, frames of noise."
     )
-    for own in found:
-        known = {name for figures in own.figures.values() for name in figures}
+    for comparison in comparisons:
+        known = {name for figures in comparison.figures.values() for name in figures}
         shown = {name: how for name, how in _FIGURES.items() if name in known}
         columns = ["", "cost, s", "clock, s", *(title for title, _, _ in shown.values())]
-        console.table(own.name, columns, [_row(own, arm, shown) for arm in own.timings])
+        console.table(
+            comparison.name,
+            columns,
+            [_row(comparison, variant, shown) for variant in comparison.timings],
+        )
     by_reason: dict[str, list[str]] = {}
     for name, why in reasons.items():
         by_reason.setdefault(why, []).append(name)
@@ -299,11 +311,13 @@ def _show(found: "list[Comparison]", setting: _Setting, reasons: dict[str, str])
     console.result(f"Median (range). {COSTS} Errors and PSNR are against plain fp32.")
 
 
-def _row(found: "Comparison", arm: "Arm", shown: dict[str, tuple[str, str, float]]) -> list[str]:
-    timing, row = found.timings[arm], [arm.name]
+def _row(
+    comparison: "Comparison", variant: "Variant", shown: dict[str, tuple[str, str, float]]
+) -> list[str]:
+    timing, row = comparison.timings[variant], [variant.name]
     row += [cost(timing), spread(timing.median, timing.seconds)]
     for name, (_, form, unit) in shown.items():
-        value = found.figures[arm][name]
+        value = comparison.figures[variant][name]
         row.append("-" if value is None else form.format(value / unit))
     return row
 
