@@ -157,7 +157,7 @@ def load_strictly(
 ) -> None:
     """Loads tensors into a module; DataError lists the missing, extra and misshapen ones.
 
-    With `assign` they replace its expected tensors, which may then be on the meta device.
+    With `assign` they replace its own tensors, which may then be on the meta device.
     """
     expected = module.state_dict()
     require_fit(expected, tensors, origin)

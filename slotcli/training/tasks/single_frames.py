@@ -1,4 +1,4 @@
-"""What both codecs' tasks share: batches of single frames, and reconstruction figures."""
+"""The shared parts of both codecs' tasks: batches of single frames, reconstruction figures."""
 
 from pathlib import Path
 from typing import Any, Generic, TypeVar
