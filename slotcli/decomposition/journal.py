@@ -72,7 +72,9 @@ class Journal:
         if saved is None:
             self._say_dropped(f"left a damaged file ({path.name})")
         elif saved.metadata != self._metadata:
-            self._say_dropped("had other weights, other options or another version of slotcli")
+            self._say_dropped(
+                "had other weights or options, or another device, number of threads or version"
+            )
         elif not all(np.array_equal(getattr(saved, t), getattr(chunk, t)) for t in _TIMES):
             self._say_dropped("read other frames")
         else:
