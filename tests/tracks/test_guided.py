@@ -1,8 +1,15 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pytest
 
 from slotcli.tracks import guided
 from slotcli.tracks.guided import guided_winners
+from slotcli.tracks.masks import read_masks
+from slotcli.video.reader import open_clip
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 
 def textbook(shares, frame, radius, epsilon):
@@ -85,3 +92,22 @@ def test_a_frame_without_edges_and_a_slot_alone():
     found = guided_winners(shares, flat, (32, 32))
     assert (found[:, :20] == 0).all()
     assert (found[:, -20:] == 1).all()
+
+
+@pytest.mark.parametrize("tier", ["tier-a", "tier-c", "tier-e"])
+def test_slots_far_behind_are_left_out_and_change_hardly_a_pixel(tier, monkeypatch):
+    with open_clip(SAMPLES / f"{tier}.mp4") as reader:
+        frame = next(iter(reader.chunks(1))).frames[0]
+    truth = next(iter(read_masks(SAMPLES / f"{tier}.masks.mkv")))
+    frame = cv2.resize(frame, (640, 480), interpolation=cv2.INTER_CUBIC)
+    rng = np.random.default_rng(4)
+    logits = np.stack(
+        [cv2.resize((truth == slot).astype(np.float32), (32, 24)) for slot in range(8)]
+    )
+    noisy = np.exp(6 * logits + rng.normal(size=logits.shape))
+    shares = (noisy / noisy.sum(0)).astype(np.float32)
+    found = guided_winners(shares, frame, (96, 128))
+    monkeypatch.setattr(guided, "_MARGIN", np.inf)
+    everywhere = guided_winners(shares, frame, (96, 128))
+    assert len(np.unique(everywhere)) > 2
+    assert (found != everywhere).mean() < 5e-4
