@@ -49,7 +49,7 @@ def guided_winners(
     for top in range(0, height, _BAND):
         band = slice(top, min(top + _BAND, height))
         part = rows.part(band)
-        near = contested[:, part.nearest[0] : part.nearest[-1] + 1].any(axis=1)
+        near = np.asarray(contested[:, part.nearest[0] : part.nearest[-1] + 1].any(axis=1))
         competing = {
             slot: (_pixels(across, width), planes)
             for slot, across, planes in zip(slots.tolist(), near, coefficients, strict=True)
