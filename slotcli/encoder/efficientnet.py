@@ -53,8 +53,8 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e i j"]:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.has_shortcut else y
 
 
@@ -76,7 +76,7 @@ class EfficientNetLite0(nn.Module):
                 width = outputs
 
     def forward(self, frames: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-        x = F.relu6(self.stem(frames))
+        x = F.relu6(self.stem(frames), inplace=True)
         taps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x)
