@@ -52,7 +52,7 @@ def page(tmp_path):
 def test_what_the_page_says(page):
     tags = parse(page)
     for text in (
-        "2 objects found without labels in 30 frames",
+        "2 objects found in 30 frames",
         "Not passed: one slot takes all.",
         "1.28 used slots wanted >= 2",
         "In every frame. 6.7 % of the picture. Its centre travels 62 px. 75 % sure of its pixels.",
