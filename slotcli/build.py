@@ -85,6 +85,7 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         positions=own.positions,
         gaussian=own.initial_slots == "gaussian",
         initial_deviation=own.initial_deviation,
+        warm_up=own.warm_up,
         keeps_features=isinstance(spec.decoder, PatchMlpSpec | SlotMixerSpec),
         appearance=isinstance(spec.decoder, LatentDiffusionSpec) and spec.decoder.appearance,
     )

@@ -129,31 +129,41 @@ class PlainEncoder(nn.Module):
         self.corrector = PlainSlotAttention(encoder.corrector, encoder.slot_bias)
         self.predictor = encoder.predictor
         self.iterations, self.first_iterations = encoder.iterations, encoder.first_iterations
-        self.appearance = encoder.appearance
+        self.warm_up, self.appearance = encoder.warm_up, encoder.appearance
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], state: Float[Tensor, "b n d"] | None = None
     ) -> SlotTrack:
         maps = self.backbone(cast_like(self.backbone, frames.flatten(0, 1))).to(frames.dtype)
         features = self.readout(self.position(maps).flatten(2).transpose(1, 2))
-        slots, every_slots, every_attention = state, [], []
-        for frame in features.unflatten(0, frames.shape[:2]).unbind(1):
+        features = features.unflatten(0, frames.shape[:2])
+        if state is None and self.warm_up and not torch.is_grad_enabled():
+            ahead = features[:, 1 : self.warm_up + 1].flip(1)
+            state = self._scan(ahead, None)[0][:, -1] if ahead.shape[1] else None
+        slots, attention = self._scan(features, state)
+        attention = attention.unflatten(3, maps.shape[2:])
+        seen = slot_appearance(attention.flatten(3), maps, frames) if self.appearance else None
+        return SlotTrack(slots, attention, seen)
+
+    def _scan(
+        self, features: Float[Tensor, "b t p d"], slots: Float[Tensor, "b n d"] | None
+    ) -> tuple[Float[Tensor, "b t n d"], Float[Tensor, "b t n p"]]:
+        every_slots, every_attention = [], []
+        for frame in features.unbind(1):
             iterations = self.iterations
             if slots is None:
                 if self.initial_slots is not None:
-                    slots = self.initial_slots.expand(len(frames), -1, -1)
+                    slots = self.initial_slots.expand(len(frame), -1, -1)
                 else:
                     assert self.drawn is not None
-                    slots = self.drawn(len(frames), self.num_slots)
+                    slots = self.drawn(len(frame), self.num_slots)
                 iterations = self.first_iterations
             elif self.predictor is not None:
                 slots = self.predictor(slots)
             slots, attention = self.corrector(slots, frame, iterations)
             every_slots.append(slots)
-            every_attention.append(attention.unflatten(2, maps.shape[2:]))
-        attention = torch.stack(every_attention, dim=1)
-        seen = slot_appearance(attention.flatten(3), maps, frames) if self.appearance else None
-        return SlotTrack(torch.stack(every_slots, dim=1), attention, seen)
+            every_attention.append(attention)
+        return torch.stack(every_slots, dim=1), torch.stack(every_attention, dim=1)
 
 
 class PlainUNet(nn.Module):

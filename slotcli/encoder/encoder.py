@@ -50,12 +50,14 @@ class SlotEncoder(nn.Module):
         positions: bool = True,
         gaussian: bool = False,
         initial_deviation: float = 1.0,
+        warm_up: int = 0,
         keeps_features: bool = False,
     ) -> None:
         super().__init__()
         self.grid_size = (size[0] // backbone.stride, size[1] // backbone.stride)
         self.iterations = iterations
         self.first_iterations = first_iterations
+        self.warm_up = warm_up
         self.backbone = backbone
         self.position = (
             PositionEmbedding(backbone.width, self.grid_size) if positions else nn.Identity()
@@ -122,12 +124,15 @@ class SlotEncoder(nn.Module):
         """Slots and attention of a clip, or of its next chunk.
 
         `frames` are in [-1, 1]. `state` is the slots of the previous chunk's last frame, None at
-        the start of a clip; a clip encoded in chunks equals the clip encoded whole. `permitted`, as
-        in `SlotAttention`, restricts the attention of the first frame at the start of a clip.
+        the start of a clip; a clip encoded in chunks equals the clip encoded whole, if the first
+        one holds the frames of the warm-up. `permitted`, as in `SlotAttention`, restricts the
+        attention of the first frame at the start of a clip, which then has no warm-up.
         """
         given = self._maps(frames)
         maps = given[:, : self.backbone.width]  # a Vit's keys may follow
         features = self._inputs(maps).unflatten(0, frames.shape[:2])
+        if state is None and permitted is None and not torch.is_grad_enabled():
+            state = self._warmed_up(features)  # EN8
         slots, attention = self.scan(features, state, permitted)
         return SlotTrack(
             slots=slots,
@@ -166,6 +171,11 @@ class SlotEncoder(nn.Module):
             torch.stack([slots for slots, _ in track], dim=1),
             torch.stack([attention for _, attention in track], dim=1),
         )
+
+    def _warmed_up(self, features: Float[Tensor, "b t p d"]) -> Float[Tensor, "b n d"] | None:
+        """Slots of the second frame, after the next ones backwards; None without a warm-up."""
+        ahead = features[:, 1 : self.warm_up + 1].flip(1)
+        return self.scan(ahead)[0][:, -1] if ahead.shape[1] else None
 
     def predict_next(self, slots: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t n d"]:
         """Predicts the next frame's slots from each frame's; requires a predictor."""

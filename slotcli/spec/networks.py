@@ -106,6 +106,13 @@ class EncoderSpec(Record):
     initial_deviation: Annotated[float, Field(gt=0, le=1e3)] = Field(
         default=1.0, description="Standard deviation of untrained initial slots."
     )
+    warm_up: Annotated[int, Field(ge=0, le=15)] = Field(
+        default=0,
+        description=(
+            "Frames after the first that are read backwards before a clip starts, so that slots "
+            "have settled in its first frame; not while training."
+        ),
+    )
     gru_state: Literal["slots", "normalised"] = Field(
         default="slots",
         description=(

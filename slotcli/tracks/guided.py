@@ -186,7 +186,7 @@ def _label(
     competing: dict[int, tuple[slice, Float32[np.ndarray, "4 i j"]]],
     rows: _Interpolation,
 ) -> None:
-    """Writes the winners of a band in place; `competing` has each slot's columns and coefficients."""
+    """Writes a band's winners in place; `competing` has each slot's columns and coefficients."""
     colours = _colours(frame)
     best = np.full(winners.shape, -np.inf, np.float32)
     down = rows.matrix()

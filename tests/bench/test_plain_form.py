@@ -59,7 +59,7 @@ def test_slots_and_attention_of_every_system_agree(
 
 def test_biased_slots_of_any_shape_agree(tiny_slot_spec: SlotModelSpec, frames: Tensor) -> None:
     values = spec_json(tiny_slot_spec)
-    values["encoder"] |= {"slot_bias": True, "backbone": LITE}
+    values["encoder"] |= {"slot_bias": True, "backbone": LITE, "warm_up": 2}
     values["decoder"] = {"kind": "none"}
     values["train"] |= {"codec": None, "mask_weight": 1.0}
     spec = parse_spec(values, "tests")

@@ -12,7 +12,9 @@ from slotcli.types import SlotTrack
 SIZE = (16, 24)
 
 
-def make_encoder(*, iterations: int = 2, first_iterations: int = 3) -> SlotEncoder:
+def make_encoder(
+    *, iterations: int = 2, first_iterations: int = 3, warm_up: int = 0
+) -> SlotEncoder:
     torch.manual_seed(0)
     return SlotEncoder(
         CompactCnn(8),
@@ -22,6 +24,7 @@ def make_encoder(*, iterations: int = 2, first_iterations: int = 3) -> SlotEncod
         slot_dim=16,
         iterations=iterations,
         first_iterations=first_iterations,
+        warm_up=warm_up,
     ).eval()
 
 
@@ -43,6 +46,33 @@ def test_a_clip_in_chunks_equals_the_clip_whole(frames: Tensor, chunk: int) -> N
     attention = torch.cat([track.attention for track in tracks], dim=1)
     torch.testing.assert_close(slots, whole.slots, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(attention, whole.attention, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("warm_up", "ahead"), [(2, [2, 1]), (15, [6, 5, 4, 3, 2, 1])])
+def test_a_warm_up_reads_the_next_frames_backwards_first(
+    frames: Tensor, warm_up: int, ahead: list[int]
+) -> None:
+    encoder, plain = make_encoder(warm_up=warm_up), make_encoder()
+    found = encoder(frames)
+    wanted = plain(torch.cat([frames[:, ahead], frames], dim=1))
+    torch.testing.assert_close(found.slots, wanted.slots[:, len(ahead) :], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        found.attention, wanted.attention[:, len(ahead) :], atol=1e-5, rtol=1e-5
+    )
+    assert (found.slots[:, 0] - plain(frames).slots[:, 0]).abs().max() > 1e-3
+    first = encoder(frames[:, : warm_up + 1])
+    rest = frames[:, warm_up + 1 :]
+    if rest.shape[1]:
+        later = encoder(rest, first.slots[:, -1])
+        torch.testing.assert_close(later.slots, found.slots[:, warm_up + 1 :])
+
+
+def test_there_is_no_warm_up_while_training_and_for_one_frame(frames: Tensor) -> None:
+    encoder, plain = make_encoder(warm_up=2), make_encoder()
+    assert torch.equal(encoder(frames).slots, plain(frames).slots)
+    with torch.no_grad():
+        assert torch.equal(encoder(frames[:, :1]).slots, plain(frames[:, :1]).slots)
 
 
 @torch.no_grad()
