@@ -1,5 +1,7 @@
 """slotcli evaluate: a slot model's scores beside those of trivial baselines."""
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +11,7 @@ from slotcli.commands import console, setup
 from slotcli.commands.audit import load_slot_model, show_audit
 from slotcli.commands.options import INPUT, OUTPUT, Device, OptionalModel, Overwrite, Threads
 from slotcli.commands.outlined_results import evaluate_outlines
-from slotcli.commands.score_tables import show_evaluation
+from slotcli.commands.score_tables import show_evaluation, show_protocol
 from slotcli.commands.skipped import report_skipped
 from slotcli.data.kinds import LabelledKind
 from slotcli.errors import CannotCreateError, UnavailableError, UsageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from slotcli.evaluation.perceptual import Lpips
 
 FEW_CLIPS = 16
+FRAMES = 24
 SCORES = "Scores"
 
 
@@ -68,11 +71,14 @@ def evaluate(
         typer.Option(help="Maximum number of clips.", min=1, metavar="N", rich_help_panel=INPUT),
     ] = 64,
     frames: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Use the first N frames of each clip.", min=1, metavar="N", rich_help_panel=INPUT
+            help="Use the first N frames of each clip. Default: 24; by a protocol, all of a file.",
+            min=1,
+            metavar="N",
+            rich_help_panel=INPUT,
         ),
-    ] = 24,
+    ] = None,
     seed_offset: Annotated[
         int | None,
         typer.Option(
@@ -90,6 +96,14 @@ def evaluate(
             rich_help_panel=SCORES,
         ),
     ] = "auto",
+    protocol: Annotated[
+        Literal["slotcontrast", "videosaur"] | None,
+        typer.Option(
+            help="Score too as the authors of SlotContrast or VideoSAUR do: their metrics, crops "
+            "and sizes.",
+            rich_help_panel=SCORES,
+        ),
+    ] = None,
     render: Annotated[
         int,
         typer.Option(
@@ -139,6 +153,7 @@ def evaluate(
     Examples:
       slotcli evaluate --model tiny-64 --data synth:A --clips 16 --frames 6
       slotcli evaluate --model run --data DAVIS --split validation -o scores
+      slotcli evaluate --model mine --data MOVi-C --split validation --protocol slotcontrast
       slotcli evaluate --results slotcli-out --outlines outlines.json
     """
     if (model is None) == (not results) or (outlines is None) == bool(results):
@@ -146,18 +161,30 @@ def evaluate(
             "Evaluate either a model, or results against outlines.",
             "Give --model, or --results and --outlines.",
         )
+    if results and protocol is not None:
+        raise UsageError(
+            "--protocol scores models, not results.", "Leave out one of the two options."
+        )
     if results and outlines is not None:
         return evaluate_outlines(results, outlines)
     assert model is not None
     console.phase("loading the model")
     from slotcli.data.recognise import recognise
-    from slotcli.evaluation.model_scores import better_baselines, evaluate_model, mean_scores
+    from slotcli.evaluation.model_scores import (
+        MODEL,
+        better_baselines,
+        evaluate_model,
+        mean_scores,
+        pooled_scores,
+    )
+    from slotcli.evaluation.protocol import ProtocolScorer, protocol_for
     from slotcli.evaluation.score_files import PER_CLIP, SUMMARY, clip_table, write_summary
     from slotcli.evaluation.score_record import (
         NAMES,
         PER_VIDEO,
         PICTURES,
         SEGMENTATION,
+        protocol_record,
         reasons,
         score_record,
     )
@@ -180,16 +207,17 @@ def evaluate(
     part = split or "test"
     seeds = {"train": 0, "validation": VALIDATION_SEEDS, "test": TEST_SEEDS}
     console.phase("opening the clips")
-    source = open_source(
+    most = FRAMES if frames is None else frames
+    opened = partial(
+        open_source,
         data,
         clips=clips,
-        frames=frames,
         size=spec.size,
         first_seed=seeds[part] if seed_offset is None else seed_offset,
         split=part,
         kind=found_kind,
-        keep=module.encoder.takes_any_size,
     )
+    source = opened(frames=most, keep=module.encoder.takes_any_size)
     for remark in source.remarks:
         console.note(remark)
     report_skipped(source.passed_over)
@@ -198,10 +226,21 @@ def evaluate(
             f"--data {data}: these videos have no true masks to score against.",
             "Use slotcli audit, which needs none, or make clips with: slotcli data synth.",
         )
+    published = None
+    if protocol is not None:
+        whole_clips = sys.maxsize if frames is None and found_kind is not None else most
+        published = ProtocolScorer(
+            protocol_for(protocol, found_kind, spec.name, spec.size),
+            opened(frames=whole_clips, own_size=True),
+            module,
+            MODEL,
+            spec.num_slots,
+            chosen,
+        )
     console.phase("loading LPIPS")
     distance, no_lpips = _open_lpips(lpips, lpips_weights, chosen) if render else (None, "")
     with (
-        clip_table(out, list(PER_VIDEO), list(PICTURES)) as write,
+        clip_table(out, list(PER_VIDEO), list(PICTURES), protocol) as write,
         console.progress("scoring clips", "clips") as meter,
     ):
 
@@ -221,6 +260,7 @@ def evaluate(
             pictures=render_frames,
             lpips=distance,
             scored=scored,
+            protocol=published,
         )
     console.phase("computing intervals")
     tables = {
@@ -228,12 +268,12 @@ def evaluate(
         "segmentation_per_frame": mean_scores(evaluation.frames),
         "pictures": mean_scores(evaluation.pictures),
     }
-    has_decoder = spec.decoder.kind != "none"
-    missing = reasons(evaluation, no_lpips, has_decoder=has_decoder)
+    missing = reasons(evaluation, no_lpips, draws=module.decoder.draws)
     ahead = {
         name: better_baselines(tables["segmentation"], score)
         for score, name in SEGMENTATION.items()
     }
+    as_published = pooled_scores(evaluation.protocol)
     verdict = None if evaluation.audit is None else evaluation.audit.verdict(ahead)
     summary = score_record(
         model={
@@ -248,7 +288,7 @@ def evaluate(
             "kind": found_kind or "rendered",
             "split": None if whole else part,
             "clips": len(source.names),
-            "frames": frames,
+            "frames": most,
             "first_clip": source.names[0],
         },
         method={"argmax": way, "frames_drawn_of_a_clip": render_frames},
@@ -256,6 +296,7 @@ def evaluate(
         undefined=missing,
         lpips=distance,
         audit=None if evaluation.audit is None or verdict is None else (evaluation.audit, verdict),
+        protocol=published and protocol_record(published.protocol, as_published),
     )
     if out is not None:
         write_summary(out, summary)
@@ -263,9 +304,11 @@ def evaluate(
     if not console.wants_json():
         console.result(
             f"{spec.name} ({spec.num_slots} slots), {len(source.names)} clips of {data}"
-            f"{'' if whole else f' ({part})'}, at most {frames} frames each."
+            f"{'' if whole else f' ({part})'}, at most {most} frames each."
         )
         show_evaluation(tables, way, drawn=len(evaluation.pictures), frames=render_frames)
+        if published is not None:
+            show_protocol(published.protocol, as_published)
     for score, reason in missing.items():
         console.note(f"{NAMES.get(score, score)}: {reason}")
     if len(source.names) < FEW_CLIPS:

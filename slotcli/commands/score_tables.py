@@ -6,6 +6,7 @@ from slotcli.commands import console
 
 if TYPE_CHECKING:
     from slotcli.evaluation.intervals import MeanInterval
+    from slotcli.evaluation.protocol import Protocol
     from slotcli.evaluation.score_record import Table
     from slotcli.evaluation.segmenter import Argmax
 
@@ -37,6 +38,19 @@ def show_evaluation(
         )
         console.result("PSNR in dB; LPIPS and MSE (summed over a frame) are better when lower:")
         show_scores(tables["pictures"], PICTURES, 1)
+
+
+def show_protocol(protocol: "Protocol", table: "Table") -> None:
+    """Prints the table of a protocol."""
+    from slotcli.evaluation.protocol import PROTOCOL_SCORES
+
+    height, width = protocol.masks
+    videos = "whole clips" if protocol.chunk is None else f"chunks of {protocol.chunk} frames"
+    console.result(
+        f"By the protocol {protocol.name}, as its authors evaluate: central squares, masks at "
+        f"{width}x{height}, {videos}:"
+    )
+    show_scores(table, PROTOCOL_SCORES, 100)
 
 
 def show_scores(

@@ -1,9 +1,10 @@
 """Confidence intervals of means over clips."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int64
 from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 5000
@@ -35,12 +36,40 @@ def mean_interval(values: Sequence[float | None], *, seed: int) -> MeanInterval:
     mean = float(kept.mean()) if count else None
     if count < 2:
         return MeanInterval(mean, None, None, count, dropped)
+    low, high = _interval(lambda drawn: kept[drawn].mean(axis=1), count, seed)
+    return MeanInterval(mean, low, high, count, dropped)
+
+
+def pooled_interval(clips: Sequence[Sequence[float | None]], *, seed: int) -> MeanInterval:
+    """Return the mean of the values of all clips together, as `mean_interval`.
+
+    Clips are resampled whole, for values of one clip are alike. None values are dropped, and
+    counted as values, not as clips.
+    """
+    kept = [[value for value in values if value is not None] for values in clips]
+    sums = np.array([sum(values) for values in kept if values], np.float64)
+    sizes = np.array([len(values) for values in kept if values], np.int64)
+    count = int(sizes.sum())
+    dropped = sum(len(values) for values in clips) - count
+    mean = float(sums.sum() / count) if count else None
+    if len(sums) < 2:
+        return MeanInterval(mean, None, None, count, dropped)
+    low, high = _interval(
+        lambda drawn: sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), len(sums), seed
+    )
+    return MeanInterval(mean, low, high, count, dropped)
+
+
+def _interval(
+    means: Callable[[Int64[np.ndarray, "m n"]], Float[np.ndarray, " m"]], count: int, seed: int
+) -> tuple[float, float]:
+    """The expanded percentiles of the means of resampled clips, of which there are `count`."""
     rng = np.random.default_rng(seed)
     at_once = max(1, DRAWS_AT_ONCE // count)
-    means = [
-        kept[rng.integers(count, size=(min(at_once, RESAMPLES - first), count))].mean(axis=1)
+    found = [
+        means(rng.integers(count, size=(min(at_once, RESAMPLES - first), count)))
         for first in range(0, RESAMPLES, at_once)
     ]
     tail = ndtr((count / (count - 1)) ** 0.5 * stdtrit(count - 1, (1 - LEVEL) / 2))
-    low, high = np.quantile(np.concatenate(means), (tail, 1 - tail))
-    return MeanInterval(mean, float(low), float(high), count, dropped)
+    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
+    return float(low), float(high)

@@ -14,8 +14,9 @@ from slotcli.decoders.base import RenderOptions
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES, mosaic
-from slotcli.evaluation.intervals import MeanInterval, mean_interval
+from slotcli.evaluation.intervals import MeanInterval, mean_interval, pooled_interval
 from slotcli.evaluation.perceptual import SMALLEST_SIDE, Lpips
+from slotcli.evaluation.protocol import ProtocolScorer, Samples
 from slotcli.evaluation.reconstruction import SSIM_RADIUS, mse_sum, psnr, ssim
 from slotcli.evaluation.segmentation import (
     kept_identities,
@@ -43,13 +44,14 @@ class ClipScores:
     """The scores of one clip by row: the model, and its baselines.
 
     `video` folds time into space, `frames` are means over frames that were scored one by one;
-    `pictures` is empty for a clip that was not rendered.
+    `pictures` is empty for a clip that was not rendered, `protocol` where none was asked for.
     """
 
     name: str
     video: Rows
     frames: Rows
     pictures: Rows
+    protocol: dict[str, Samples]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class Evaluation:
     def pictures(self) -> list[Rows]:
         return [clip.pictures for clip in self.clips if clip.pictures]
 
+    @property
+    def protocol(self) -> list[dict[str, Samples]]:
+        return [clip.protocol for clip in self.clips if clip.protocol]
+
 
 def evaluate_model(
     model: SlotModel,
@@ -83,6 +89,7 @@ def evaluate_model(
     pictures: int,
     lpips: Lpips | None,
     scored: Callable[[ClipScores, int, int], None],
+    protocol: ProtocolScorer | None = None,
 ) -> Evaluation:
     """Score a model on every clip of a labelled source; render the first `rendered` clips too.
 
@@ -101,7 +108,8 @@ def evaluate_model(
         video, frames = label_scores(segment, clip, num_slots, seed=number)
         drawn = number < rendered and model.decoder.draws
         shown = picture_scores(model, segment, clip, device, pictures, lpips) if drawn else {}
-        scores.append(ClipScores(name, video, frames, shown))
+        as_published = {} if protocol is None else protocol(number)
+        scores.append(ClipScores(name, video, frames, shown, as_published))
         if number == 0:
             size = input_size(model, clip.frames)
         if number < RECOMMENDED_CLIPS:
@@ -204,11 +212,31 @@ def mean_scores(clips: Sequence[Rows]) -> dict[str, dict[str, MeanInterval]]:
     }
 
 
+def pooled_scores(clips: Sequence[dict[str, Samples]]) -> dict[str, dict[str, MeanInterval]]:
+    """Mean over the samples of all clips of every score of every row, with its interval."""
+    rows = {row: list(scores) for row, scores in clips[0].items()} if clips else {}
+    return {
+        row: {name: pooled_interval([clip[row][name] for clip in clips], seed=0) for name in names}
+        for row, names in rows.items()
+    }
+
+
 def count_undefined(clips: Sequence[Rows]) -> dict[str, int]:
     """Per score, the number of clips where it is undefined, for the model as for the baselines."""
     names = clips[0][MODEL] if clips else {}
     missing = {name: sum(clip[MODEL][name] is None for clip in clips) for name in names}
     return {name: count for name, count in missing.items() if count}
+
+
+def missing_samples(clips: Sequence[dict[str, Samples]]) -> dict[str, tuple[int, int]]:
+    """Per score of a protocol that some sample lacks: the number of these, and of all samples."""
+    found: dict[str, tuple[int, int]] = {}
+    for name in clips[0][MODEL] if clips else ():
+        values = [value for clip in clips for value in clip[MODEL][name]]
+        missing = sum(value is None for value in values)
+        if missing or not values:
+            found[name] = missing, len(values)
+    return found
 
 
 def better_baselines(rows: dict[str, dict[str, MeanInterval]], score: str) -> list[str]:

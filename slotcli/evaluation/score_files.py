@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from slotcli.evaluation.model_scores import IDENTITY, ClipScores
+from slotcli.evaluation.protocol import PROTOCOL_SCORES, ProtocolName
+from slotcli.evaluation.segmentation import mean_of_defined
 from slotcli.files.writing import output_errors, whole_file
 
 SUMMARY, PER_CLIP = "evaluation.json", "clips.csv"
@@ -17,12 +19,16 @@ PER_FRAME = "_per_frame"  # suffix of columns with means over frames
 
 @contextmanager
 def clip_table(
-    out: Path | None, labels: Sequence[str], pictures: Sequence[str]
+    out: Path | None,
+    labels: Sequence[str],
+    pictures: Sequence[str],
+    protocol: ProtocolName | None = None,
 ) -> Iterator[Callable[[ClipScores], None]]:
     """Yield a function that writes a clip's lines to OUT/clips.csv; without `out` it does nothing.
 
-    The columns are the scores of `labels`, the same per frame if they have one, and those of
-    `pictures`; an undefined score is an empty cell. When the context ends without an error the file
+    The columns are the scores of `labels`, the same per frame if they have one, those of
+    `pictures`, and those of a protocol under its name, means over the clip's samples; an undefined
+    score is an empty cell. When the context ends without an error the file
     is in place, and an older summary, which would contradict it, is removed. Raises as
     `output_errors`.
     """
@@ -35,7 +41,11 @@ def clip_table(
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         single = [name for name in labels if name != IDENTITY]
-        writer.writerow(["clip", "row", *labels, *(name + PER_FRAME for name in single), *pictures])
+        published = [] if protocol is None else list(PROTOCOL_SCORES)
+        writer.writerow(
+            ["clip", "row", *labels, *(name + PER_FRAME for name in single), *pictures]
+            + [f"{protocol}_{name}" for name in published]
+        )
 
         def write(clip: ClipScores) -> None:
             for row in dict.fromkeys([*clip.video, *clip.pictures]):
@@ -46,6 +56,10 @@ def clip_table(
                     + [video.get(name) for name in labels]
                     + [frames.get(name) for name in single]
                     + [drawn.get(name) for name in pictures]
+                    + [
+                        mean_of_defined(clip.protocol.get(row, {}).get(name, []))
+                        for name in published
+                    ]
                 )
 
         yield write

@@ -5,8 +5,9 @@ from typing import Any
 
 from slotcli.evaluation.audit import AuditScores
 from slotcli.evaluation.intervals import MeanInterval
-from slotcli.evaluation.model_scores import Evaluation, count_undefined
+from slotcli.evaluation.model_scores import Evaluation, count_undefined, missing_samples
 from slotcli.evaluation.perceptual import Lpips
+from slotcli.evaluation.protocol import PROTOCOL_SCORES, Protocol
 from slotcli.evaluation.verdict import Verdict
 
 SCHEMA = "slotcli.evaluation/1"
@@ -19,7 +20,7 @@ SEGMENTATION = {
 }
 PICTURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "mse": "MSE"}
 PER_VIDEO = SEGMENTATION | {"identity": "identity"}
-NAMES = PER_VIDEO | PICTURES
+NAMES = PER_VIDEO | PICTURES | PROTOCOL_SCORES
 _METHOD = {
     "per_video": "time folded into space: one score per clip, slots matched to objects once",
     "per_frame": "each frame scored alone, averaged over its clip, then over clips",
@@ -40,6 +41,7 @@ def score_record(
     undefined: dict[str, str],
     lpips: Lpips | None,
     audit: tuple[AuditScores, Verdict] | None,
+    protocol: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The content of evaluation.json: each table by its name, null for what has no value."""
     return {
@@ -49,6 +51,7 @@ def score_record(
         "method": {**_METHOD, **method},
         **{name: _plain(table) for name, table in tables.items()},
         "lpips": None if lpips is None else _provenance(lpips),
+        "protocol": protocol,
         "undefined": undefined,
         "audit": None if audit is None else audit[0].as_dict() | audit[1].as_dict(),
     }
@@ -61,7 +64,12 @@ def _plain(table: Table) -> dict[str, Any]:
     }
 
 
-def reasons(evaluation: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict[str, str]:
+def protocol_record(protocol: Protocol, table: Table) -> dict[str, Any]:
+    """The scores of a protocol under its name, with the choices that they depend on."""
+    return {"name": protocol.name, "method": protocol.method(), "scores": _plain(table)}
+
+
+def reasons(evaluation: Evaluation, no_lpips: str, *, draws: bool) -> dict[str, str]:
     """By score, the reason why some clips have none."""
     count, drawn = len(evaluation.clips), len(evaluation.pictures)
     causes = {
@@ -76,10 +84,17 @@ def reasons(evaluation: Evaluation, no_lpips: str, *, has_decoder: bool) -> dict
     }
     for score, missing in count_undefined(evaluation.pictures).items():
         reasons[score] = f"undefined for {missing} of {drawn} clips: the frames are too small."
+    for score, (missing, of) in missing_samples(evaluation.protocol).items():
+        what = "videos" if score.startswith("video") else "frames"
+        reasons[score] = (
+            f"undefined for {missing} of {of} {what}: they show no true object."
+            if of
+            else f"undefined: no clip has as many {what} as the protocol asks for."
+        )
     if no_lpips:
         reasons["lpips"] = no_lpips
     if not drawn:
-        none = "none were rendered (--render 0)" if has_decoder else "the model has no decoder"
+        none = "none were rendered (--render 0)" if draws else "the model draws no frames"
         reasons["pictures"] = f"{none}."
     if evaluation.audit is None:
         reasons["audit"] = "it takes at least 2 clips."

@@ -153,10 +153,13 @@ def scores_per_frame(
         asdict(segmentation_scores(truth[t : t + 1], predicted[t : t + 1]))
         for t in range(len(truth))
     ]
-    return SegmentationScores(**{name: _mean([f[name] for f in frames]) for name in frames[0]})
+    return SegmentationScores(
+        **{name: mean_of_defined([f[name] for f in frames]) for name in frames[0]}
+    )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_defined(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are not None; None without any."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None
 

@@ -69,11 +69,7 @@ class Segmenter:
         for start in range(0, frames.shape[1], FRAMES):
             chunk = resize_frames(frames[:, start : start + FRAMES], size)
             track = self._model.encode(chunk.to(self._device), state)
-            if not torch.isfinite(track.slots).all():
-                raise NumericError(
-                    f"The model's slots are not finite from frame {start} on.",
-                    "Its weights do not fit these clips, or its training broke.",
-                )
+            require_finite(track, start)
             state = track.slots[:, -1]
             yield start, track
 
@@ -95,6 +91,15 @@ class Segmenter:
             coarse = flat.argmax(dim=1, keepdim=True).to(torch.uint8)
             labels = interpolate(coarse, size, mode="nearest-exact")[:, 0]
         return labels.unflatten(0, (-1, masks.shape[1])).cpu().numpy()
+
+
+def require_finite(track: SlotTrack, start: int) -> None:
+    """Raises NumericError unless the slots of a chunk that starts at frame `start` are finite."""
+    if not torch.isfinite(track.slots).all():
+        raise NumericError(
+            f"The model's slots are not finite from frame {start} on.",
+            "Its weights do not fit these clips, or its training broke.",
+        )
 
 
 def input_size(model: SlotModel, frames: UInt8[Tensor, "*b 3 h w"]) -> Size:

@@ -54,13 +54,15 @@ def open_source(
     split: SplitName = "test",
     kind: DataKind | None = None,
     keep: bool = False,
+    own_size: bool = False,
 ) -> ClipSource:
     """Open the source that `reference` names: at most `clips` clips of at most `frames` frames.
 
     `synth:TIER` is rendered at `size` from seeds `first_seed` on. A folder is of the given `kind`,
     which is otherwise recognised. It is one of: a published data set, whose split's first clips
     have frames and labels resized to `size`, as the paper scores, or with `keep` to each clip's own
-    aspect ratio with that area (only DAVIS and YouTube-VIS have other shapes than squares); clips
+    aspect ratio with that area (only DAVIS and YouTube-VIS have other shapes than squares), or with
+    `own_size` not resized at all; clips
     written by `data synth`, with labels, at their own size; or any videos without labels, which are
     all listed, because some may be unreadable. Raises UsageError for an unknown tier or a folder
     that could be several kinds, NoInputError, DataError.
@@ -71,8 +73,8 @@ def open_source(
     kind = kind or recognise(folder)
     if kind == "folder":
         return _videos(folder, frames)
-    keeps = keep and kind in ("davis", "ytvis")
-    dataset = open_folder(folder, kind, split, None if keeps else size)
+    keeps = keep and not own_size and kind in ("davis", "ytvis")
+    dataset = open_folder(folder, kind, split, None if keeps or own_size else size)
 
     def load(index: int) -> Clip:
         clip = dataset.clip(index, 0, min(frames, dataset.frames(index)))
