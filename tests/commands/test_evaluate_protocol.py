@@ -91,7 +91,7 @@ def as_ytvis(folder: Path) -> list[str]:
     annotations = []
     for number in (1, 2):
         masks = [np.asfortranarray((ids == number).astype(np.uint8)) for ids in labels]
-        encoded: list[dict[str, Any]] = [coco.encode(mask) for mask in masks]
+        encoded: list[Any] = [coco.encode(mask) for mask in masks]
         runs = [{**run, "counts": run["counts"].decode()} for run in encoded]
         annotations.append({"id": number, "video_id": 1, "segmentations": runs})
     video = {"id": 1, "file_names": files, "height": SIZE[0], "width": SIZE[1], "length": FRAMES}
