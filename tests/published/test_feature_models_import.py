@@ -49,6 +49,24 @@ def test_tensors_and_parameters_are_the_authors(name: str) -> None:
     assert (len(model.state_dict()), round(millions, 2)) == COUNTS[name]
 
 
+@pytest.mark.parametrize("name", COUNTS)
+def test_definitions_have_what_no_shape_shows(name: str) -> None:
+    """Each of these gives other slots from the same weights, and no error."""
+    spec = definition(name)
+    encoder, clips = spec.encoder, name != "dinosaur-coco"
+    iterations = encoder.first_iterations, encoder.iterations
+    assert (encoder.gru_state, encoder.read_eps, encoder.positions) == ("normalised", 1e-8, False)
+    assert iterations == ((3, 2) if clips else (3, 3))
+    assert (encoder.predictor is not None) == clips
+    if encoder.predictor is not None:
+        assert (encoder.predictor.dropout, encoder.predictor.identity_start) == (0, False)
+    contrasts = name.startswith(("slotcontrast", "slotcurri"))
+    assert (spec.train.contrast_weight, spec.train.similarity_weight) == (
+        0.5 if contrasts else 0,
+        0.1 if name.startswith("videosaur") else 0,
+    )
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_is_recognised_by_its_tensors(name: str) -> None:
     spec = definition(name)

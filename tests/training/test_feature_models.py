@@ -16,8 +16,10 @@ from slotcli.checkpoint import WEIGHTS
 from slotcli.data.rendered import SynthDataset
 from slotcli.definition import definition_text
 from slotcli.errors import ConfigError, DataError
+from slotcli.model import normalise
 from slotcli.published.vit_weights import backbone_tensors, load_backbone_into
 from slotcli.spec import OptimiserSpec, SlotModelSpec, SynthSpec
+from slotcli.training.auxiliary.contrast import slot_contrast
 from slotcli.training.auxiliary.features import feature_losses, similarity_loss, time_similarity
 from slotcli.training.loop import train
 from slotcli.training.optimiser import learning_rate
@@ -137,6 +139,29 @@ def test_each_loss_falls_by_itself(name: str, feature_specs: dict[str, SlotModel
     assert history.keys() == ({"features"} | ({"similarity"} if name == "slot_mixer" else set()))
     for values in history.values():
         assert fmean(values[-3:]) < fmean(values[:3])
+
+
+@pytest.mark.parametrize("name", ["patch_mlp", "slot_mixer"])
+def test_the_loss_is_the_weighted_sum_on_the_corrected_slots(
+    name: str, feature_specs: dict[str, SlotModelSpec]
+) -> None:
+    spec = feature_specs[name]
+    torch.manual_seed(0)
+    clips = SynthDataset(SynthSpec(mix={"A": 1.0}, clips=4, frames=3), (28, 28))
+    model = build_model(spec).eval()  # drawn slots are the same twice
+    task = SlotTask(spec, model, clips, ClipBatch(clips.clip(0, 0, 3).frames[None]), CPU)
+    batch = task.batch(0)
+    loss, figures = task.loss(batch, 0)
+    track = model.encoder(normalise(batch.frames))
+    wanted = feature_losses(model.decoder, track, spec.train.similarity_temperature)
+    total = wanted["features"]
+    if name == "patch_mlp":
+        wanted["slot_contrast"] = slot_contrast(track.slots)
+        total = total + 0.5 * wanted["slot_contrast"]
+    else:
+        total = total + 0.1 * wanted["similarity"]
+    assert figures == {term: pytest.approx(value.item()) for term, value in wanted.items()}
+    assert loss.item() == pytest.approx(total.item())
 
 
 def test_similarity_against_a_loop() -> None:
