@@ -273,3 +273,32 @@ def test_what_cannot_be_asked_is_two_lines_and_leaves_nothing(
         told = [line for line in err.splitlines() if not line.startswith("warning")]
         assert len(told) == 2, err
         assert (found(tmp_path), found(parent)) == (before, weights), changed
+
+
+@pytest.mark.usefixtures("gets_better")
+@pytest.mark.parametrize("decoder", ["patch_mlp", "slot_mixer"])
+def test_a_model_on_a_transformer_adapts_all_but_its_backbone(
+    cli, tmp_path, clips, feature_specs, decoder
+):
+    # Its backbone's file is needed no more: the weights are the model's.
+    own = feature_specs[decoder]
+    train = own.train.model_copy(update={"backbone": "dinov2-vits14"})
+    parent = tmp_path / "slotcontrast-tiny"
+    torch.manual_seed(0)
+    tensors = build(own).state_dict()
+    save_model(parent / WEIGHTS, own.model_copy(update={"train": train}), tensors, 7, {})
+    code, out, err = cli(
+        *["--json", "adapt", clips, "--model", parent, "--out", "own", "--steps", 2],
+        *["--learning-rate", 1e-3, *FAST],
+    )
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows[1]["features"] > 0
+    assert ("slot_contrast" if decoder == "patch_mlp" else "similarity") in rows[1]
+    new, _ = read_tensors(tmp_path / "own" / WEIGHTS)
+    changed = {name for name, tensor in tensors.items() if not torch.equal(tensor, new[name])}
+    assert any(name.startswith("decoder.") for name in changed)
+    assert any(name.startswith("encoder.corrector.") for name in changed)
+    assert not any(name.startswith("encoder.backbone.") for name in changed)
+    code, _, err = cli("decompose", clips / "0.mp4", "--model", "own", "--out", "results")
+    assert code == 0, err
