@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from slotcli.build import vit_shapes
@@ -16,7 +17,8 @@ from slotcli.spec import SlotModelSpec, VitSpec
 
 # Of a whole classifier or a training run: prefixes of the network, and what comes after its blocks.
 _PREFIXES = ("module.", "backbone.", "teacher.", "model.")
-_UNUSED = re.compile(r"(norm|fc_norm|head|head_drop|mask_token)(\.|$)")
+_UNUSED = re.compile(r"(norm|fc_norm|local_cls_norm|head|head_drop|mask_token|rope_embed)(\.|$)")
+_SCALE = re.compile(r"\.gamma_([12])$")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -56,9 +58,10 @@ def _tensors(path: Path, blocks: int) -> dict[str, Tensor]:
 
 
 def backbone_tensors(theirs: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """The tensors of the first `blocks` blocks under our names, which are timm's.
+    """The tensors of the first `blocks` blocks under our names: those of timm's VisionTransformer.
 
     Meta's networks with registers have a position for the class token; timm adds it to the token.
+    DINOv3 (`_of_dinov3`) has other names in both layouts.
     """
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in theirs):
@@ -68,9 +71,38 @@ def backbone_tensors(theirs: dict[str, Tensor], blocks: int) -> dict[str, Tensor
         block = _BLOCK.match(name)
         if not _UNUSED.match(name) and (block is None or int(block[1]) < blocks):
             kept[name] = tensor
+    if "pos_embed" not in kept:
+        return _of_dinov3(kept)
     if "register_tokens" in kept:
         positions = kept["pos_embed"]
         kept["reg_token"] = kept.pop("register_tokens")
         kept["cls_token"] = kept["cls_token"] + positions[:, :1]
         kept["pos_embed"] = positions[:, 1:]
     return kept
+
+
+def _of_dinov3(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """DINOv3 in timm's layout or Meta's: queries and values may have biases, keys have none."""
+    kept = {}
+    for name, tensor in theirs.items():
+        if name == "storage_tokens":
+            kept["reg_token"] = tensor
+        elif name.endswith(".attn.qkv.weight"):
+            kept[name] = tensor
+            bias = name.replace("weight", "bias")
+            kept[bias] = _bias(theirs, bias, tensor)
+        elif not name.endswith(("qkv.bias", "qkv.bias_mask", "attn.q_bias", "attn.v_bias")):
+            kept[_SCALE.sub(r".ls\1.gamma", name)] = tensor
+    return kept
+
+
+def _bias(theirs: dict[str, Tensor], name: str, weight: Tensor) -> Tensor:
+    """The bias of the three projections `weight`, which is `name` in Meta's layout."""
+    nothing = weight.new_zeros(len(weight) // 3)
+    if name in theirs:
+        queries, _, values = theirs[name].chunk(3)
+    else:
+        queries, values = (
+            theirs.get(name.replace("qkv.bias", part), nothing) for part in ("q_bias", "v_bias")
+        )
+    return torch.cat([queries, nothing, values])

@@ -36,7 +36,8 @@ class EfficientNetLite0Spec(Record):
 class VitSpec(Record):
     """A plain vision transformer, whose tokens of the last of `blocks` are read before any norm.
 
-    `grid` is the number of patches per side that its table of positions has.
+    `grid` is the number of patches per side that its table of positions has; with
+    `positions = "rotary"`, as in DINOv3, there is no table.
     """
 
     kind: Literal["vit"]
@@ -44,7 +45,8 @@ class VitSpec(Record):
     width: Width
     heads: Width
     blocks: Depth = 12
-    grid: Side
+    positions: Literal["table", "rotary"] = "table"
+    grid: Side | None = None
     layer_scale: bool
     registers: Annotated[int, Field(ge=0, le=64)] = 0
 
@@ -52,6 +54,10 @@ class VitSpec(Record):
     def _heads_fit(self) -> "VitSpec":
         if self.width % self.heads:
             raise ValueError("width does not divide into the heads")
+        if self.positions == "rotary" and self.width // self.heads % 4:
+            raise ValueError("rotary positions need a width of a head that is a multiple of 4")
+        if (self.grid is None) != (self.positions == "rotary"):
+            raise ValueError("grid is the size of a table of positions: give it with one alone")
         return self
 
 
@@ -71,7 +77,7 @@ class EncoderSpec(Record):
         description=(
             "resnet18 is the paper's; compact_cnn, with channels, a small one; "
             "efficientnet_lite0, with channels, a feature pyramid over a network trained on "
-            "ImageNet; vit a vision transformer as DINO and DINOv2, frozen."
+            "ImageNet; vit a vision transformer as DINO, DINOv2 and DINOv3, frozen."
         )
     )
     iterations: Depth = Field(default=2, description="Slot attention iterations per frame.")

@@ -392,13 +392,13 @@ def test_the_list_says_how_to_get_each(home: Path, cli: Cli) -> None:
 
 def test_the_table_fits_the_definitions() -> None:
     known = sources()
-    assert len(known) == 27
+    assert len(known) == 29
     backbones = {
         name: VitSpec.model_validate(own.vit) for name, own in known.items() if own.vit is not None
     }
     for name, own in known.items():
         assert own.address.startswith("https://")
-        assert own.licence in ("MIT", "Apache-2.0")
+        assert own.licence in (("DINOv3",) if name.startswith("dinov3") else ("MIT", "Apache-2.0"))
         assert own.sha256 is None or (len(own.sha256) == 64 and own.size is not None)
         assert own.size is None or own.mib == round(own.size / 2**20)
         if name in backbones:
