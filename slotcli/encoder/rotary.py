@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys turn by angles of their patch's place, as in DINOv3.
+"""Rotary positions: queries and keys turn by angles of their patch's position, as in DINOv3.
 
 Su et al. 2021 (RoFormer); Siméoni et al. 2025 (DINOv3).
 """
