@@ -22,6 +22,10 @@ from slotcli.video.writer import VideoWriter
 
 MAX_SIDE = 512  # pixels of a side on the page
 MAX_FRAMES = 4096  # beyond, every other frame is left out, and so on
+MAX_BYTES = 7 << 20  # likewise; of all labels, compressed, before base64
+_LEVEL = (
+    7  # an eighth less than 6 for a twentieth more time; 9 saves a quarter in six times as long
+)
 _DEFAULT_RATE = Fraction(25)  # frames per second
 _SLOWEST, _FASTEST = Fraction(1), Fraction(120)
 _COARSE = 128  # pixels of a side, from which on every other one will do for a centroid
@@ -86,7 +90,7 @@ class _Runs:
 
 
 class ClipViewRecorder:
-    """Records a clip of unknown length frame by frame; memory is bounded by MAX_FRAMES.
+    """Records a clip of any length frame by frame; MAX_FRAMES and MAX_BYTES bound its memory.
 
     `path` is where the small video is written. Its frames are evenly spaced, whatever their times,
     so that a browser finds each one: at `rate` per second, within what browsers play; None if it is
@@ -102,7 +106,7 @@ class ClipViewRecorder:
         height, width = self._size
         self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         self._stride = 1
-        self._count = self._pictures = 0
+        self._count = self._pictures = self._bytes = 0
         self._frames: list[ShownFrame] = []
         self._still = b""
         self._numbers, self._switches = NumberPlaces(), SwitchFinder()
@@ -145,16 +149,20 @@ class ClipViewRecorder:
         self._thumbnails.add(frame, small)
         if not self._still:
             self._still = jpeg(picture)
-        if len(self._frames) == MAX_FRAMES and self._count % self._stride == 0:
+        full = len(self._frames) == MAX_FRAMES or self._bytes > MAX_BYTES
+        if full and self._count % self._stride == 0:
             self._frames, self._stride = self._frames[::2], 2 * self._stride
+            self._bytes = sum(len(frame.labels) for frame in self._frames)
         if self._count % self._stride == 0:
             places = [number.get(own, (np.nan, np.nan)) for own in ids]
+            packed = zlib.compress(small.tobytes(), _LEVEL, -zlib.MAX_WBITS)
+            self._bytes += len(packed)
             self._frames.append(
                 ShownFrame(
                     self._count,
                     time,
                     self._pictures,
-                    zlib.compress(small.tobytes(), 6, -zlib.MAX_WBITS),
+                    packed,
                     *_areas_and_centres(small, ids),
                     np.array(places, np.float32).reshape(-1, 2),
                 )

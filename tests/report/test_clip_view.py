@@ -54,6 +54,22 @@ def test_long_clips_are_thinned_and_every_shown_frame_is_in_the_video(tmp_path, 
     ]
 
 
+def test_labels_that_hardly_compress_are_thinned_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_view, "MAX_BYTES", 20 * SIZE[0] * SIZE[1])
+    rng = np.random.default_rng(0)
+    ids = list(range(200))
+    with ClipViewRecorder(tmp_path / "clip.mp4", SIZE, None) as recorder:
+        for index in range(101):
+            labels = rng.integers(0, 200, SIZE, np.uint8)
+            recorder.add(np.zeros((*SIZE, 3), np.uint8), labels, ids, float(index), 0)
+        found = recorder.finish(ids)
+    indices = [frame.index for frame in found.frames]
+    (stride,) = set(np.diff(indices))
+    assert stride == 8
+    assert indices == list(range(0, 101, 8))
+    assert sum(len(frame.labels) for frame in found.frames) <= clip_view.MAX_BYTES
+
+
 @pytest.mark.parametrize(
     ("rate", "played"), [(None, 25), (Fraction(1, 60), 1), (Fraction(10**6), 120)]
 )
