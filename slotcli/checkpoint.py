@@ -103,7 +103,7 @@ def load_model(reference: str) -> LoadedModel:
     try:
         spec = parse_spec(values, f"{path}: its definition")
         # On the meta device: a definition may require far more memory than the file has, and
-        # random initialisation of weights that are replaced takes longer than all the rest.
+        # weights that are replaced at once need no random values.
         module = build_shapes(spec)
     except ConfigError as error:  # not a user's configuration: it is from the weights file
         raise DataError(error.what, "Fetch or train it again, with this slotcli.") from None
