@@ -135,21 +135,21 @@ def load_codec_into(model: SlotModel, spec: SlotModelSpec) -> str | None:
     return loaded.sha256
 
 
-def start_from(model: SlotModel, loaded: LoadedModel) -> bool:
-    """Loads initial weights for training; into a model without a decoder only the encoder's.
+def start_from(model: SlotModel, loaded: LoadedModel) -> str | None:
+    """Loads initial weights for training; only the encoder's where one of the two has no decoder.
 
-    Returns whether the decoder was left unchanged. Raises DataError where they do not fit.
+    Returns a remark on what that leaves out. Raises DataError where the weights do not fit.
     """
     other, origin = loaded.module, str(loaded.path)
-    if (
-        isinstance(other, SlotModel)
-        and isinstance(other.decoder, MasksOnly)
-        and not isinstance(model.decoder, MasksOnly)
-    ):
-        load_strictly(model.encoder, other.encoder.state_dict(), origin)
-        return True
+    if isinstance(other, SlotModel):
+        had, has = (not isinstance(one.decoder, MasksOnly) for one in (other, model))
+        if had is not has:
+            load_strictly(model.encoder, other.encoder.state_dict(), origin)
+            if has:
+                return "has no decoder: the new one starts untrained."
+            return "has a decoder, which this definition does not use."
     load_strictly(model, other.state_dict(), origin)
-    return False
+    return None
 
 
 def load_strictly(

@@ -258,8 +258,9 @@ def _task(
         model = build_model(spec)
         load_codec_into(model, spec)
         if init is not None:
-            if start_from(model, load_model(init)) and peers.first:
-                console.note(f"--init {init} has no decoder: the new one starts untrained.")
+            remark = start_from(model, load_model(init))
+            if remark is not None and peers.first:
+                console.note(f"--init {init} {remark}")
         else:
             load_trunk_into(model)
             load_backbone_into(model, spec)

@@ -91,7 +91,7 @@ def test_only_the_decoder_learns_from_frames_in_parts(
     assert all(p.grad is None for p in model.encoder.parameters())
 
 
-def test_an_encoder_is_taken_from_a_model_without_a_decoder(
+def test_an_encoder_is_taken_from_and_into_a_model_without_a_decoder(
     model: SlotModel, tiny_drawing_spec: SlotModelSpec, tmp_path
 ) -> None:
     values = spec_json(tiny_drawing_spec)
@@ -101,12 +101,23 @@ def test_an_encoder_is_taken_from_a_model_without_a_decoder(
     assert isinstance(spec, SlotModelSpec)
     masks_only = build_model(spec)
     before = {name: tensor.clone() for name, tensor in model.decoder.state_dict().items()}
-    assert start_from(model, LoadedModel(spec, masks_only, 0, "", tmp_path))
+    remark = start_from(model, LoadedModel(spec, masks_only, 0, "", tmp_path))
+    assert remark is not None
+    assert "untrained" in remark
     for name, tensor in masks_only.encoder.state_dict().items():
         assert torch.equal(model.encoder.state_dict()[name], tensor)
     assert all(torch.equal(t, before[name]) for name, t in model.decoder.state_dict().items())
+    other = build_model(spec)
+    remark = start_from(other, LoadedModel(tiny_drawing_spec, model, 0, "", tmp_path))
+    assert remark is not None
+    assert "does not use" in remark
+    for name, tensor in model.encoder.state_dict().items():
+        assert torch.equal(other.encoder.state_dict()[name], tensor)
+    values["num_slots"] += 1
+    wider = parse_spec(values, "tests")
+    assert isinstance(wider, SlotModelSpec)
     with pytest.raises(DataError, match="do not fit"):
-        start_from(masks_only, LoadedModel(spec, model, 0, "", tmp_path))
+        start_from(build_model(wider), LoadedModel(tiny_drawing_spec, model, 0, "", tmp_path))
 
 
 @pytest.mark.parametrize(
