@@ -159,20 +159,26 @@ def _prepare(
     from slotcli.data.datasets import open_dataset
     from slotcli.data.division import divide
     from slotcli.data.held_out import FRAMES
+    from slotcli.data.masked_videos import MaskedVideos
     from slotcli.data.recognise import recognise
-    from slotcli.data.synth_folder import MaskedVideos
     from slotcli.data.video_folder import VideoFolder
     from slotcli.definition import with_overrides
     from slotcli.errors import printable
+    from slotcli.scenes.folder import MASKS
     from slotcli.spec import SlotModelSpec
     from slotcli.training.adapt.recipe import adapted_spec
     from slotcli.training.adapt.run import Adaptation, require_writable
 
     console.phase("opening the clips")
-    table = data_table(folder)
+    table = data_table(folder, masks=False)
     require_writable(out, find_weights(model), folder, overwrite=overwrite)
     parent = load_model(model)
     own, _ = parent.slot_model()
+    if own.train.freeze_encoder:
+        raise UsageError(
+            f"{own.name} cannot be adapted: its training keeps the encoder, and with it the masks.",
+            "Adapt a model whose encoder is trained, or train on labelled clips: slotcli train.",
+        )
     careful = adapted_spec(
         own, name=printable(out.name), steps=steps, learning_rate=learning_rate, seed=seed
     )
@@ -190,7 +196,7 @@ def _prepare(
     truth = data
     warn_of_unreadable(data, console.warn)
     if isinstance(data, VideoFolder) and recognise(folder) == "synth":
-        truth = MaskedVideos(folder, data)
+        truth = MaskedVideos(data, folder / MASKS)
     span = (spec.train.clip_length - 1) * spec.train.clip_stride + 1
     lengths = [data.frames(index) for index in range(len(data))]
     division = divide(lengths, span=span, frames=FRAMES)

@@ -52,7 +52,8 @@ def run_training(
         console.configure(verbose=False, quiet=True, json=False)
     definition = find_definition(config)
     if data is not None:
-        overrides = [*overrides, f"train.data={data_table(data)}"]
+        table = data_table(data, masks=kind == "slot_model")
+        overrides = [*overrides, f"train.data={table}"]
     spec = load_definition(definition, tuple(overrides))
     if spec.kind != kind:
         other = "pretrain" if spec.kind == "codec" else "train"
@@ -281,11 +282,11 @@ def _listed(seeds: str) -> list[int]:
     return numbers
 
 
-def data_table(folder: Path) -> str:
-    """A folder's content as the table `train.data` of a definition."""
+def data_table(folder: Path, *, masks: bool) -> str:
+    """A folder's content as the table `train.data` of a definition, with its masks if asked for."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
     from slotcli.definition import toml_value
-    from slotcli.scenes.folder import VIDEOS
+    from slotcli.scenes.folder import MASKS, VIDEOS
 
     kind = recognise(folder)
     if kind in PUBLIC_KINDS:
@@ -293,7 +294,10 @@ def data_table(folder: Path) -> str:
         return f'{{kind="{kind}", path={toml_value(str(folder))}, split="train"}}'
     # Only the videos of rendered scenes: mask images would be taken for clips.
     videos = folder / VIDEOS if kind == "synth" else folder
-    return f'{{kind="folder", path={toml_value(str(videos))}}}'
+    table = f'kind="folder", path={toml_value(str(videos))}'
+    if kind == "synth" and masks:
+        table += f", masks={toml_value(str(folder / MASKS))}"
+    return f"{{{table}}}"
 
 
 def _clips(

@@ -10,6 +10,7 @@ from slotcli.data.formats.davis import Davis
 from slotcli.data.formats.movi import Movi
 from slotcli.data.formats.ytvis import YoutubeVis
 from slotcli.data.kinds import DataKind, PublicKind
+from slotcli.data.masked_videos import MaskedVideos
 from slotcli.data.mixture import Mixture
 from slotcli.data.rendered import SynthDataset
 from slotcli.data.sprites import Sprites
@@ -32,7 +33,8 @@ def open_dataset(spec: DataSpec, size: Size) -> Dataset:
     if isinstance(spec, SynthSpec):
         return SynthDataset(spec, size)
     if isinstance(spec, FolderSpec):
-        return VideoFolder(Path(spec.path), size)
+        videos = VideoFolder(Path(spec.path), size)
+        return videos if spec.masks is None else MaskedVideos(videos, Path(spec.masks))
     if isinstance(spec, SpritesSpec):
         return Sprites(spec, size)
     if isinstance(spec, MixtureSpec):

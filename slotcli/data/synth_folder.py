@@ -8,8 +8,7 @@ import torch
 
 from slotcli.data.clip_cache import cut_window
 from slotcli.data.dataset import Dataset
-from slotcli.data.formats.pictures import resized_labels
-from slotcli.data.video_folder import VideoFolder, _first_frames
+from slotcli.data.video_folder import _first_frames
 from slotcli.errors import DataError, NoInputError, printable
 from slotcli.scenes.folder import read_index
 from slotcli.tracks.masks import read_masks
@@ -48,35 +47,3 @@ class SynthFolder(Dataset):
             )
         whole = Clip(frames, torch.from_numpy(np.stack(labels)))
         return cut_window(whole, start, length, stride)
-
-
-class MaskedVideos(Dataset):
-    """Clips of the videos, at their size, with labels if all of them are in the index."""
-
-    def __init__(self, folder: Path, videos: VideoFolder) -> None:
-        self._videos = videos
-        self._scenes = SynthFolder(folder)
-        indices = {f"{self._scenes.name(n)}.mp4": n for n in range(len(self._scenes))}
-        self._indices = [indices.get(videos.name(index)) for index in range(len(videos))]
-        self.labelled = None not in self._indices
-
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    def name(self, index: int) -> str:
-        return self._videos.name(index)
-
-    def frames(self, index: int) -> int:
-        return self._videos.frames(index)
-
-    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
-        """Raises DataError where the masks are missing or do not belong to the frames."""
-        clip = self._videos.clip(index, start, length, stride)
-        scene = self._indices[index]
-        if not self.labelled or scene is None:
-            return clip
-        labels = self._scenes.clip(scene, start, length, stride).labels
-        assert labels is not None
-        size = (clip.frames.shape[-2], clip.frames.shape[-1])
-        resized = np.stack([resized_labels(label, size) for label in labels.numpy()])
-        return Clip(clip.frames, torch.from_numpy(resized))

@@ -64,8 +64,12 @@ class VideoFolder(Dataset):
         return len(self._paths)
 
     def name(self, index: int) -> str:
+        return printable(self.relative(index))
+
+    def relative(self, index: int) -> Path:
+        """A clip's path in the folder; the folder's name where it is itself the clip."""
         path = self._paths[index]
-        return printable(path.relative_to(self._folder) if path != self._folder else path.name)
+        return path.relative_to(self._folder) if path != self._folder else Path(path.name)
 
     def frames(self, index: int) -> int:
         return self._lengths[index]

@@ -41,6 +41,10 @@ class FolderSpec(Record):
 
     kind: Literal["folder"] = Field(default="folder", description="Videos of a folder.")
     path: Text = Field(description="Folder of videos and image folders, searched with sub-folders.")
+    masks: Text | None = Field(
+        default=None,
+        description="Folder of instance masks, a folder of PNGs or a gray .mkv per clip.",
+    )
 
 
 class PublicSpec(Record):

@@ -9,8 +9,8 @@ import torch
 from made_clips import make_clip
 
 from slotcli.build import build_model
-from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.definition import parse_spec, spec_json
+from slotcli.checkpoint import WEIGHTS, load_model, save_model
+from slotcli.definition import definition_text, parse_spec, spec_json
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file
 
@@ -79,3 +79,29 @@ def test_it_is_scored_and_audited_without_pictures(
     assert code in (0, 3), err
     assert "Traceback" not in err
     assert "bug" not in err
+
+
+@pytest.mark.parametrize("masks", ["png", "ffv1"])
+def test_its_training_goes_on_with_the_masks_of_a_folder(
+    masks_only_model: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]], masks: str
+) -> None:
+    made = ("--tier", "A", "--clips", 3, "--frames", 3, "--size", 32, "--masks", masks)
+    assert cli("data", "synth", "scenes", *made)[0] == 0
+    spec = load_model(str(masks_only_model)).spec
+    (tmp_path / "model.toml").write_text(definition_text(spec))
+    given = ("--init", masks_only_model, "--data", "scenes", "--threads", 1)
+    code, _, err = cli("train", "--config", "model.toml", "--out", "run", *given)
+    assert code == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] > 0
+    assert rows[-1]["fg_ari"] is not None
+
+
+def test_adapt_refuses_a_model_whose_masks_cannot_change(
+    tiny_drawing_model: Path, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    make_clip(tmp_path / "clips" / "clip.mp4", 8)
+    code, _, err = cli("adapt", "clips", "--model", tiny_drawing_model, "--out", "own")
+    assert code == 2
+    assert "cannot be adapted" in err
+    assert not (tmp_path / "own").exists()

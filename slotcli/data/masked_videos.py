@@ -1,0 +1,78 @@
+"""Videos of a folder with instance masks of another folder, as a labelled data set."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slotcli.data.clip_cache import ClipCache, cut_window
+from slotcli.data.dataset import Dataset
+from slotcli.data.formats.file_index import FileIndex
+from slotcli.data.formats.pictures import resized_labels
+from slotcli.data.video_folder import VideoFolder
+from slotcli.errors import DataError, NoInputError, printable
+from slotcli.tracks.masks import read_masks
+from slotcli.types import Clip
+
+
+class MaskedVideos(Dataset):
+    """Clips of the videos, at their size, with the labels in `masks`.
+
+    The masks of `videos/a/b.mp4` are the PNGs in `masks/a/b`, one a frame, or the gray video
+    `masks/a/b.mkv`: 0 is background, 1 to 254 are instances, 255 is not counted. They are resized
+    as the frames are. Raises NoInputError where a video has none.
+    """
+
+    labelled = True
+
+    def __init__(self, videos: VideoFolder, masks: Path) -> None:
+        self._videos = videos
+        self.remarks = videos.remarks
+        self.unreadable = videos.unreadable
+        self.passed_over = videos.passed_over
+        self._masks = [_masks_of(videos.relative(index), masks) for index in range(len(videos))]
+        self._cache: ClipCache[int] = ClipCache()
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def name(self, index: int) -> str:
+        return self._videos.name(index)
+
+    def frames(self, index: int) -> int:
+        return self._videos.frames(index)
+
+    def clip(self, index: int, start: int, length: int, stride: int = 1) -> Clip:
+        """Raises DataError where the masks are damaged or not as many as the frames."""
+        clip = self._cache.get(index)
+        if clip is None:
+            frames = self._videos.clip(index, 0, self.frames(index)).frames
+            clip = Clip(frames, self._labels(index, (frames.shape[-2], frames.shape[-1])))
+            self._cache.put(index, clip)
+        return cut_window(clip, start, length, stride)
+
+    def complete_index(self) -> FileIndex:
+        return self._videos.complete_index()
+
+    def _labels(self, index: int, size: tuple[int, int]) -> torch.Tensor:
+        path = self._masks[index]
+        labels = [resized_labels(label, size) for label in read_masks(path)]
+        if len(labels) != self.frames(index):
+            raise DataError(
+                f"{printable(path)} has {len(labels)} masks, but {self.name(index)} has "
+                f"{self.frames(index)} frames.",
+                "Export the masks of every frame.",
+            )
+        return torch.from_numpy(np.stack(labels))
+
+
+def _masks_of(video: Path, masks: Path) -> Path:
+    """Where the masks of a video are, from its path in the folder of videos."""
+    for path in (masks / video.with_suffix(""), masks / video.with_suffix(".mkv")):
+        if path.exists():
+            return path
+    raise NoInputError(
+        f"{printable(masks)} has no masks of {printable(video)}.",
+        f"Put them into {printable(masks / video.with_suffix(''))}, one PNG a frame, or take the "
+        "video away.",
+    )
