@@ -9,7 +9,7 @@ evaluation of every sampler.
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from slotcli.diffusion.denoiser import Denoiser
 from slotcli.diffusion.schedule import Schedule
 
 Sampler = Literal["singlestep", "multistep", "ddim"]
-SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from slotcli.compute import cuda_graph
 from slotcli.compute.cuda_graph import MOST_GRAPHS, CudaGraphs
 from slotcli.compute.precision import to_bf16
 from slotcli.decoders.base import RenderOptions
-from slotcli.diffusion.samplers import SAMPLERS, Sampler
+from slotcli.diffusion.samplers import Sampler
 from slotcli.model import SlotModel
 from slotcli.spec import SlotModelSpec
 
@@ -57,7 +58,7 @@ def without_graphs() -> Iterator[None]:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_drawing_has_the_same_bits(
     model: SlotModel, recorded: list[torch.Size], sampler: Sampler, half: bool
 ) -> None:

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.definition import parse_spec, spec_json
 from slotcli.diffusion.denoiser import x0_prediction
-from slotcli.diffusion.samplers import SAMPLERS, Sampler, sample
+from slotcli.diffusion.samplers import Sampler, sample
 from slotcli.spec import SlotModelSpec
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def slots() -> Tensor:
     return torch.randn(5, 3, 16, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_a_frame_is_drawn_the_same_at_any_batch_size(
     decoder: LatentDiffusion, slots: Tensor, sampler: Sampler
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_frame_is_drawn_the_same_at_any_batch_size(
 
 @torch.no_grad()
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_drawing_is_sampling_with_the_snapped_clean_signal(
     decoder: LatentDiffusion,
     slots: Tensor,

@@ -7,6 +7,7 @@ at time 1 to the sample at any time exactly: x stays at the same number of stand
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from slotcli.diffusion.denoiser import Denoiser
 from slotcli.diffusion.samplers import (
-    SAMPLERS,
     Sampler,
     coefficients,
     ddim,
@@ -201,7 +201,7 @@ def test_multistep_is_the_textbooks(evaluations: int) -> None:
     assert relative_error(found, x) < 1e-12
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 @pytest.mark.parametrize("evaluations", [1, 3, 4, 20])
 def test_a_plan_is_a_table_of_moderate_numbers(sampler: Sampler, evaluations: int) -> None:
     """An input is kept as its noise is, and what the clean signals add does not cancel away."""
@@ -268,14 +268,14 @@ def test_order_of_convergence(sampler: Sampler, order: int) -> None:
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_many_evaluations_draw_the_distribution(sampler: Sampler) -> None:
     found = sample(sampler, gaussian(SCHEDULE), NOISE, SCHEDULE, 500)
     wanted = exact(SCHEDULE, NOISE, 1.0, 0.001)
     torch.testing.assert_close(found, wanted, atol={"ddim": 0.03}.get(sampler, 0.005), rtol=0)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 20, 21])
 def test_the_denoiser_is_asked_exactly_as_often_as_agreed(
     sampler: Sampler, evaluations: int
@@ -293,7 +293,7 @@ def test_the_denoiser_is_asked_exactly_as_often_as_agreed(
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 @pytest.mark.parametrize("evaluations", [1, 3, 20])
 def test_a_denoiser_that_knows_the_answer_is_believed(sampler: Sampler, evaluations: int) -> None:
     """With a constant clean signal every solver is exact: x keeps its noise, scaled down."""
@@ -304,7 +304,7 @@ def test_a_denoiser_that_knows_the_answer_is_believed(sampler: Sampler, evaluati
     torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_a_sampler_is_linear_in_noise_and_clean_signals(sampler: Sampler) -> None:
     cleans = torch.randn(2, 7, *NOISE.shape, generator=torch.Generator().manual_seed(1)).double()
     noises = torch.stack([NOISE, NOISE.flip(0)])
