@@ -5,6 +5,7 @@
     result = slotcli.decompose("clip.mp4")       # or slotcli.load("slotcli-out/clip.mp4")
     result.masks[0]                              # labels, uint8 [h, w]
     slotcli.reconstruct(result, drop=[2])[0]     # a frame without an object, uint8 [h, w, 3]
+    slotcli.edit(result, move={2: (40, -10)})    # another result, in which an object is elsewhere
 
 Failures are exceptions of slotcli.errors, whose messages name options as the command line does:
 `--max-frames` is `max_frames` here.
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Result": "slotcli.results.result",
     "decompose": "slotcli.decomposition.one_clip",
+    "edit": "slotcli.editing.edit",
     "load": "slotcli.results.result",
     "reconstruct": "slotcli.results.rendering",
 }

@@ -7,7 +7,7 @@ import typer
 
 from slotcli.commands import console
 from slotcli.commands.options import INPUT, OUTPUT, Overwrite
-from slotcli.errors import CannotCreateError, UsageError
+from slotcli.errors import UsageError
 
 if TYPE_CHECKING:
     from slotcli.editing.steps import Kind, Step
@@ -101,13 +101,8 @@ def edit(
       slotcli reconstruct slotcli-out/tier-a.mp4/edited.slots.safetensors --composite
     """
     console.phase("reading the slots")
-    from slotcli.checkpoint import file_sha256
-    from slotcli.editing.apply import edited
-    from slotcli.editing.doubts import mask_doubts, verdict_doubt
-    from slotcli.editing.steps import read_script, touched_ids
-    from slotcli.files.writing import output_errors
-    from slotcli.results.reconstruct import find_slot_file, masks_place_objects
-    from slotcli.tracks.slot_file import read_slot_file, write_slot_file
+    from slotcli.editing.edit import edit_slots
+    from slotcli.editing.steps import read_script
 
     asked: dict[Kind, list[str] | None] = {
         "keep": keep,
@@ -122,31 +117,14 @@ def edit(
     steps = [*(read_script(script) if script else []), *_steps(asked)]
     if not steps:
         raise UsageError("No edit is named.", "Add one, as --drop 3; see slotcli edit -h.")
-    path = find_slot_file(slots)
-    slot_file = read_slot_file(path)
-    target = out or path.with_name("edited.slots.safetensors")
-    with output_errors(target):
-        taken = target.exists()
-        same = taken and target.samefile(path)
-    if same:
-        raise CannotCreateError(f"{target}: is the file to edit.", "Name another with --out.")
-    if taken and not (overwrite or dry_run):
-        raise CannotCreateError(f"{target}: exists already.", "Use --overwrite, or another --out.")
-    changed = edited(slot_file, steps, file_sha256(path))
-    warnings = [doubt for doubt in [verdict_doubt(path)] if doubt]
-    warnings += [doubt for own in touched_ids(steps) for doubt in mask_doubts(slot_file, own)]
-    if changed.metadata["history"]["moves"] and not masks_place_objects(changed):
-        warnings.append(
-            f"{changed.metadata['model'].get('name')} renders objects where their slots say: "
-            "reconstruct shows this edit with --composite only."
-        )
-    for warning in warnings:
-        console.warn(warning)
+    made = edit_slots(slots, steps, out, overwrite=overwrite or dry_run)
+    for doubt in made.doubts:
+        console.warn(doubt)
     if not dry_run:
-        write_slot_file(target, changed)
-    history = changed.metadata["history"]
+        made.write()
+    target, history = made.target, made.slots.metadata["history"]
     done = None if dry_run else str(target)
-    console.record({"slots": done, "history": history, "warnings": warnings})
+    console.record({"slots": done, "history": history, "warnings": made.doubts})
     if console.wants_json():
         return
     console.result("\n".join(map(str, steps)) if dry_run else f"{target}: {len(steps)} edits")

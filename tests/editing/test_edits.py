@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import slotcli
 from slotcli.editing.apply import edited
 from slotcli.editing.doubts import mask_doubts, verdict_doubt
 from slotcli.editing.plate import inpainted
 from slotcli.editing.steps import Kind, Step, parsed_step, read_script, recorded_steps
-from slotcli.errors import DataError, UsageError
+from slotcli.errors import CannotCreateError, ClipWarning, DataError, UsageError
 from slotcli.files.layout import RESULT
 from slotcli.tracks import slot_file as slot_files
 from slotcli.tracks.slot_file import SlotFile, read_slot_file, write_slot_file
@@ -257,3 +258,33 @@ def test_a_swap_takes_the_look_of_another_results_object(tmp_path: Path) -> None
     write_slot_file(tmp_path / "o.safetensors", replace(other, metadata=model))
     with pytest.raises(UsageError):
         edit(f"swap 2={tmp_path / 'o.safetensors'}:3")
+
+
+def test_python_writes_the_file_of_the_command_line(cli, result: Path) -> None:
+    """Each kind of step, in another order than that in which they apply."""
+    other = result / "other.safetensors"
+    write_slot_file(other, made())
+    options = [("--drop", "2"), ("--copy", "2=4,0"), ("--move", "2=16.5,-4"), ("--scale", "2=0.5")]
+    options += [("--reverse", "2"), ("--hold", "2"), ("--swap", f"2={other}:3")]
+    given = [part for option in options for part in option]
+    code, _, err = cli("edit", result / "clip.safetensors", "-o", result / "e.safetensors", *given)
+    assert code == 0, err
+    with pytest.warns(ClipWarning) as doubts:
+        changed = slotcli.edit(
+            slotcli.load(result / "clip.safetensors"),
+            drop=[2],
+            copy={2: (4, 0)},
+            move={2: (16.5, -4)},
+            scale={2: 0.5},
+            reverse=[2],
+            hold={2: None},
+            swap={2: (other, 3)},
+        )
+    assert "Not judged: too little moves." in str(doubts[0].message)
+    assert changed.path == result / "edited.slots.safetensors"
+    assert changed.path.read_bytes() == (result / "e.safetensors").read_bytes()
+    assert changed.tracks["id"].max() == 4  # the copy's
+    with pytest.raises(CannotCreateError, match="exists already"):
+        slotcli.edit(result / "clip.safetensors", keep=[2])
+    with pytest.raises(UsageError, match="No edit"):
+        slotcli.edit(result / "clip.safetensors")
