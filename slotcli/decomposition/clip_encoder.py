@@ -101,7 +101,8 @@ class ClipState:
 class ClipEncoder:
     """A model on its device, which encodes the next chunks of one or several clips.
 
-    Where device memory runs out, the chunk size is halved, down to one frame, and stays halved.
+    Where device memory runs out, the chunk size is halved, down to one frame, and stays halved; at
+    the start of a clip down to the frames of the warm-up.
     """
 
     def __init__(self, model: SlotModel, device: torch.device) -> None:
@@ -209,8 +210,10 @@ class ClipEncoder:
         done = 0
         while done < frames.shape[1]:
             at_once = frames.shape[1] - done
+            # Fewer than the warm-up reads would start the clip with other slots.
+            least = 1 + (self._model.encoder.warm_up if states[0].slots is None else 0)
             if self.most_frames is not None:
-                at_once = min(at_once, self.most_frames)
+                at_once = min(at_once, max(self.most_frames, least))
             try:
                 turns.append(self._one_turn(states, frames[:, done : done + at_once]))
             except torch.OutOfMemoryError as error:
@@ -222,9 +225,10 @@ class ClipEncoder:
                     ]
                     turns.append(_joined(halves, dim=0))
                     break
-                if at_once == 1:
+                if at_once <= least:
+                    frames_needed = "a single frame" if at_once == 1 else f"{at_once} frames"
                     raise BusyError(
-                        f"{self._device}: memory does not suffice for a single frame.",
+                        f"{self._device}: memory does not suffice for {frames_needed}.",
                         "Try later, close what else runs there, or use --device cpu.",
                     ) from error
                 self.most_frames = at_once // 2

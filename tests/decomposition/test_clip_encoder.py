@@ -7,6 +7,7 @@ import torch
 from slotcli.build import build_model
 from slotcli.decomposition.clip_encoder import ClipEncoder, ClipState
 from slotcli.decomposition.resets import Reset
+from slotcli.definition import parse_spec
 from slotcli.errors import BusyError, UsageError
 from slotcli.tracks.fitting import fit_transform
 from slotcli.types import FLAG_RESET, FrameChunk
@@ -130,6 +131,7 @@ class _Small:
 
     def __init__(self, model, most):
         self.most, self.calls, self._model = most, [], model
+        self.encoder = model.encoder
 
     def encode(self, frames, state):
         self.calls.append(frames.shape[0] * frames.shape[1])
@@ -163,6 +165,32 @@ def test_where_memory_runs_out_chunks_are_halved_and_nothing_else_changes(model,
         torch.testing.assert_close(
             one.slots, encoded(model, clip(seed, 4), 4)[0], atol=1e-5, rtol=0
         )
+
+
+def test_a_warm_up_is_never_cut_short(tiny_slot_spec, monkeypatch):
+    values = tiny_slot_spec.model_dump(exclude_none=True)
+    values["encoder"]["warm_up"] = 4
+    torch.manual_seed(0)
+    model = build_model(parse_spec(values, "tests")).eval()
+    frames = clip(7, 20)
+    whole, _, _ = encoded(model, frames, 10)
+    cold, _, _ = encoded(build_like(model, tiny_slot_spec), frames, 10)
+    assert (whole - cold).abs().max() > 1e-3
+    for most in (5, 6):  # 10 frames fail, then 5 do not
+        encoder = ClipEncoder(model, CPU)
+        monkeypatch.setattr(encoder, "_model", _Small(model, most))
+        slots, _, _ = encoded(model, frames, 10, encoder=encoder)
+        torch.testing.assert_close(slots, whole, atol=1e-5, rtol=0)
+    encoder = ClipEncoder(model, CPU)
+    monkeypatch.setattr(encoder, "_model", _Small(model, 4))
+    with pytest.raises(BusyError, match="5 frames"):
+        encoder.encode(new_state(), next(chunks(frames, 10)))
+
+
+def build_like(model, spec):
+    other = build_model(spec).eval()
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def test_memory_for_no_frame_at_all_is_said(model, monkeypatch):
