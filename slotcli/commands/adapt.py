@@ -18,7 +18,7 @@ from slotcli.commands.options import (
     Threads,
 )
 from slotcli.commands.training import data_table, warn_of_unreadable
-from slotcli.errors import LossError, UsageError
+from slotcli.errors import LossError, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from slotcli.spec import SlotModelSpec
@@ -170,7 +170,7 @@ def _prepare(
     from slotcli.training.adapt.run import Adaptation, require_writable
 
     console.phase("opening the clips")
-    table = data_table(folder, masks=False)
+    table = data_table(folder)
     require_writable(out, find_weights(model), folder, overwrite=overwrite)
     parent = load_model(model)
     own, _ = parent.slot_model()
@@ -196,7 +196,10 @@ def _prepare(
     truth = data
     warn_of_unreadable(data, console.warn)
     if isinstance(data, VideoFolder) and recognise(folder) == "synth":
-        truth = MaskedVideos(data, folder / MASKS)
+        try:
+            truth = MaskedVideos(data, folder / MASKS)
+        except NoInputError as error:  # labels are for true scores alone
+            console.note(f"{error.what} True scores are not shown.")
     span = (spec.train.clip_length - 1) * spec.train.clip_stride + 1
     lengths = [data.frames(index) for index in range(len(data))]
     division = divide(lengths, span=span, frames=FRAMES)

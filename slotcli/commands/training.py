@@ -52,9 +52,11 @@ def run_training(
         console.configure(verbose=False, quiet=True, json=False)
     definition = find_definition(config)
     if data is not None:
-        table = data_table(data, masks=kind == "slot_model")
-        overrides = [*overrides, f"train.data={table}"]
+        overrides = [*overrides, f"train.data={data_table(data)}"]
     spec = load_definition(definition, tuple(overrides))
+    if data is not None and spec.kind == "slot_model" and spec.train.mask_weight > 0:
+        overrides = [*overrides, *_masks_beside(data)]
+        spec = load_definition(definition, tuple(overrides))
     if spec.kind != kind:
         other = "pretrain" if spec.kind == "codec" else "train"
         raise ConfigError(f"{config}: this defines a {spec.kind}.", f"Use: slotcli {other}.")
@@ -282,11 +284,11 @@ def _listed(seeds: str) -> list[int]:
     return numbers
 
 
-def data_table(folder: Path, *, masks: bool) -> str:
-    """A folder's content as the table `train.data` of a definition, with its masks if asked for."""
+def data_table(folder: Path) -> str:
+    """A folder's content as the table `train.data` of a definition, without masks of videos."""
     from slotcli.data.recognise import PUBLIC_KINDS, recognise
     from slotcli.definition import toml_value
-    from slotcli.scenes.folder import MASKS, VIDEOS
+    from slotcli.scenes.folder import VIDEOS
 
     kind = recognise(folder)
     if kind in PUBLIC_KINDS:
@@ -294,10 +296,18 @@ def data_table(folder: Path, *, masks: bool) -> str:
         return f'{{kind="{kind}", path={toml_value(str(folder))}, split="train"}}'
     # Only the videos of rendered scenes: mask images would be taken for clips.
     videos = folder / VIDEOS if kind == "synth" else folder
-    table = f'kind="folder", path={toml_value(str(videos))}'
-    if kind == "synth" and masks:
-        table += f", masks={toml_value(str(folder / MASKS))}"
-    return f"{{{table}}}"
+    return f'{{kind="folder", path={toml_value(str(videos))}}}'
+
+
+def _masks_beside(folder: Path) -> list[str]:
+    """The override that adds the masks of rendered scenes to their videos; none for other data."""
+    from slotcli.data.recognise import recognise
+    from slotcli.definition import toml_value
+    from slotcli.scenes.folder import MASKS
+
+    if recognise(folder) != "synth":
+        return []
+    return [f"train.data.masks={toml_value(str(folder / MASKS))}"]
 
 
 def _clips(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -234,6 +235,11 @@ def test_true_masks_are_reported_and_choose_nothing(cli, tmp_path, parent, monke
     card = (tmp_path / "new/README.md").read_text()
     assert "## Against ground truth" in card
     assert "nothing was chosen by these figures" in card
+    shutil.rmtree(tmp_path / "scenes/masks/A-2")
+    code, out, err = cli("--json", "adapt", "scenes", *given, "--overwrite", *FAST)
+    assert code == 0, err
+    assert "no masks of A-2.mp4. True scores are not shown." in err
+    assert "## Against ground truth" not in (tmp_path / "new/README.md").read_text()
 
 
 def test_what_cannot_be_asked_is_two_lines_and_leaves_nothing(
