@@ -10,7 +10,7 @@ from slotcli.commands.options import INPUT, OUTPUT, Overwrite
 from slotcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from slotcli.editing.steps import Kind, Step
+    from slotcli.editing.steps import Kind
 
 EDITS = "Edits"
 
@@ -102,7 +102,7 @@ def edit(
     """
     console.phase("reading the slots")
     from slotcli.editing.edit import edit_slots
-    from slotcli.editing.steps import read_script
+    from slotcli.editing.steps import parsed_steps, read_script
 
     asked: dict[Kind, list[str] | None] = {
         "keep": keep,
@@ -114,7 +114,7 @@ def edit(
         "copy": copy,
         "drop": drop,
     }
-    steps = [*(read_script(script) if script else []), *_steps(asked)]
+    steps = [*(read_script(script) if script else []), *parsed_steps(asked)]
     if not steps:
         raise UsageError("No edit is named.", "Add one, as --drop 3; see slotcli edit -h.")
     made = edit_slots(slots, steps, out, overwrite=overwrite or dry_run)
@@ -127,12 +127,7 @@ def edit(
     console.record({"slots": done, "history": history, "warnings": made.doubts})
     if console.wants_json():
         return
-    console.result("\n".join(map(str, steps)) if dry_run else f"{target}: {len(steps)} edits")
+    for line in steps if dry_run else [f"{target}: {len(steps)} edits"]:
+        console.result(str(line))
     if not dry_run:
         console.note(f"Render it: slotcli reconstruct {target} --composite")
-
-
-def _steps(asked: "dict[Kind, list[str] | None]") -> "list[Step]":
-    from slotcli.editing.steps import KINDS, parsed_step
-
-    return [parsed_step(kind, text) for kind in KINDS for text in asked[kind] or []]

@@ -9,7 +9,7 @@ from typing import Literal
 from slotcli.checkpoint import file_sha256
 from slotcli.editing.apply import edited
 from slotcli.editing.doubts import mask_doubts, verdict_doubt
-from slotcli.editing.steps import KINDS, Kind, Step, parsed_step, touched_ids
+from slotcli.editing.steps import Step, parsed_steps, touched_ids
 from slotcli.errors import CannotCreateError, ClipWarning, UsageError, printable
 from slotcli.files.writing import output_errors
 from slotcli.results.reconstruct import find_slot_file, masks_place_objects
@@ -86,7 +86,7 @@ def edit(
     UsageError without an edit or for an unknown ID, CannotCreateError where the file exists,
     DataError where the slots are damaged.
     """
-    steps = _steps(
+    steps = parsed_steps(
         {
             "keep": _listed(keep),
             "swap": [f"{own}={other}:{theirs}" for own, (other, theirs) in (swap or {}).items()],
@@ -110,7 +110,3 @@ def edit(
 
 def _listed(ids: Collection[int]) -> list[str]:
     return [",".join(map(str, ids))] if ids else []
-
-
-def _steps(asked: Mapping[Kind, Sequence[str]]) -> list[Step]:
-    return [parsed_step(kind, text) for kind in KINDS for text in asked[kind]]

@@ -109,6 +109,11 @@ def parsed_step(kind: Kind, text: str) -> Step:
         ) from None
 
 
+def parsed_steps(asked: Mapping[Kind, Sequence[str] | None]) -> list[Step]:
+    """The steps of all options, in the order of KINDS. Raises as `parsed_step`."""
+    return [parsed_step(kind, text) for kind in KINDS for text in asked[kind] or ()]
+
+
 def read_script(path: Path) -> list[Step]:
     """The steps of a TOML file: `edits = [{move = "3=40,-10"}, {drop = "2"}]`, in their order.
 

@@ -288,3 +288,11 @@ def test_python_writes_the_file_of_the_command_line(cli, result: Path) -> None:
         slotcli.edit(result / "clip.safetensors", keep=[2])
     with pytest.raises(UsageError, match="No edit"):
         slotcli.edit(result / "clip.safetensors")
+
+
+def test_a_dry_run_lists_a_step_a_line_and_writes_nothing(cli, result: Path) -> None:
+    given = ("edit", result / "clip.safetensors", "--drop", 2, "--move", "2=16,4", "--dry-run")
+    code, out, err = cli(*given)
+    assert code == 0, err
+    assert out.splitlines() == ["move 2=16,4", "drop 2"]
+    assert not (result / "edited.slots.safetensors").exists()
