@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
-from slotcli.decoders.condition import Condition
+from slotcli.decoders.condition import Condition, map_channels
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.decoders.patch_mlp import PatchMlp
@@ -20,6 +20,7 @@ from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
+from slotcli.encoder.appearance import Appearance
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import COARSEST, FeaturePyramid
 from slotcli.encoder.encoder import SlotEncoder
@@ -87,7 +88,7 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         initial_deviation=own.initial_deviation,
         warm_up=own.warm_up,
         keeps_features=isinstance(spec.decoder, PatchMlpSpec | SlotMixerSpec),
-        appearance=isinstance(spec.decoder, LatentDiffusionSpec) and spec.decoder.appearance,
+        appearance=_appearance(spec.decoder),
     )
     decoder = _decoder(spec, backbone.width, _grid(spec.size, backbone.stride))
     return SlotModel(encoder, decoder, spec.size)
@@ -241,10 +242,11 @@ def _latent_diffusion(
     size = _grid(spec.size, codec.downsampling)
     grid = _grid(size, decoder.patch)
     channels = codec.latent_channels * decoder.patch**2
+    patch = decoder.patch if decoder.fine_layout else 1
     return LatentDiffusion(
         Pixels() if isinstance(codec, PixelsSpec) else _vqvae(codec),
         UNet(
-            channels + decoder.layout,
+            channels + map_channels(decoder.layout, decoder.colour_grid, patch),
             decoder.channels,
             decoder.multipliers,
             decoder.res_blocks,
@@ -257,6 +259,8 @@ def _latent_diffusion(
             grid,
             layout=decoder.layout,
             appearance=features if decoder.appearance else 0,
+            colour_grid=decoder.colour_grid,
+            patch=patch,
         ),
         latent_shape=(codec.latent_channels, *size),
         slot_dim=spec.slot_dim,
@@ -268,6 +272,12 @@ def _latent_diffusion(
         noise_scale=decoder.noise_scale,
         evaluations=decoder.evaluations,
     )
+
+
+def _appearance(decoder: DecoderSpec) -> Appearance | None:
+    if isinstance(decoder, LatentDiffusionSpec) and decoder.appearance:
+        return Appearance(decoder.colour_grid)
+    return None
 
 
 def _spatial_broadcast(

@@ -6,7 +6,7 @@ width. A `size` is always (height, width). `attention` is on the encoder's grid 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class ClipBatch:
     labels: UInt8[Tensor, "b t h w"] | None = None
 
 
+BACKGROUND_SLOT = 0  # of models that are supervised by masks
+
+
 @dataclass(frozen=True)
 class SlotTrack:
     """The encoder's output for clips: one vector per slot and frame, and its attention.
@@ -66,7 +69,7 @@ class SlotTrack:
     slots: Float[Tensor, "b t n d"]
     attention: Float[Tensor, "b t n h w"]
     appearance: Float[Tensor, "b t n c"] | None = None
-    """Mean features and colours under each slot's attention, if the model's decoder reads them."""
+    """As in `Layout`, if the model's decoder reads it."""
     features: Float[Tensor, "b t c i j"] | None = None
     """In training: the backbone's features, if a decoder learns to reconstruct them."""
     keys: Float[Tensor, "b t c i j"] | None = None
@@ -120,21 +123,29 @@ class SlotTrack:
 class Layout:
     """The inputs that a decoder may read of frames besides slots: attention and appearance.
 
-    `appearance` are means under a slot's attention: of the backbone's features, and last of the
-    three colours in [-1, 1].
+    `appearance` are means under a slot's attention, of the backbone's features and then of the
+    three colours in [-1, 1]; and last, of models that keep them, grids of colours. `background` is
+    the slot whose grid spans the frame, None if that slot was left out.
     """
 
     attention: Float[Tensor, "b n h w"]
     appearance: Float[Tensor, "b n c"] | None = None
+    background: int | None = BACKGROUND_SLOT
 
     def to(self, device: torch.device) -> "Layout":
         """The same on a device."""
         appearance = self.appearance
-        return Layout(
-            self.attention.to(device), None if appearance is None else appearance.to(device)
+        return replace(
+            self,
+            attention=self.attention.to(device),
+            appearance=None if appearance is None else appearance.to(device),
         )
 
     def __getitem__(self, rows: slice | Tensor) -> "Layout":
         """Some of the frames."""
         appearance = self.appearance
-        return Layout(self.attention[rows], None if appearance is None else appearance[rows])
+        return replace(
+            self,
+            attention=self.attention[rows],
+            appearance=None if appearance is None else appearance[rows],
+        )

@@ -103,7 +103,13 @@ def tiny_drawing_spec(tiny_slot_spec: SlotModelSpec) -> SlotModelSpec:
     """A slot model whose decoder reads where slots are and how their places look."""
     values = spec_json(tiny_slot_spec)
     values["name"] = "tiny-drawing"
-    values["decoder"] |= {"layout": 4, "appearance": True, "patch": 2}
+    values["decoder"] |= {
+        "layout": 4,
+        "appearance": True,
+        "colour_grid": 3,
+        "fine_layout": True,
+        "patch": 2,
+    }
     values["train"] |= {"mask_weight": 1.0, "freeze_encoder": True, "cache_encoder": True}
     spec = parse_spec(values, "tests")
     assert isinstance(spec, SlotModelSpec)

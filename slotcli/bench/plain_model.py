@@ -18,7 +18,7 @@ from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.diffusion.samplers import sample
 from slotcli.diffusion.unet import FeedForward, UNet
-from slotcli.encoder.encoder import SlotEncoder, slot_appearance
+from slotcli.encoder.encoder import SlotEncoder
 from slotcli.encoder.slot_attention import SlotAttention
 from slotcli.kernels.group_norm_act import Activation
 from slotcli.layers import GroupNormAct
@@ -142,7 +142,7 @@ class PlainEncoder(nn.Module):
             state = self._scan(ahead, None)[0][:, -1] if ahead.shape[1] else None
         slots, attention = self._scan(features, state)
         attention = attention.unflatten(3, maps.shape[2:])
-        seen = slot_appearance(attention.flatten(3), maps, frames) if self.appearance else None
+        seen = self.appearance and self.appearance(attention.flatten(3), maps, frames)
         return SlotTrack(slots, attention, seen)
 
     def _scan(

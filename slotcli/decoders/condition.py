@@ -5,9 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from slotcli.encoder.appearance import COLOURS, colour_map
 from slotcli.types import Layout, Size
 
-COLOURS = 3
+
+def map_channels(layout: int, colour_grid: int, patch: int) -> int:
+    """Number of channels of the map that a `Condition` makes; 0 where it makes none."""
+    return (layout + (COLOURS if colour_grid else 0)) * patch**2
 
 
 class Condition(nn.Module):
@@ -15,13 +19,26 @@ class Condition(nn.Module):
 
     With `appearance`, a number of backbone channels, each vector also encodes the mean features
     and colour under its slot's attention. With `layout`, a number of channels, the map holds at
-    each position the slots' projections, weighted by attention. With neither, the vectors are the
-    slots themselves and there is no map: the paper's condition.
+    each position the slots' projections, weighted by attention; with `colour_grid` also the
+    colours of their grids. The map is made at `patch` times the size, and folded into channels.
+    With neither, the vectors are the slots themselves and there is no map: the paper's condition.
     """
 
-    def __init__(self, slot_dim: int, grid: Size, *, layout: int = 0, appearance: int = 0) -> None:
+    def __init__(
+        self,
+        slot_dim: int,
+        grid: Size,
+        *,
+        layout: int = 0,
+        appearance: int = 0,
+        colour_grid: int = 0,
+        patch: int = 1,
+    ) -> None:
         super().__init__()
         self.grid = grid
+        self.patch = patch
+        self.colour_grid = colour_grid
+        self.features = appearance
         self.tokens: nn.Sequential | None = None
         if appearance:
             self.norm_slots = nn.LayerNorm(slot_dim)
@@ -38,20 +55,28 @@ class Condition(nn.Module):
         self, slots: Float[Tensor, "b n d"], seen: Layout | None
     ) -> tuple[Float[Tensor, "b n d"], list[Float[Tensor, "b c i j"]]]:
         """Vectors and at most one map. Raises ValueError if `seen` lacks a part that it needs."""
+        appearance: Tensor | None = None
         if self.tokens is not None:
             if seen is None or seen.appearance is None:
                 raise ValueError("this decoder reads how the slots' places look")
-            slots = self.tokens(self._with_appearance(slots, seen.appearance.to(slots)))
+            appearance = seen.appearance.to(slots)
+            slots = self.tokens(self._with_appearance(slots, appearance))
         if self.layout is None:
             return slots, []
         if seen is None:
             raise ValueError("this decoder reads where the slots are")
-        weights = F.interpolate(seen.attention.to(slots), size=self.grid, mode="area")
-        return slots, [torch.einsum("bnij,bnc->bcij", weights, self.layout(slots))]
+        size = (self.patch * self.grid[0], self.patch * self.grid[1])
+        weights = F.interpolate(seen.attention.to(slots), size=size, mode="area")
+        maps = [torch.einsum("bnij,bnc->bcij", weights, self.layout(slots))]
+        if self.colour_grid and appearance is not None:
+            points = appearance[..., self.features + COLOURS :]
+            maps.append(colour_map(weights, points, self.colour_grid, seen.background))
+        return slots, [F.pixel_unshuffle(torch.cat(maps, dim=1), self.patch)]
 
     def _with_appearance(
         self, slots: Float[Tensor, "b n d"], appearance: Float[Tensor, "b n e"]
     ) -> Float[Tensor, "b n f"]:
-        features, colours = appearance[..., :-COLOURS], appearance[..., -COLOURS:]
+        means = appearance[..., : self.features + COLOURS]
+        features, colours = means[..., :-COLOURS], means[..., -COLOURS:]
         # Colours are not normalised: normalisation would remove brightness.
         return torch.cat([self.norm_slots(slots), self.norm_features(features), colours], dim=-1)

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slotcli.compute.cuda_graph import CudaGraphs
 from slotcli.compute.precision import cast_like
+from slotcli.encoder.appearance import Appearance
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import EfficientNetLite0, FeaturePyramid
 from slotcli.encoder.initial_slots import GaussianSlots
@@ -18,15 +18,13 @@ from slotcli.encoder.vit import Vit
 from slotcli.layers import PositionEmbedding
 from slotcli.types import Size, SlotTrack
 
-_EPSILON = 1e-6  # keeps the mean of a slot without attention near 0
-
 
 class SlotEncoder(nn.Module):
     """Backbone, corrector (slot attention) and predictor, scanned over the frames of a clip.
 
     `size` is the frames' usual size; other multiples of the backbone's stride fit too.
     `slot_bias` adds a learned scalar per slot to its attention logits. `appearance` adds to the
-    track each slot's mean features and colour. `corrector` makes the slot attention, by default
+    track how each slot's part of the frame looks. `corrector` makes the slot attention, by default
     on `slot_dim`. `readout` is the hidden width of the network before it. `positions` adds an
     embedding of them to the features. With `gaussian`, initial slots are sampled; `num_slots`
     may then be changed. While gradients are computed, `keeps_features` adds what the backbone
@@ -44,7 +42,7 @@ class SlotEncoder(nn.Module):
         iterations: int,
         first_iterations: int,
         slot_bias: bool = False,
-        appearance: bool = False,
+        appearance: Appearance | None = None,
         corrector: Callable[[], SlotAttention] | None = None,
         readout: int | None = None,
         positions: bool = True,
@@ -139,7 +137,7 @@ class SlotEncoder(nn.Module):
             attention=attention.unflatten(
                 3, tuple(side // self.backbone.stride for side in frames.shape[-2:])
             ),
-            appearance=slot_appearance(attention, maps, frames) if self.appearance else None,
+            appearance=self.appearance and self.appearance(attention, maps, frames),
             **self._kept(given.unflatten(0, frames.shape[:2])),
         )
 
@@ -206,15 +204,3 @@ class SlotEncoder(nn.Module):
         """Slots and attention of a frame, from the slots of the previous frame."""
         guess = slots if self.predictor is None else self.predictor(slots)
         return self.corrector(guess, features, statistics, self.iterations, self.slot_bias)
-
-
-def slot_appearance(
-    attention: Float[Tensor, "b t n p"],
-    maps: Float[Tensor, "f c i j"],
-    frames: Float[Tensor, "b t 3 h w"],
-) -> Float[Tensor, "b t n e"]:
-    """Mean backbone features and mean colour of each slot, weighted by its attention."""
-    colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), (maps.shape[-2], maps.shape[-1]))
-    seen = torch.cat([maps, colours], dim=1).flatten(2).unflatten(0, frames.shape[:2])
-    weights = attention / (attention.sum(-1, keepdim=True) + _EPSILON)
-    return weights @ seen.transpose(-1, -2)

@@ -30,7 +30,7 @@ from slotcli.tracks.removal import without_slots
 from slotcli.tracks.slot_file import HISTORY, REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
-from slotcli.types import Layout
+from slotcli.types import BACKGROUND_SLOT, Layout
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
@@ -337,7 +337,8 @@ def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
     attention = without_slots(slot_file.attention[rows], left_out, recorded_background(slot_file))
     appearance = slot_file.appearance
     seen = None if appearance is None else torch.from_numpy(appearance[rows]).float()[:, kept]
-    return Layout(torch.from_numpy(attention[:, kept]), seen)
+    background = kept.index(BACKGROUND_SLOT) if BACKGROUND_SLOT in kept else None
+    return Layout(torch.from_numpy(attention[:, kept]), seen, background)
 
 
 def _placed(

@@ -239,6 +239,17 @@ class LatentDiffusionSpec(Record):
     appearance: bool = Field(
         default=False, description="Whether it also reads how each slot's place looks in the frame."
     )
+    colour_grid: Annotated[int, Field(ge=0, le=32)] = Field(
+        default=0,
+        description=(
+            "Points per side of the grid of colours that each slot keeps; 0: its mean colour"
+            " only. Requires appearance and layout."
+        ),
+    )
+    fine_layout: bool = Field(
+        default=False,
+        description="Whether the U-Net sees where slots are in every latent, not one map position.",
+    )
     patch: Annotated[int, Field(gt=0, le=64)] = Field(
         default=1,
         description=(
@@ -258,6 +269,12 @@ class LatentDiffusionSpec(Record):
     evaluations: Annotated[int, Field(gt=0, le=1000)] = Field(
         default=20, description="Function evaluations a rendered frame takes (20: the paper)."
     )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "LatentDiffusionSpec":
+        if self.colour_grid and not (self.appearance and self.layout):
+            raise ValueError("colour_grid requires appearance = true and layout above 0")
+        return self
 
     @property
     def reads_frames(self) -> bool:

@@ -1,12 +1,15 @@
 """What the U-Net reads of slots: against the definition written out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from slotcli.build import build_model
 from slotcli.decoders.base import RenderOptions
-from slotcli.decoders.condition import Condition
+from slotcli.decoders.condition import Condition, map_channels
 from slotcli.decoders.latent_diffusion import LatentDiffusion
+from slotcli.encoder.appearance import colour_map
 from slotcli.spec import SlotModelSpec
 from slotcli.types import Layout
 
@@ -53,6 +56,25 @@ def test_slots_with_their_places_are_a_set_and_looks_are_read() -> None:
         changed, _ = condition(slots, Layout(seen.attention, looks))
         assert (changed - tokens).abs().amax((0, 2)).tolist()[::2] == [0, 0]
         assert (changed - tokens)[:, 1].abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_fine_map_is_folded_and_shows_the_colours_of_the_grids() -> None:
+    condition = Condition(16, (4, 4), layout=5, appearance=7, colour_grid=3, patch=2)
+    rng, slots = torch.Generator().manual_seed(4), torch.randn(2, 3, 16)
+    attention = torch.rand(2, 3, 8, 8, generator=rng).softmax(1)
+    seen = Layout(attention, torch.randn(2, 3, 7 + 3 + 27, generator=rng))
+    tokens, [found] = condition(slots, seen)
+    assert found.shape == (2, map_channels(5, 3, 2), 4, 4)
+    unfolded = torch.nn.functional.pixel_shuffle(found, 2)
+    assert condition.layout is not None
+    assert seen.appearance is not None
+    shares = torch.einsum("bnij,bnc->bcij", attention, condition.layout(tokens))
+    torch.testing.assert_close(unfolded[:, :5], shares)
+    shown = colour_map(attention, seen.appearance[..., 10:], 3)
+    torch.testing.assert_close(unfolded[:, 5:], shown)
+    _, [without] = condition(slots, replace(seen, background=None))
+    assert (without - found).abs().max() > 1e-3
 
 
 def test_what_is_not_there_is_an_error() -> None:
@@ -103,7 +125,7 @@ def test_looks_are_means_over_each_slots_place(tiny_drawing_spec: SlotModelSpec)
     track = model.encoder(frames)
     assert track.appearance is not None
     maps = model.encoder.backbone(frames[0])
-    assert track.appearance.shape == (1, 2, 3, maps.shape[1] + 3)
+    assert track.appearance.shape == (1, 2, 3, maps.shape[1] + 3 + 27)
     side = 32 // maps.shape[-1]
     for frame, slot in ((0, 1), (1, 2)):
         share = track.attention[0, frame, slot]
@@ -111,4 +133,5 @@ def test_looks_are_means_over_each_slots_place(tiny_drawing_spec: SlotModelSpec)
         colour = (frames[0, frame] * pixels).sum((1, 2)) / pixels.sum()
         features = (maps[frame] * share).sum((1, 2)) / share.sum()
         wanted = torch.cat([features, colour])
-        torch.testing.assert_close(track.appearance[0, frame, slot], wanted, atol=1e-4, rtol=1e-4)
+        found = track.appearance[0, frame, slot, : len(wanted)]
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
