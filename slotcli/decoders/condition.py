@@ -69,9 +69,26 @@ class Condition(nn.Module):
         weights = F.interpolate(seen.attention.to(slots), size=size, mode="area")
         maps = [torch.einsum("bnij,bnc->bcij", weights, self.layout(slots))]
         if self.colour_grid and appearance is not None:
-            points = appearance[..., self.features + COLOURS :]
-            maps.append(colour_map(weights, points, self.colour_grid, seen.background))
+            maps.append(self._colours(weights, appearance, seen.background))
         return slots, [F.pixel_unshuffle(torch.cat(maps, dim=1), self.patch)]
+
+    def colours(self, seen: Layout) -> Float[Tensor, "b 3 i j"] | None:
+        """The frames as the slots' colour grids alone show them, at the attention's size, if any.
+
+        No network takes part: a trivial baseline for renderings.
+        """
+        if not self.colour_grid or seen.appearance is None:
+            return None
+        return self._colours(seen.attention, seen.appearance, seen.background)
+
+    def _colours(
+        self,
+        attention: Float[Tensor, "b n i j"],
+        appearance: Float[Tensor, "b n e"],
+        background: int | None,
+    ) -> Float[Tensor, "b 3 i j"]:
+        points = appearance[..., self.features + COLOURS :]
+        return colour_map(attention, points, self.colour_grid, background)
 
     def _with_appearance(
         self, slots: Float[Tensor, "b n d"], appearance: Float[Tensor, "b n e"]

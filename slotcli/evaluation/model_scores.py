@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.base import RenderOptions
+from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.errors import DataError
 from slotcli.evaluation.audit import RECOMMENDED_CLIPS, AuditScores, audit, audit_shift
 from slotcli.evaluation.baselines import BASELINES, mosaic
@@ -32,6 +34,7 @@ from slotcli.types import Clip, Size, SlotTrack
 MODEL, CODEC, FIRST_FRAME = "model", "codec alone", "first frame copied"
 IDENTITY = "identity"  # a score of whole videos only
 MEAN_COLOUR, MOSAIC = "mean colour", "k-means mosaic"
+COLOUR_GRIDS = "colour grids alone"
 AUDIT_FRAMES = 6  # per clip, as in training
 PICTURES = 4  # frames per rendered clip
 DRAWN_AT_ONCE = 8  # frames per batch, which bounds the memory
@@ -167,7 +170,8 @@ def picture_scores(
     """Score a few frames of a clip, reconstructed from their slots, at the model's size.
 
     Other rows are bounds: the codec alone (if there is one) from above; from below the clip's
-    first frame, each frame's mean colour, and a mosaic of as many colours as there are slots.
+    first frame, each frame's mean colour, a mosaic of as many colours as there are slots, and of
+    slots that keep colour grids the grids without the decoder.
     """
     chosen = evenly_spaced(len(clip.frames), count)
     tracks = segment.tracks(clip.frames[None, : int(chosen[-1]) + 1])
@@ -191,6 +195,10 @@ def picture_scores(
     images[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
     mosaics = [mosaic(picture, slots.shape[1], seed=0) for picture in pictures[1:]]
     images[MOSAIC] = normalise(torch.stack(mosaics).to(device))
+    if isinstance(model.decoder, LatentDiffusion):
+        colours = model.decoder.condition.colours(seen.to(device))
+        if colours is not None:
+            images[COLOUR_GRIDS] = F.interpolate(colours, size=model.size, mode="bilinear")
     return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in images.items()}
 
 

@@ -12,6 +12,7 @@ from slotcli.errors import DataError
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.model_scores import (
     CODEC,
+    COLOUR_GRIDS,
     FIRST_FRAME,
     IDENTITY,
     MEAN_COLOUR,
@@ -108,6 +109,14 @@ def test_pictures_are_scored_beside_their_bounds(model: SlotModel, clip: Clip) -
     assert rows[MOSAIC]["mse"] < 0.8 * rows[MEAN_COLOUR]["mse"]
     still = Clip(clip.frames[:1].expand(3, -1, -1, -1))
     assert picture_scores(model, segment, still, CPU, 2, None)[FIRST_FRAME]["psnr"] == PSNR_CEILING
+
+
+def test_colour_grids_are_scored_without_the_decoder(tiny_drawing_model, clip: Clip) -> None:
+    drawing = load_model(str(tiny_drawing_model)).slot_model()[1]
+    rows = picture_scores(drawing, Segmenter(drawing, CPU), clip, CPU, 2, None)
+    assert list(rows) == [MODEL, CODEC, FIRST_FRAME, MEAN_COLOUR, MOSAIC, COLOUR_GRIDS]
+    # An untrained decoder draws nothing; the grids need none.
+    assert rows[COLOUR_GRIDS]["mse"] < rows[MEAN_COLOUR]["mse"] < rows[MODEL]["mse"]
 
 
 def test_every_system_is_evaluated(tiny_system, clip: Clip) -> None:
