@@ -19,7 +19,7 @@ class MaskedVideos(Dataset):
     """Clips of the videos, at their size, with the labels in `masks`.
 
     The masks of `videos/a/b.mp4` are the PNGs in `masks/a/b`, one a frame, or the gray video
-    `masks/a/b.mkv`: 0 is background, 1 to 254 are instances, 255 is not counted. They are resized
+    `masks/a/b.mkv`; those of a folder of images likewise: 0 is background, 1 to 254 are instances, 255 is not counted. They are resized
     as the frames are. Raises NoInputError where a video has none.
     """
 
@@ -30,7 +30,9 @@ class MaskedVideos(Dataset):
         self.remarks = videos.remarks
         self.unreadable = videos.unreadable
         self.passed_over = videos.passed_over
-        self._masks = [_masks_of(videos.relative(index), masks) for index in range(len(videos))]
+        self._masks = [
+            _masks_of(videos.without_suffix(index), masks) for index in range(len(videos))
+        ]
         self._cache: ClipCache[int] = ClipCache()
 
     def __len__(self) -> int:
@@ -67,12 +69,11 @@ class MaskedVideos(Dataset):
 
 
 def _masks_of(video: Path, masks: Path) -> Path:
-    """Where the masks of a video are, from its path in the folder of videos."""
-    for path in (masks / video.with_suffix(""), masks / video.with_suffix(".mkv")):
+    """Where the masks of a video are, from its path in the folder of videos, without a suffix."""
+    for path in (masks / video, masks / f"{video}.mkv"):
         if path.exists():
             return path
     raise NoInputError(
         f"{printable(masks)} has no masks of {printable(video)}.",
-        f"Put them into {printable(masks / video.with_suffix(''))}, one PNG a frame, or take the "
-        "video away.",
+        f"Put them into {printable(masks / video)}, one PNG a frame, or take the video away.",
     )

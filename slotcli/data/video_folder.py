@@ -71,6 +71,11 @@ class VideoFolder(Dataset):
         path = self._paths[index]
         return path.relative_to(self._folder) if path != self._folder else Path(path.name)
 
+    def without_suffix(self, index: int) -> Path:
+        """`relative` without a file's suffix; the name of a folder of images has none."""
+        path = self.relative(index)
+        return path if self._paths[index].is_dir() else path.with_suffix("")
+
     def frames(self, index: int) -> int:
         return self._lengths[index]
 

@@ -47,9 +47,21 @@ def test_another_number_of_masks_is_an_error(tmp_path, masks):
         data.clip(0, 0, 2)
 
 
+def test_a_dot_in_the_name_of_a_folder_of_images_is_kept(tmp_path):
+    for number in range(3):
+        image = tmp_path / "videos" / "walk.1" / f"{number}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(image)
+    write_masks(tmp_path / "masks" / "walk.1", 3)
+    data = open_dataset(spec_of(tmp_path), (8, 12))
+    labels = data.clip(0, 0, 3).labels
+    assert labels is not None
+    assert labels[:, 0, 0].tolist() == [1, 2, 3]
+
+
 def test_a_video_without_masks_is_named(tmp_path):
     write_video(tmp_path / "videos" / "a.mkv", 2)
     write_video(tmp_path / "videos" / "b.mkv", 2)
     write_masks(tmp_path / "masks" / "a", 2)
-    with pytest.raises(NoInputError, match=r"no masks of b\.mkv"):
+    with pytest.raises(NoInputError, match=r"no masks of b\."):
         open_dataset(spec_of(tmp_path), (8, 12))
