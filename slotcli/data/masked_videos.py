@@ -18,9 +18,10 @@ from slotcli.types import Clip
 class MaskedVideos(Dataset):
     """Clips of the videos, at their size, with the labels in `masks`.
 
-    The masks of `videos/a/b.mp4` are the PNGs in `masks/a/b`, one a frame, or the gray video
-    `masks/a/b.mkv`; those of a folder of images likewise: 0 is background, 1 to 254 are instances, 255 is not counted. They are resized
-    as the frames are. Raises NoInputError where a video has none.
+    The masks of `videos/a/b.mp4`, or of the folder of images `videos/a/b`, are the PNGs in
+    `masks/a/b`, one a frame, or the gray video `masks/a/b.mkv`: 0 is background, 1 to 254 are
+    instances, 255 is not counted. They are resized as the frames are. Raises NoInputError where a
+    video has none.
     """
 
     labelled = True
