@@ -88,7 +88,7 @@ def build_model(spec: SlotModelSpec) -> SlotModel:
         initial_deviation=own.initial_deviation,
         warm_up=own.warm_up,
         keeps_features=isinstance(spec.decoder, PatchMlpSpec | SlotMixerSpec),
-        appearance=_appearance(spec.decoder),
+        appearance=_appearance(spec),
     )
     decoder = _decoder(spec, backbone.width, _grid(spec.size, backbone.stride))
     return SlotModel(encoder, decoder, spec.size)
@@ -274,9 +274,10 @@ def _latent_diffusion(
     )
 
 
-def _appearance(decoder: DecoderSpec) -> Appearance | None:
+def _appearance(spec: SlotModelSpec) -> Appearance | None:
+    decoder = spec.decoder
     if isinstance(decoder, LatentDiffusionSpec) and decoder.appearance:
-        return Appearance(decoder.colour_grid)
+        return Appearance(decoder.colour_grid, spec.background_slot)
     return None
 
 

@@ -6,7 +6,7 @@ width. A `size` is always (height, width). `attention` is on the encoder's grid 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class ClipBatch:
     labels: UInt8[Tensor, "b t h w"] | None = None
 
 
-BACKGROUND_SLOT = 0  # of models that are supervised by masks
+EXTENT = 4  # numbers: centre (y, x) and reach (y, x) of a colour grid, as fractions of the frame
 
 
 @dataclass(frozen=True)
@@ -124,28 +124,21 @@ class Layout:
     """The inputs that a decoder may read of frames besides slots: attention and appearance.
 
     `appearance` are means under a slot's attention, of the backbone's features and then of the
-    three colours in [-1, 1]; and last, of models that keep them, grids of colours. `background` is
-    the slot whose grid spans the frame, None if that slot was left out.
+    three colours in [-1, 1]; and last, of models that keep them, grids of colours and their
+    extents.
     """
 
     attention: Float[Tensor, "b n h w"]
     appearance: Float[Tensor, "b n c"] | None = None
-    background: int | None = BACKGROUND_SLOT
 
     def to(self, device: torch.device) -> "Layout":
         """The same on a device."""
         appearance = self.appearance
-        return replace(
-            self,
-            attention=self.attention.to(device),
-            appearance=None if appearance is None else appearance.to(device),
+        return Layout(
+            self.attention.to(device), None if appearance is None else appearance.to(device)
         )
 
     def __getitem__(self, rows: slice | Tensor) -> "Layout":
         """Some of the frames."""
         appearance = self.appearance
-        return replace(
-            self,
-            attention=self.attention[rows],
-            appearance=None if appearance is None else appearance[rows],
-        )
+        return Layout(self.attention[rows], None if appearance is None else appearance[rows])

@@ -31,9 +31,7 @@ class MaskedVideos(Dataset):
         self.remarks = videos.remarks
         self.unreadable = videos.unreadable
         self.passed_over = videos.passed_over
-        self._masks = [
-            _masks_of(videos.without_suffix(index), masks) for index in range(len(videos))
-        ]
+        self._masks = [_masks_of(videos, index, masks) for index in range(len(videos))]
         self._cache: ClipCache[int] = ClipCache()
 
     def __len__(self) -> int:
@@ -69,12 +67,12 @@ class MaskedVideos(Dataset):
         return torch.from_numpy(np.stack(labels))
 
 
-def _masks_of(video: Path, masks: Path) -> Path:
-    """Where the masks of a video are, from its path in the folder of videos, without a suffix."""
+def _masks_of(videos: VideoFolder, index: int, masks: Path) -> Path:
+    video = videos.without_suffix(index)
     for path in (masks / video, masks / f"{video}.mkv"):
         if path.exists():
             return path
     raise NoInputError(
-        f"{printable(masks)} has no masks of {printable(video)}.",
+        f"{printable(masks)} has no masks of {videos.name(index)}.",
         f"Put them into {printable(masks / video)}, one PNG a frame, or take the video away.",
     )

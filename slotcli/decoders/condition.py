@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slotcli.encoder.appearance import COLOURS, colour_map
+from slotcli.encoder.appearance import COLOURS, colour_map, grid_channels
 from slotcli.types import Layout, Size
 
 
@@ -21,7 +21,7 @@ class Condition(nn.Module):
     and colour under its slot's attention. With `layout`, a number of channels, the map holds at
     each position the slots' projections, weighted by attention; with `colour_grid` also the
     colours of their grids. The map is made at `patch` times the size, and folded into channels.
-    With neither, the vectors are the slots themselves and there is no map: the paper's condition.
+    Without any, the vectors are the slots themselves and there is no map: the paper's condition.
     """
 
     def __init__(
@@ -51,6 +51,13 @@ class Condition(nn.Module):
             )
         self.layout = nn.Linear(slot_dim, layout) if layout else None
 
+    @property
+    def appearance_channels(self) -> int:
+        """Numbers per slot of the appearance that it reads."""
+        if self.tokens is None:
+            return 0
+        return self.features + COLOURS + grid_channels(self.colour_grid)
+
     def forward(
         self, slots: Float[Tensor, "b n d"], seen: Layout | None
     ) -> tuple[Float[Tensor, "b n d"], list[Float[Tensor, "b c i j"]]]:
@@ -69,7 +76,7 @@ class Condition(nn.Module):
         weights = F.interpolate(seen.attention.to(slots), size=size, mode="area")
         maps = [torch.einsum("bnij,bnc->bcij", weights, self.layout(slots))]
         if self.colour_grid and appearance is not None:
-            maps.append(self._colours(weights, appearance, seen.background))
+            maps.append(self._colours(weights, appearance))
         return slots, [F.pixel_unshuffle(torch.cat(maps, dim=1), self.patch)]
 
     def colours(self, seen: Layout) -> Float[Tensor, "b 3 i j"] | None:
@@ -79,16 +86,15 @@ class Condition(nn.Module):
         """
         if not self.colour_grid or seen.appearance is None:
             return None
-        return self._colours(seen.attention, seen.appearance, seen.background)
+        return self._colours(seen.attention, seen.appearance)
 
     def _colours(
         self,
         attention: Float[Tensor, "b n i j"],
         appearance: Float[Tensor, "b n e"],
-        background: int | None,
     ) -> Float[Tensor, "b 3 i j"]:
-        points = appearance[..., self.features + COLOURS :]
-        return colour_map(attention, points, self.colour_grid, background)
+        grids = appearance[..., self.features + COLOURS :]
+        return colour_map(attention, grids, self.colour_grid)
 
     def _with_appearance(
         self, slots: Float[Tensor, "b n d"], appearance: Float[Tensor, "b n e"]

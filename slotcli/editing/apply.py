@@ -20,8 +20,9 @@ from slotcli.results.reconstruct import (
     require_ids,
 )
 from slotcli.tracks.removal import without_slots
-from slotcli.tracks.slot_file import HISTORY, SlotFile, read_slot_file
+from slotcli.tracks.slot_file import HISTORY, REMAKE, SlotFile, read_slot_file
 from slotcli.tracks.transform import Transform
+from slotcli.types import EXTENT
 
 _Values = Float32[np.ndarray, "t n d"] | Float16[np.ndarray, "t n d"]
 _More = Float32[np.ndarray, "t m d"] | Float16[np.ndarray, "t m d"]
@@ -65,11 +66,20 @@ def edited(slot_file: SlotFile, steps: Sequence[Step], digest: str) -> SlotFile:
     everything = [*before, *(_resolved(step) for step in steps)]
     arranged = _arranged(slot_file, everything, unedited.shape[1])
     slots, appearance = slot_file.slots, slot_file.appearance
-    for step in everything[len(before) :]:
+    grids = _has_grids(slot_file)
+    earlier = _arranged(slot_file, before, unedited.shape[1])
+    for number, step in enumerate(everything[len(before) :], start=len(before) + 1):
         others = _foreign(slot_file, step) if step.kind == "swap" else None
         slots = _changed(slots, step, slot_file, others and others.slots)
+        later = _arranged(slot_file, everything[:number], unedited.shape[1])
         if appearance is not None:
-            appearance = _changed(appearance, step, slot_file, others and others.appearance)
+            looks = _changed(appearance, step, slot_file, others and others.appearance)
+            if grids and step.kind == "swap":  # the other's look at this one's position
+                looks[..., -EXTENT:] = appearance[..., -EXTENT:]
+            elif grids:
+                _move_grids(looks, step, earlier, later, unedited, slot_file.transform)
+            appearance = looks
+        earlier = later
     attention = _attention(unedited, arranged, slot_file.transform)
     receiver = _receiver(attention, arranged)
     for values in (slots, appearance):
@@ -126,8 +136,15 @@ def _foreign(slot_file: SlotFile, step: Step) -> Foreign:
         raise UsageError("--swap: the background is no object.", "Name an object's ID, from 1 on.")
     require_ids(other, [step.other_id])
     column = step.other_id - 1
-    looks = None if other.appearance is None else other.appearance[:, column]
-    return Foreign(other.slots[:, column], looks)
+    mine, looks = slot_file.appearance, other.appearance
+    if (mine is None) != (looks is None) or (
+        mine is not None and looks is not None and mine.shape[2] != looks.shape[2]
+    ):
+        raise DataError(
+            f"{printable(step.other)} does not say how its slots' places look, as this one does.",
+            REMAKE,
+        )
+    return Foreign(other.slots[:, column], None if looks is None else looks[:, column])
 
 
 def _changed(values: _Values, step: Step, slot_file: SlotFile, others: np.ndarray | None) -> _More:
@@ -146,6 +163,40 @@ def _changed(values: _Values, step: Step, slot_file: SlotFile, others: np.ndarra
         case "copy":
             changed = np.concatenate([values, values[:, columns]], axis=1)
     return changed
+
+
+def _has_grids(slot_file: SlotFile) -> bool:
+    """Whether each slot's appearance ends with the extent of its colour grid."""
+    spec = slot_file.metadata["model"].get("spec")
+    decoder = spec.get("decoder") if isinstance(spec, dict) else None
+    return isinstance(decoder, dict) and bool(decoder.get("colour_grid"))
+
+
+def _move_grids(
+    appearance: Float16[np.ndarray, "t n c"],
+    step: Step,
+    earlier: Arrangement,
+    later: Arrangement,
+    unedited: Float16[np.ndarray, "t m i j"],
+    transform: Transform,
+) -> None:
+    """Changes the extents of colour grids as a step changes the layers: `earlier` to `later`."""
+    top, left, height, width = transform.crop
+    corner, sides = np.array([top, left]) - 0.5, np.array([height, width])
+    for column, layer in enumerate(later.layers):
+        copied = column - len(earlier.layers)
+        before = earlier.layers[column if copied < 0 else step.ids[copied] - 1]
+        if (layer.dx, layer.dy, layer.scale) == (before.dx, before.dy, before.scale):
+            continue  # where only times change, each row was placed as it is now
+        for row in range(len(appearance)):
+            was = np.vstack([placement(before, row, unedited, transform), [0, 0, 1]])
+            (scale, _, dx), (_, _, dy) = placement(layer, row, unedited, transform) @ np.linalg.inv(
+                was
+            )
+            extent = appearance[row, column, -EXTENT:]
+            centre = scale * (corner + extent[:2] * sides) + np.array([dy, dx])
+            extent[:2] = (centre - corner) / sides
+            extent[2:] *= scale
 
 
 def _attention(

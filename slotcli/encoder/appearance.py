@@ -1,7 +1,7 @@
 """Appearance of slots: mean features, mean colour, and a coarse grid of colours.
 
-The grid of an object spans the object, so it moves and grows with the object's attention; that of
-slot 0, the background of models that are supervised by masks, spans the frame.
+The grid of an object spans the object; its extent is kept beside its colours, so that it can be
+moved and scaled with the object. The background's spans the frame.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from slotcli.types import BACKGROUND_SLOT
+from slotcli.types import EXTENT, Size
 
 COLOURS = 3
 
@@ -28,9 +28,13 @@ _REFITS = 2  # passes in which the grids take up what they do not yet explain; s
 
 @dataclass(frozen=True)
 class Appearance:
-    """Reads how slots look; `grid` is the number of points per side of their colour grids, or 0."""
+    """Reads how slots look; `grid` is the number of points per side of their colour grids, or 0.
+
+    The grid of the slot `background`, if any, spans the frame.
+    """
 
     grid: int = 0
+    background: int | None = None
 
     def __call__(
         self,
@@ -40,7 +44,7 @@ class Appearance:
     ) -> Float[Tensor, "b t n e"]:
         """Mean backbone features and mean colour of each slot, weighted by its attention.
 
-        Of slots with grids their colours follow: by channel, row by row.
+        With grids, their colours follow, by channel and row by row, and then their extents.
         """
         size = (maps.shape[-2], maps.shape[-1])
         colours = F.adaptive_avg_pool2d(frames.flatten(0, 1), size)
@@ -50,36 +54,42 @@ class Appearance:
         if not self.grid:
             return means
         where = attention.flatten(0, 1).unflatten(2, size)
-        points = _fitted(where, colours, means[..., -COLOURS:].flatten(0, 1), self.grid)
-        return torch.cat([means, points.unflatten(0, frames.shape[:2])], dim=-1)
+        extents = _extents(where, self.background)
+        points = _fitted(where, colours, means[..., -COLOURS:].flatten(0, 1), extents, self.grid)
+        grids = torch.cat([points, extents], dim=-1)
+        return torch.cat([means, grids.unflatten(0, frames.shape[:2])], dim=-1)
+
+
+def grid_channels(grid: int) -> int:
+    """Numbers that a colour grid adds to a slot's appearance."""
+    return COLOURS * grid**2 + EXTENT if grid else 0
 
 
 def colour_map(
-    attention: Float[Tensor, "b n h w"],
-    points: Float[Tensor, "b n c"],
-    grid: int,
-    background: int | None = BACKGROUND_SLOT,
+    attention: Float[Tensor, "b n h w"], grids: Float[Tensor, "b n c"], grid: int
 ) -> Float[Tensor, "b 3 h w"]:
     """The frame as the slots' grids show it: each interpolated, weighted by attention.
 
-    `background` is the slot whose grid spans the frame, None if it was left out.
+    `grids` are colours and extents, as `Appearance` gives them.
     """
-    rows, columns = _tents(attention, grid, background)
-    return _spread(attention, points.unflatten(2, (COLOURS, grid, grid)), rows, columns)
+    points, extents = grids[..., :-EXTENT], grids[..., -EXTENT:]
+    tents = _tents(extents, (attention.shape[2], attention.shape[3]), grid)
+    return _spread(attention, points.unflatten(2, (COLOURS, grid, grid)), *tents)
 
 
 def _fitted(
     attention: Float[Tensor, "b n h w"],
     colours: Float[Tensor, "b 3 h w"],
     means: Float[Tensor, "b n 3"],
+    extents: Float[Tensor, "b n 4"],
     grid: int,
 ) -> Float[Tensor, "b n c"]:
     """The grids' colours: means by attention and distance, refined by the error of their map."""
-    rows, columns = _tents(attention, grid, BACKGROUND_SLOT)
-    points = _gathered(attention, colours, means, rows, columns)
+    tents = _tents(extents, (attention.shape[2], attention.shape[3]), grid)
+    points = _gathered(attention, colours, means, *tents)
     for _ in range(_REFITS):
-        error = colours - _spread(attention, points, rows, columns)
-        points = points + _gathered(attention, error, torch.zeros_like(means), rows, columns)
+        error = colours - _spread(attention, points, *tents)
+        points = points + _gathered(attention, error, torch.zeros_like(means), *tents)
     return points.flatten(2)
 
 
@@ -125,31 +135,44 @@ def _spread(
     return (attention[:, :, None] * spread).sum(1)
 
 
-def _tents(
-    attention: Float[Tensor, "b n h w"], grid: int, background: int | None
-) -> tuple[Float[Tensor, "b n h g"], Float[Tensor, "b n w g"]]:
-    """Weights of linear interpolation between the grids' points, for each row and each column."""
+def _extents(attention: Float[Tensor, "b n h w"], background: int | None) -> Float[Tensor, "b n 4"]:
+    """Centre (y, x) of each slot's grid and its reach from there, as fractions of the frame."""
     total = attention.sum((2, 3)) + _EPSILON
     slots = torch.arange(attention.shape[1], device=attention.device)
-    whole = (slots == (-1 if background is None else background))[:, None]
-    return (
-        _tents_along(attention.sum(3), total, whole, grid),
-        _tents_along(attention.sum(2), total, whole, grid),
+    whole = slots == (-1 if background is None else background)
+    down, across = (_extent(attention.sum(axis), total, whole) for axis in (3, 2))
+    return torch.stack([down[0], across[0], down[1], across[1]], dim=-1)
+
+
+def _extent(
+    profile: Float[Tensor, "b n l"], total: Float[Tensor, "b n"], whole: Bool[Tensor, " n"]
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]:
+    length = profile.shape[2]
+    places = _places(length, profile)
+    centre = (profile @ places) / total
+    variance = (profile * (places - centre[..., None]) ** 2).sum(2) / total
+    # Bounded before the root, whose gradient at 0 is infinite.
+    reach = _REACH * variance.clamp(min=(_SMALLEST / length) ** 2).sqrt()
+    of_frame = (1 - 1 / length) / 2  # outermost points at the centres of the outermost positions
+    return centre.masked_fill(whole, 0.5), reach.masked_fill(whole, of_frame)
+
+
+def _tents(
+    extents: Float[Tensor, "b n 4"], size: Size, grid: int
+) -> tuple[Float[Tensor, "b n h g"], Float[Tensor, "b n w g"]]:
+    """Weights of linear interpolation between the grids' points, for each row and each column."""
+    points = torch.arange(grid, dtype=extents.dtype, device=extents.device)
+    down, across = (
+        ((_places(length, extents) - extents[..., axis, None]) / extents[..., axis + 2, None])
+        for axis, length in enumerate(size)
     )
+    rows, columns = (
+        (1 - ((span.clamp(-1, 1)[..., None] + 1) / 2 * (grid - 1) - points).abs()).clamp(min=0)
+        for span in (down, across)
+    )
+    return rows, columns
 
 
-def _tents_along(
-    profile: Float[Tensor, "b n l"],
-    total: Float[Tensor, "b n"],
-    whole: Bool[Tensor, "n 1"],
-    grid: int,
-) -> Float[Tensor, "b n l g"]:
-    places = torch.arange(profile.shape[2], dtype=profile.dtype, device=profile.device)
-    apart = places - ((profile @ places) / total)[..., None]
-    deviation = ((profile * apart**2).sum(2) / total).sqrt().clamp(min=_SMALLEST)
-    spanned = apart / (_REACH * deviation)[..., None]  # from -1 to 1 within the grid
-    of_frame = torch.linspace(-1, 1, len(places), dtype=profile.dtype, device=profile.device)
-    scaled = torch.where(whole, of_frame, spanned.clamp(-1, 1))
-    number = ((scaled + 1) / 2 * (grid - 1))[..., None]
-    points = torch.arange(grid, dtype=profile.dtype, device=profile.device)
-    return (1 - (number - points).abs()).clamp(min=0)
+def _places(length: int, like: Tensor) -> Float[Tensor, " l"]:
+    """The centres of positions, as fractions of the frame's side."""
+    return (torch.arange(length, dtype=like.dtype, device=like.device) + 0.5) / length

@@ -17,12 +17,13 @@ from torch import Tensor
 from slotcli.checkpoint import LoadedModel, load_model
 from slotcli.compute.precision import computes_in_bf16, to_bf16
 from slotcli.decoders.base import RenderOptions
+from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.diffusion.samplers import Sampler
 from slotcli.errors import DataError, NumericError, UsageError
 from slotcli.files.layout import RESULT, SLOT_FILE
 from slotcli.files.places import work_path
 from slotcli.files.writing import output_errors
-from slotcli.model import denormalise
+from slotcli.model import SlotModel, denormalise
 from slotcli.results.frame_sequence import FrameSequence
 from slotcli.tracks.labelling import Edges, Labelling
 from slotcli.tracks.pieces import Pieces
@@ -30,7 +31,7 @@ from slotcli.tracks.removal import without_slots
 from slotcli.tracks.slot_file import HISTORY, REMAKE, SlotFile
 from slotcli.tracks.statistics import object_ids
 from slotcli.tracks.transform import Transform
-from slotcli.types import BACKGROUND_SLOT, Layout
+from slotcli.types import Layout
 from slotcli.video.own_outputs import MARK
 from slotcli.video.writer import VideoWriter
 
@@ -165,11 +166,7 @@ class Rendering(FrameSequence):
             )
         _require_shows_moves(slot_file, loaded)
         self._kept = _kept(slot_file, options.keep)
-        if model.encoder.appearance and slot_file.appearance is None:
-            raise DataError(
-                "The slot file does not say how the slots' places look, and this model reads it.",
-                REMAKE,
-            )
+        _require_appearance(slot_file, model)
         self._slot_file = slot_file
         self._decoder = model.to(device).decoder
         self._device, self._batch = device, options.batch
@@ -331,14 +328,24 @@ def _kept(slot_file: SlotFile, keep: tuple[int, ...] | None) -> list[int]:
     return kept
 
 
+def _require_appearance(slot_file: SlotFile, model: SlotModel) -> None:
+    decoder = model.decoder
+    read = decoder.condition.appearance_channels if isinstance(decoder, LatentDiffusion) else 0
+    recorded = 0 if slot_file.appearance is None else slot_file.appearance.shape[2]
+    if read and recorded != read:
+        raise DataError(
+            "The slot file does not say how the slots' places look, as this model reads it.",
+            REMAKE,
+        )
+
+
 def _layout(slot_file: SlotFile, kept: list[int], rows: slice) -> Layout:
     """Attention, without that of the other slots, and appearance of the kept slots."""
     left_out = set(range(slot_file.slots.shape[1])) - set(kept)
     attention = without_slots(slot_file.attention[rows], left_out, recorded_background(slot_file))
     appearance = slot_file.appearance
     seen = None if appearance is None else torch.from_numpy(appearance[rows]).float()[:, kept]
-    background = kept.index(BACKGROUND_SLOT) if BACKGROUND_SLOT in kept else None
-    return Layout(torch.from_numpy(attention[:, kept]), seen, background)
+    return Layout(torch.from_numpy(attention[:, kept]), seen)
 
 
 def _placed(

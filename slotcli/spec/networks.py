@@ -248,7 +248,10 @@ class LatentDiffusionSpec(Record):
     )
     fine_layout: bool = Field(
         default=False,
-        description="Whether the U-Net sees where slots are in every latent, not one map position.",
+        description=(
+            "Whether the U-Net sees where slots are for each latent, not once per patch. Requires"
+            " layout."
+        ),
     )
     patch: Annotated[int, Field(gt=0, le=64)] = Field(
         default=1,
@@ -274,6 +277,8 @@ class LatentDiffusionSpec(Record):
     def _complete(self) -> "LatentDiffusionSpec":
         if self.colour_grid and not (self.appearance and self.layout):
             raise ValueError("colour_grid requires appearance = true and layout above 0")
+        if self.fine_layout and not self.layout:
+            raise ValueError("fine_layout requires layout above 0")
         return self
 
     @property

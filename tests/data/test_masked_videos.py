@@ -63,5 +63,5 @@ def test_a_video_without_masks_is_named(tmp_path):
     write_video(tmp_path / "videos" / "a.mkv", 2)
     write_video(tmp_path / "videos" / "b.mkv", 2)
     write_masks(tmp_path / "masks" / "a", 2)
-    with pytest.raises(NoInputError, match=r"no masks of b\."):
+    with pytest.raises(NoInputError, match=r"no masks of b\.mkv"):
         open_dataset(spec_of(tmp_path), (8, 12))

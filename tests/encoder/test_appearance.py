@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from slotcli.encoder.appearance import COLOURS, Appearance, colour_map
+from slotcli.types import EXTENT
 
 GRID = 4
 
@@ -18,7 +19,7 @@ def hard(labels: Tensor, slots: int) -> Tensor:
 def grids(attention: Tensor, colours: Tensor, grid: int = GRID) -> Tensor:
     """The grids of single frames: [b n c]."""
     maps = torch.zeros(len(colours), 1, *colours.shape[-2:])
-    seen = Appearance(grid)(
+    seen = Appearance(grid, background=0)(
         attention[:, None].flatten(3), maps[:, None].flatten(0, 1), colours[:, None]
     )
     return seen[:, 0, :, 1 + COLOURS :]
@@ -35,28 +36,29 @@ def scene() -> tuple[Tensor, Tensor]:
 def test_a_map_is_what_a_loop_makes_of_the_grids() -> None:
     rng = torch.Generator().manual_seed(1)
     attention = torch.rand(1, 3, 6, 7, generator=rng).softmax(1)
-    points = torch.randn(1, 3, COLOURS * GRID**2, generator=rng)
+    found_grids = grids(attention, torch.rand(1, 3, 6, 7, generator=rng))
+    extents = found_grids[0, :, -EXTENT:].double().numpy()
+    colours = found_grids[0, :, :-EXTENT].double().numpy().reshape(3, 3, GRID, GRID)
+    where = attention[0].double().numpy()
+    y, x = (np.mgrid[0:6, 0:7] + 0.5) / np.array([6, 7])[:, None, None]
     wanted = np.zeros((3, 6, 7))
-    where, colours = (
-        attention[0].double().numpy(),
-        points.double().numpy().reshape(3, 3, GRID, GRID),
-    )
-    y, x = np.mgrid[0:6, 0:7].astype(float)
     for slot in range(3):
         share = where[slot] / where[slot].sum()
         spans = []
-        for axis in (y, x):
-            centre = (share * axis).sum()
-            reach = 1.6 * max(0.5, np.sqrt((share * (axis - centre) ** 2).sum()))
+        for axis, (along, length) in enumerate(((y, 6), (x, 7))):
+            centre = (share * along).sum()
+            reach = 1.6 * max(0.5 / length, np.sqrt((share * (along - centre) ** 2).sum()))
             if slot == 0:
-                centre = reach = axis.max() / 2
-            spans.append(np.clip((axis - centre) / reach, -1, 1) * (GRID - 1) / 2 + (GRID - 1) / 2)
+                centre, reach = 0.5, along.max() - 0.5
+            assert extents[slot, axis] == pytest.approx(centre, abs=1e-5)
+            assert extents[slot, axis + 2] == pytest.approx(reach, abs=1e-5)
+            spans.append((np.clip((along - centre) / reach, -1, 1) + 1) * (GRID - 1) / 2)
         for row, column in np.ndindex(6, 7):
             for i, j in np.ndindex(GRID, GRID):
                 near = max(0, 1 - abs(spans[0][row, column] - i))
                 near *= max(0, 1 - abs(spans[1][row, column] - j))
                 wanted[:, row, column] += where[slot, row, column] * near * colours[slot, :, i, j]
-    found = colour_map(attention, points, GRID)[0].double().numpy()
+    found = colour_map(attention, found_grids, GRID)[0].double().numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -90,11 +92,31 @@ def test_an_objects_grid_goes_with_it(way: tuple[int, int]) -> None:
     moved = torch.roll(labels, way, (0, 1))
     there = torch.roll(frame, way, (2, 3))
     before, after = grids(hard(labels, 2), frame)[0, 1], grids(hard(moved, 2), there)[0, 1]
-    assert (after - before).abs().max() < 0.05  # the background around it is another
-    drawn = colour_map(hard(moved, 2), grids(hard(labels, 2), frame), GRID)
-    kept = colour_map(hard(labels, 2), grids(hard(labels, 2), frame), GRID)
-    inside = (moved == 1).expand(1, 3, -1, -1)
-    torch.testing.assert_close(drawn[inside], torch.roll(kept, way, (2, 3))[inside])
+    # The background around it is another.
+    assert (after - before)[:-EXTENT].abs().max() < 0.05
+    by = torch.tensor([way[0] / 16, way[1] / 20, 0, 0])
+    torch.testing.assert_close((after - before)[-EXTENT:], by, atol=1e-5, rtol=0)
+
+
+def test_a_grid_stays_where_it_is_whatever_part_of_its_object_is_seen() -> None:
+    labels, frame = scene()
+    attention = hard(labels, 3)
+    found = grids(attention, frame)
+    covered = attention.clone()
+    covered[:, 1, :, 6:] = 0
+    seen = covered[:, 1:2].bool().expand(-1, 3, -1, -1)
+    whole, part = colour_map(attention, found, GRID), colour_map(covered, found, GRID)
+    assert torch.equal(part[seen], whole[seen])
+
+
+def test_the_map_has_the_same_colours_at_another_resolution() -> None:
+    x = torch.linspace(-1, 1, 20).expand(1, 3, 16, 20)
+    labels, _ = scene()
+    found = grids(hard(labels, 3), x)
+    finer = labels.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    fine = torch.nn.functional.avg_pool2d(colour_map(hard(finer, 3), found, GRID), 2)
+    coarse = colour_map(hard(labels, 3), found, GRID)
+    assert (fine - coarse).abs().max() < 0.03
 
 
 def test_what_a_dropped_object_hid_looks_like_what_was_around_it() -> None:
@@ -125,10 +147,9 @@ def test_slots_but_for_the_background_are_a_set_and_empty_ones_are_finite() -> N
     assert colour_map(attention, points, GRID).isfinite().all()
 
 
-def test_without_the_background_no_grid_spans_the_frame() -> None:
+def test_gradients_are_finite_where_a_slot_has_no_position() -> None:
     labels, frame = scene()
-    attention = hard(labels, 3)
-    points = grids(attention, frame)
-    kept = colour_map(attention[:, 1:], points[:, 1:], GRID, background=None)
-    inside = (labels == 1).expand(1, 3, -1, -1)
-    torch.testing.assert_close(kept[inside], colour_map(attention, points, GRID)[inside])
+    attention = hard(labels, 4).requires_grad_()
+    colour_map(attention, grids(attention, frame), GRID).square().sum().backward()
+    assert attention.grad is not None
+    assert attention.grad.isfinite().all()
