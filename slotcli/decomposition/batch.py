@@ -90,10 +90,10 @@ def run_clips(
 
     Raises UsageError where the options are wrong, and exceptions that stop the process.
     """
-    _, model = loaded.slot_model()
+    spec, model = loaded.slot_model()
     options = options.settled(model)
     loaded = options.applied(loaded)
-    encoder = ClipEncoder(model, device)
+    encoder = ClipEncoder(model, device, spec.background_slot)
     waiting = iter(clips)
     running: list[ClipRun] = []
     try:

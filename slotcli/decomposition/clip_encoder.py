@@ -102,13 +102,17 @@ class ClipEncoder:
     """A model on its device, which encodes the next chunks of one or several clips.
 
     Where device memory runs out, the chunk size is halved, down to one frame, and stays halved; at
-    the start of a clip down to the frames of the warm-up.
+    the start of a clip down to the frames of the warm-up. `background` is the slot that training
+    made the background, if any: it is the background after a reset, too.
     """
 
-    def __init__(self, model: SlotModel, device: torch.device) -> None:
+    def __init__(
+        self, model: SlotModel, device: torch.device, background: int | None = None
+    ) -> None:
         self.most_frames: int | None = None  # at once, where memory ran out for more
         self._model = model
         self._device = device
+        self._background = background
 
     def encode(self, state: ClipState, chunk: FrameChunk) -> EncodedChunk:
         """Encodes a clip's next chunk; advances `state`. Raises BusyError where memory runs out."""
@@ -199,7 +203,9 @@ class ClipEncoder:
         before, state.slots = state.slots, None
         encoded = self._run([state], frame[None])
         if before is not None:
-            order = torch.from_numpy(match_slots(before.numpy(), encoded[0][0, 0].numpy()))
+            order = torch.from_numpy(
+                match_slots(before.numpy(), encoded[0][0, 0].numpy(), self._background)
+            )
             encoded = tuple(part[:, :, order] for part in encoded)
         state.slots = encoded[0][0, 0]
         return encoded

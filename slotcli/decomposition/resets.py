@@ -44,18 +44,22 @@ class CutFinder:
 
 
 def match_slots(
-    before: Float[np.ndarray, "n d"], after: Float[np.ndarray, "n d"]
+    before: Float[np.ndarray, "n d"],
+    after: Float[np.ndarray, "n d"],
+    background: int | None = None,
 ) -> Int64[np.ndarray, " n"]:
     """For each slot of `before` the slot of `after` that continues it: a permutation.
 
     The pairs maximise the sum of cosines between slots whose mean over n is subtracted, because all
-    slots of a frame have much in common. Kuhn 1955.
+    slots of a frame have much in common. Kuhn 1955. The slot `background` continues itself.
     """
     from scipy.optimize import linear_sum_assignment  # importing it takes longer than a short clip
 
     before, after = (slots - slots.mean(axis=0) for slots in (before, after))
     norms = np.linalg.norm(before, axis=1)[:, None] * np.linalg.norm(after, axis=1)
     cosines = (before @ after.T) / np.maximum(norms, np.finfo(np.float32).tiny)
+    if background is not None:
+        cosines[background, background] = 4 * len(cosines)  # more than all other pairs gain
     return linear_sum_assignment(cosines, maximize=True)[1]
 
 

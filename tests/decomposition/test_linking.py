@@ -24,5 +24,18 @@ def test_shuffled_slots_find_their_places_again_under_a_common_shift():
     np.testing.assert_array_equal(order[match_slots(before, after)], np.arange(8))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_background_continues_itself_and_the_others_are_paired_best(seed):
+    rng = np.random.default_rng(seed)
+    before, after = rng.normal(size=(2, 5, 7))
+    after[[0, 3]] = before[[3, 0]]  # unless told otherwise, they trade numbers
+    assert match_slots(before, after)[0] == 3
+    a, b = before - before.mean(0), after - after.mean(0)
+    a, b = a / np.linalg.norm(a, axis=1)[:, None], b / np.linalg.norm(b, axis=1)[:, None]
+    orders = [order for order in permutations(range(5)) if order[0] == 0]
+    best = max(orders, key=lambda order: (a * b[list(order)]).sum())
+    assert match_slots(before, after, background=0).tolist() == list(best)
+
+
 def test_slots_that_are_all_alike_have_an_order_too():
     assert sorted(match_slots(np.zeros((3, 4)), np.ones((3, 4)))) == [0, 1, 2]
