@@ -27,7 +27,7 @@ def test_shuffled_slots_find_their_places_again_under_a_common_shift():
 @pytest.mark.parametrize("seed", range(20))
 def test_the_background_continues_itself_and_the_others_are_paired_best(seed):
     rng = np.random.default_rng(seed)
-    before, after = rng.normal(size=(2, 5, 7))
+    before, after = rng.normal(size=(2, 5, 40))
     after[[0, 3]] = before[[3, 0]]  # unless told otherwise, they trade numbers
     assert match_slots(before, after)[0] == 3
     a, b = before - before.mean(0), after - after.mean(0)
