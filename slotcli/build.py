@@ -271,6 +271,7 @@ def _latent_diffusion(
         patch=decoder.patch,
         noise_scale=decoder.noise_scale,
         evaluations=decoder.evaluations,
+        quantise=decoder.quantise,
     )
 
 

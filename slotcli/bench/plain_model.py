@@ -194,6 +194,7 @@ class PlainDiffusion(nn.Module):
         self.unet = PlainUNet(decoder.unet)
         self.latent_shape, self.latent_scale = decoder.latent_shape, decoder.latent_scale
         self.noise_scale, self.evaluations = decoder.noise_scale, decoder.evaluations
+        self.quantise = decoder.quantise
         self.prediction_target, self.steps_range = decoder.prediction_target, decoder.steps_range
         self.register_buffer("null", decoder.null)
 
@@ -271,6 +272,8 @@ class PlainDiffusion(nn.Module):
         return F.pixel_shuffle(prediction, self.patch)
 
     def _quantise(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
+        if not self.quantise:
+            return latents
         if not isinstance(self.codec, Vqvae):
             return self.codec.quantise(latents)
         codes = self.codec.codebook.weight
@@ -278,6 +281,4 @@ class PlainDiffusion(nn.Module):
         return codes[nearest].view(latents.movedim(1, -1).shape).movedim(-1, 1)
 
     def _decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
-        if not isinstance(self.codec, Vqvae):
-            return self.codec.decode(latents)
         return self.codec.decode_unquantised(self._quantise(latents))

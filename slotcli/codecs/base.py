@@ -26,3 +26,7 @@ class Codec(Protocol):
     def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
         """Decodes latents, quantised first, to frames; not clamped."""
         ...
+
+    def decode_unquantised(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        """Decodes latents as they are to frames; not clamped."""
+        ...

@@ -23,3 +23,7 @@ class Pixels(nn.Module):
     def decode(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The latents clamped to [-1, 1]."""
         return self.quantise(latents)
+
+    def decode_unquantised(self, latents: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The latents."""
+        return latents

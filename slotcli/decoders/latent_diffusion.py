@@ -58,6 +58,7 @@ class LatentDiffusion(nn.Module):
         patch: int = 1,
         noise_scale: float = 1.0,
         evaluations: int = 20,
+        quantise: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(codec, nn.Module):
@@ -71,6 +72,7 @@ class LatentDiffusion(nn.Module):
         self.latent_scale = latent_scale
         self.noise_scale = noise_scale
         self.evaluations = evaluations
+        self.quantise = quantise
         self.prediction_target: Target = target
         self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
         if null_tokens:
@@ -149,7 +151,8 @@ class LatentDiffusion(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """Samples frames from slots and one noise map, clamped to [-1, 1].
 
-        Each x0 prediction is quantised to the codec's codes, as the authors sample.
+        Each x0 prediction is quantised to the codec's codes, as the authors sample, unless the
+        model's definition says otherwise (`quantise`).
         """
         context, maps = self.context(slots, seen, self.condition.grid)
         evaluate = self._graphs.bind(self, self._evaluation, context, maps)
@@ -161,7 +164,13 @@ class LatentDiffusion(nn.Module):
         # One copy to the device for all function evaluations.
         for row in torch.tensor(rows, dtype=state.dtype).to(state.device):
             state = evaluate(state, row)
-        return self.codec.decode(state[0] / self.latent_scale).clamp(-1, 1)
+        return self.decode(state[0]).clamp(-1, 1)
+
+    def decode(self, latents: Float[Tensor, "b c i j"]) -> Float[Tensor, "b 3 h w"]:
+        """Frames from latents of `latent_scale`, on the codec's codes if it samples on them."""
+        latents = latents / self.latent_scale
+        codec = self.codec
+        return codec.decode(latents) if self.quantise else codec.decode_unquantised(latents)
 
     def soft_masks(
         self, slots: Float[Tensor, "b n d"], attention: Float[Tensor, "b n i j"]
@@ -195,8 +204,9 @@ class LatentDiffusion(nn.Module):
         step = row[:1].expand(len(noisy))
         prediction = self.predict(noisy, step, context, maps)
         clean = row[1] * noisy + row[2] * prediction
-        quantised = self.codec.quantise(clean / self.latent_scale) * self.latent_scale
-        return sampler_step(state, quantised, row[3:])
+        if self.quantise:
+            clean = self.codec.quantise(clean / self.latent_scale) * self.latent_scale
+        return sampler_step(state, clean, row[3:])
 
     def predict(
         self,

@@ -272,6 +272,10 @@ class LatentDiffusionSpec(Record):
     evaluations: Annotated[int, Field(gt=0, le=1000)] = Field(
         default=20, description="Function evaluations a rendered frame takes (20: the paper)."
     )
+    quantise: bool = Field(
+        default=True,
+        description="Whether rendered latents are moved to the codec's codes (the paper: yes).",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "LatentDiffusionSpec":

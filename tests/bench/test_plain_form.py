@@ -91,6 +91,21 @@ def test_drawn_frames_agree(tiny_slot_spec: SlotModelSpec, frames: Tensor, targe
     assert ours.std() > 0.05
 
 
+@pytest.mark.parametrize("quantise", [True, False])
+def test_frames_drawn_from_grids_of_colours_agree(
+    tiny_drawing_spec: SlotModelSpec, frames: Tensor, quantise: bool
+) -> None:
+    decoder = tiny_drawing_spec.decoder.model_copy(update={"quantise": quantise})
+    model = built(tiny_drawing_spec.model_copy(update={"decoder": decoder}))
+    drawing = RenderOptions(evaluations=3, seed=3)
+    drawn = []
+    for each in (model, plain(model)):
+        track = each.encode(frames)
+        drawn.append(each.decoder.render(track.slots.flatten(0, 1), drawing, track.layout))
+    close(*drawn)
+    assert drawn[0].std() > 0.05
+
+
 def test_masks_agree(model: SlotModel, frames: Tensor) -> None:
     track = model.encode(frames)
     other = plain(model)

@@ -118,6 +118,24 @@ def test_a_drawing_model_learns_all_of_its_decoder_and_draws(
 
 
 @torch.no_grad()
+def test_without_quantisation_no_code_is_used(tiny_drawing_spec: SlotModelSpec) -> None:
+    decoder = tiny_drawing_spec.decoder.model_copy(update={"quantise": False})
+    torch.manual_seed(0)
+    model = build_model(tiny_drawing_spec.model_copy(update={"decoder": decoder}))
+    track = model.encoder(torch.rand(1, 2, 3, 32, 32) * 2 - 1)
+    slots, seen = track.slots.flatten(0, 1), track.layout
+    drawn = model.decoder.render(slots, RenderOptions("multistep", 3), seen)
+    model.decoder.codec.codebook.weight.mul_(-3)
+    torch.testing.assert_close(
+        model.decoder.render(slots, RenderOptions("multistep", 3), seen), drawn
+    )
+    model.decoder.quantise = True
+    assert (
+        model.decoder.render(slots, RenderOptions("multistep", 3), seen) - drawn
+    ).abs().max() > 1e-3
+
+
+@torch.no_grad()
 def test_looks_are_means_over_each_slots_place(tiny_drawing_spec: SlotModelSpec) -> None:
     model = build_model(tiny_drawing_spec)
     frames = torch.rand(1, 2, 3, 32, 32) * 2 - 1
