@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -190,7 +189,7 @@ def picture_scores(
     codec = getattr(model.decoder, "codec", None)
     if isinstance(codec, Vqvae | Dvae):
         with torch.no_grad():
-            decoded = [_coded(model.decoder, part) for part in original.split(DRAWN_AT_ONCE)]
+            decoded = [_coded(model.decoder, codec, part) for part in original.split(DRAWN_AT_ONCE)]
         images[CODEC] = torch.cat(decoded)
     images[FIRST_FRAME] = first.expand_as(original)
     images[MEAN_COLOUR] = original.mean((2, 3), keepdim=True).expand_as(original)
@@ -203,11 +202,13 @@ def picture_scores(
     return {row: _closeness(original, rebuilt, lpips) for row, rebuilt in images.items()}
 
 
-def _coded(decoder: Any, frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+def _coded(
+    decoder: object, codec: Vqvae | Dvae, frames: Float[Tensor, "b 3 h w"]
+) -> Float[Tensor, "b 3 h w"]:
     """Frames through the codec alone, as the decoder uses it."""
     if isinstance(decoder, LatentDiffusion):
         return decoder.decode(decoder.target(frames))
-    return decoder.codec.decode(decoder.codec.encode(frames))
+    return codec.decode(codec.encode(frames))
 
 
 def evenly_spaced(length: int, count: int = PICTURES) -> Int64[np.ndarray, " k"]:
