@@ -125,6 +125,20 @@ def test_fiftyone_imports_the_export(tmp_path: Path, result: Path) -> None:
         assert len(label.detections) == len(np.unique(labels))
 
 
+def test_datumaro_imports_every_mask(adapter: Any, result: Path) -> None:
+    names = adapter("datumaro_dataset", "datumaro")
+    masks = slotcli.load(result).masks
+    items = {int(Path(item.id).name): item for item in names["dataset"]}
+    assert sorted(items) == list(range(len(masks)))
+    for t, item in items.items():
+        assert item.media.data.shape == (*masks[t].shape, 3)
+        drawn = np.zeros_like(masks[t])
+        for annotation in item.annotations:
+            if annotation.type.name == "mask":
+                drawn[annotation.image > 0] = annotation.attributes["track_id"]
+        np.testing.assert_array_equal(drawn, masks[t])
+
+
 def test_every_adapter_is_short_and_in_the_table() -> None:
     table = (SAMPLES / "README.md").read_text()
     for path in (SAMPLES / "adapters").glob("*.py"):

@@ -1,4 +1,4 @@
-"""FiftyOne: the frames with their instances; CVAT and Datumaro import the same folder as COCO."""
+"""FiftyOne: a data set of the frames with their instances."""
 
 import sys
 
