@@ -51,4 +51,4 @@ class RunReport:
 
 def write_run_page(path: Path, report: RunReport) -> None:
     """Write the page, with all contents escaped. Raises: OutputError and its kin."""
-    write_page(path, TEMPLATE, report=report)
+    write_page(path, TEMPLATE, report=report, scripts=("run.js",))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from slotcli.report.index_page import IndexRow, write_index
 from slotcli.report.page import write_report
+from slotcli.report.run_page import MaskSheet, RunReport, write_run_page
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,19 @@ def folder(tmp_path_factory) -> Path:
         IndexRow(HOSTILE, None, "failed", None, "moov atom not found"),
     ]
     write_index(made / "index.html", "Clips", {"ok": 2, "failed": 1}, rows)
+    write_run_page(made / "run.html", run_report(made))
     return made
+
+
+def run_report(folder: Path) -> RunReport:
+    sheets = []
+    for step, level in ((100, 0), (200, 120), (300, 240)):
+        Image.new("RGB", (80, 40), (level, 0, 0)).save(folder / f"{step}.png")
+        sheets.append(MaskSheet(step, f"{step}.png", (40, 80)))
+    facts = [("Run", [("Seed", "0")])]
+    return RunReport(
+        HOSTILE, "300 steps.", [], [], sheets, "", [], ["Step"], [["300"]], facts, None
+    )
 
 
 @pytest.fixture
@@ -214,7 +227,7 @@ def test_every_control_is_reached_by_the_keyboard(opened):
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])
-@pytest.mark.parametrize("name", ["report.html", "index.html"])
+@pytest.mark.parametrize("name", ["report.html", "index.html", "run.html"])
 def test_nothing_is_wider_than_the_screen(opened, name, width):
     page = opened(name, viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -247,9 +260,36 @@ def test_the_batch_is_searched_and_sorted(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["report.html", "index.html"])
+@pytest.mark.parametrize("name", ["report.html", "index.html", "run.html"])
 def test_nothing_serious_is_inaccessible(opened, name, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(name, color_scheme=scheme)
     found = axe.Axe().run(page).response["violations"]
     assert [own["id"] for own in found if own["impact"] in ("serious", "critical")] == []
+
+
+def test_the_slider_of_a_run_shows_one_step_at_a_time(opened):
+    page = opened("run.html")
+    steps = lambda: page.locator(".sheet:not([hidden]) > span").all_text_contents()  # noqa: E731
+    assert steps() == ["300"]
+    page.locator("#step").focus()
+    page.keyboard.press("ArrowLeft")
+    assert steps() == ["200"]
+    assert page.locator("#chosen").text_content() == "Step 200"
+    assert page.locator("#step").get_attribute("aria-valuetext") == "step 200"
+    image = page.locator(".sheet:not([hidden]) img")
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 80
+    box = image.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, rel=0.02)  # whole, with its frames
+    page.locator("#all").check()
+    assert steps() == ["100", "200", "300"]
+    assert page.locator("#step").is_disabled()
+
+
+def test_without_scripts_every_step_is_listed(browser, folder):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((folder / "run.html").as_uri())
+    assert page.locator(".sheet").count() == 3
+    assert page.locator("#scrubber").is_hidden()
+    context.close()
