@@ -41,7 +41,7 @@ def guided_winners(
     guide = _Guide(frame, size, radius, epsilon)
     slots = np.flatnonzero(_candidates(shares, size, radius).any(axis=(1, 2)))
     coefficients = [guide.coefficients(shares[slot]) for slot in slots]
-    leading, contested = _leading(np.stack([guide.mask(planes) for planes in coefficients]))
+    leading, contested = _leading([guide.mask(planes) for planes in coefficients])
     rows = _Interpolation.of(size[0], height)
     columns = _Interpolation.of(size[1], width)
     small = slots.astype(np.uint8)[leading]
@@ -61,13 +61,19 @@ def guided_winners(
 
 
 def _leading(
-    masks: Float32[np.ndarray, "n h w"],
-) -> tuple[Int64[np.ndarray, "h w"], Bool[np.ndarray, "n h w"]]:
+    masks: list[_Plane],
+) -> tuple[UInt8[np.ndarray, "h w"], Bool[np.ndarray, "n h w"]]:
     """The slot with the greatest mask at the small size, and each slot that another is close to."""
-    close = (masks >= masks.max(axis=0) - _MARGIN).astype(np.uint8)
+    greatest, leading = masks[0].copy(), np.zeros(masks[0].shape, np.uint8)
+    for index, mask in enumerate(masks[1:], 1):
+        np.copyto(leading, index, where=mask > greatest)
+        np.maximum(greatest, mask, out=greatest)
+    threshold = greatest - _MARGIN
     reach = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
-    near = np.stack([cv2.dilate(mask, reach) for mask in close])
-    return masks.argmax(axis=0), (near > 0) & (near.sum(axis=0) > 1)
+    near = np.empty((len(masks), *leading.shape), np.uint8)
+    for index, mask in enumerate(masks):
+        cv2.dilate((mask >= threshold).view(np.uint8), reach, near[index])
+    return leading, near.view(bool) & (near.sum(axis=0, dtype=np.uint8) > 1)
 
 
 def _pixels(present: Bool[np.ndarray, " cells"], full: int) -> slice:
@@ -127,25 +133,26 @@ class _Guide:
             product - colour_mean * mean
             for product, colour_mean in zip(products, self._means, strict=True)
         ]
-        weights = [
-            _total([entry * covariance for entry, covariance in zip(row, covariances, strict=True)])
-            for row in self._inverse
-        ]
-        constant = mean - _total(
-            [weight * colour_mean for weight, colour_mean in zip(weights, self._means, strict=True)]
-        )
-        return np.stack([self._mean(plane) for plane in (*weights, constant)])
+        weights = [_dot(row, covariances) for row in self._inverse]
+        planes = (*weights, mean - _dot(weights, self._means))
+        averaged = np.empty((len(planes), *self._size), np.float32)
+        for index, plane in enumerate(planes):
+            self._mean(plane, averaged[index])
+        return averaged
 
     def mask(self, coefficients: Float32[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "h w"]:
         """The filtered mask at the small size."""
         return _filtered(coefficients, self._colours)
 
-    def _mean(self, plane: _Plane) -> _Plane:
-        return cv2.blur(plane, self._window, borderType=cv2.BORDER_REFLECT)
+    def _mean(self, plane: _Plane, into: _Plane | None = None) -> _Plane:
+        return cv2.blur(plane, self._window, into, borderType=cv2.BORDER_REFLECT)
 
 
-def _total(planes: list[_Plane]) -> _Plane:
-    return np.add.reduce(planes)
+def _dot(one: list[_Plane], other: list[_Plane]) -> _Plane:
+    total = one[0] * other[0]
+    for left, right in zip(one[1:], other[1:], strict=True):
+        total += left * right
+    return total
 
 
 @dataclass(frozen=True)
@@ -215,4 +222,7 @@ def _filtered(
 
 def _colours(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "3 h w"]:
     """Red, green and blue planes in [0, 1]."""
-    return np.stack(cv2.split(frame)).astype(np.float32) / 255
+    planes = np.empty((3, *frame.shape[:2]), np.float32)
+    for index, plane in enumerate(cv2.split(frame)):
+        np.divide(plane, np.float32(255), out=planes[index])
+    return planes

@@ -65,16 +65,21 @@ class Labelling:
         top, left, height, width = self.transform.crop
         inside = labels[top : top + height, left : left + width]
         _, rows, columns = attention.shape
-        cell = (np.arange(height) * rows // height * columns)[:, None] + (
-            np.arange(width) * columns // width
-        )
-        count = np.bincount(
-            (cell * (OUTSIDE + 1) + inside).ravel(), minlength=rows * columns * (OUTSIDE + 1)
-        ).reshape(rows * columns, OUTSIDE + 1)
+        area = np.bincount(inside.ravel(), minlength=OUTSIDE + 1)
+        present = np.flatnonzero(area)
+        # Pixels of each present label per cell of the grid, counted in one pass.
+        places = np.zeros(OUTSIDE + 1, np.int64)
+        places[present] = np.arange(len(present))
+        down = np.arange(height) * rows // height * (columns * len(present))
+        across = np.arange(width) * columns // width * len(present)
+        index = places[inside]
+        index += across
+        index += down[:, None]
+        count = np.bincount(index.ravel(), minlength=rows * columns * len(present))
         masks = np.zeros((OUTSIDE + 1, rows * columns))
         ids = object_ids(len(attention), self.background)
         np.add.at(masks, ids, attention.reshape(len(attention), -1).astype(np.float16))
-        area = count.sum(0)
+        weighted = masks[present].T * count.reshape(rows * columns, len(present))
         means = np.full(OUTSIDE + 1, np.nan)
-        np.divide((masks.T * count).sum(0), area, out=means, where=area > 0)
+        means[present] = weighted.sum(0) / area[present]
         return means
