@@ -1,5 +1,6 @@
 """Times a clip from its file to its result folder, by stage, and the codec alone."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,24 +20,28 @@ from slotcli.decomposition.clip_record import ClipResult
 from slotcli.decomposition.plan import PlannedClip, plan
 from slotcli.decomposition.request import DecomposeOptions
 from slotcli.errors import DataError, printable
+from slotcli.limits import usable_cores
 from slotcli.types import Size
 from slotcli.video.reader import open_clip
 
-STAGES = ("decode", "model", "write", "overlay")
+STAGES = ("decode", "model", "write", "overlay", "page")
 
 
 @dataclass(frozen=True)
 class EndToEnd:
     """Timed runs over a whole clip. Stages run in parallel: the seconds that each worked, per run.
 
-    `codec` is decoding alone, into the planes of the file, with nothing else running.
+    `bare` are runs without the overlay. `codec` is decoding alone, into the planes of the file,
+    with nothing else running.
     """
 
     clip: str
     size: Size
     whole: Timing
+    bare: Timing
     codec: Timing
     stages: dict[str, tuple[float, ...]]
+    cores: int
 
     def share(self, stage: str) -> float:
         """The fraction of wall-clock time in which a stage was busy; near 1, the bottleneck."""
@@ -47,19 +52,39 @@ class EndToEnd:
     def bottleneck(self) -> str:
         return max(STAGES, key=self.share)
 
+    def bound(self, stage: str) -> float:
+        """Frames per second if nothing but this stage took time; infinite where it did not run."""
+        seconds = median(self.stages[stage])
+        return self.whole.frames / seconds if seconds else math.inf
+
+    @property
+    def cores_bound(self) -> float:
+        """Frames per second if the work of all threads were spread evenly over the cores."""
+        return self.whole.frames * self.cores / median(self.whole.cpu_seconds)
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "clip": self.clip,
             "size": list(self.size),
             "whole": self.whole.as_dict(),
+            "without_overlay": self.bare.as_dict(),
             "codec_alone": self.codec.as_dict(),
             "frames_per_second": 1 / self.whole.per_frame,
+            "frames_per_second_without_overlay": 1 / self.bare.per_frame,
             "codec_frames_per_second": 1 / self.codec.per_frame,
+            "share_of_codec": self.codec.median / self.whole.median,
+            "share_of_codec_without_overlay": self.codec.median / self.bare.median,
             "stages": {
-                stage: {"busy_seconds": list(busy), "share": self.share(stage)}
+                stage: {
+                    "busy_seconds": list(busy),
+                    "share": self.share(stage),
+                    "frames_per_second_bound": self.bound(stage),
+                }
                 for stage, busy in self.stages.items()
             },
             "bottleneck": self.bottleneck,
+            "cores": self.cores,
+            "frames_per_second_bound_of_cores": self.cores_bound,
         }
 
 
@@ -71,21 +96,25 @@ def bench_clip(
     rounds: int,
     tell: Callable[[str], None],
 ) -> EndToEnd:
-    """Decomposes a clip into a temporary folder; once to warm up, then `rounds` times.
+    """Decomposes a clip into a temporary folder; once to warm up, then `rounds` times each.
 
     Raises the errors of decompose for a clip, DataError for one that is damaged or no video.
     """
     results: list[ClipResult] = []
 
-    def decompose() -> None:
+    def decompose(*, overlay: bool = True) -> ClipResult:
         with tempfile.TemporaryDirectory() as out:
             (clip,) = plan([str(path)], Path(out), recursive=False).clips
-            results.append(_decomposed(clip, loaded, device))
+            return _decomposed(clip, loaded, device, overlay=overlay)
 
-    decompose()
+    results.append(decompose())
     tell(f"decompose {printable(path.name)}")
     timings = interleaved(
-        {"decompose": decompose, "decode": partial(_decode, path)},
+        {
+            "decompose": lambda: results.append(decompose()),
+            "decompose without overlay": lambda: decompose(overlay=False),
+            "decode": partial(_decode, path),
+        },
         frames=results.pop().frames,
         rounds=rounds,
         tell=lambda name: tell(f"{name} {printable(path.name)}"),
@@ -96,16 +125,20 @@ def bench_clip(
         clip=printable(path.name),
         size=size,
         whole=timings["decompose"],
+        bare=timings["decompose without overlay"],
         codec=timings["decode"],
         stages={stage: tuple(own.busy[stage] for own in results) for stage in STAGES},
+        cores=usable_cores(),
     )
 
 
-def _decomposed(clip: PlannedClip, loaded: LoadedModel, device: torch.device) -> ClipResult:
+def _decomposed(
+    clip: PlannedClip, loaded: LoadedModel, device: torch.device, *, overlay: bool
+) -> ClipResult:
     (outcome,) = run_clips(
         [clip],
         loaded,
-        DecomposeOptions(),
+        DecomposeOptions(overlay=overlay),
         device,
         together=1,
         progress=lambda clip, frames, expected: None,

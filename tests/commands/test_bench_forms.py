@@ -184,9 +184,16 @@ def test_a_clip_is_timed_from_its_file_to_its_result(cli, tiny_model, tmp_path):
     shares = {name: own["share"] for name, own in found["stages"].items()}
     assert found["bottleneck"] == max(shares, key=shares.__getitem__)
     assert found["whole"]["frames"] == found["codec_alone"]["frames"] == 5
-    for stage in ("decode", "model", "write", "overlay"):
+    for stage in ("decode", "model", "write", "overlay", "page"):
         busy = found["stages"][stage]["busy_seconds"]
         assert all(0 < own <= run for own, run in zip(busy, found["whole"]["runs"], strict=True))
+        bound = found["stages"][stage]["frames_per_second_bound"]
+        assert bound >= 5 / max(found["whole"]["runs"])
+    assert found["without_overlay"]["frames"] == 5
+    codec = sorted(found["codec_alone"]["runs"])
+    assert found["share_of_codec"] == pytest.approx(
+        sum(codec) / sum(found["whole"]["runs"]), rel=1e-6
+    )
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".mp4"] == ["clip.mp4"]
 
 

@@ -1,5 +1,6 @@
 """slotcli bench decompose, reconstruct and train: whole models beside plain PyTorch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -90,7 +91,8 @@ def decompose(
 ) -> None:
     """Time the encoding of a clip, and show what half precision changes.
 
-    With --clip: frames per second end to end, and the time in decoding, model and writing.
+    With --clip: frames per second end to end, with and without the overlay, the time of each
+    stage, and the frames per second that it alone would allow.
 
     Examples:
       slotcli bench decompose tiny-64 --quick
@@ -133,7 +135,7 @@ def _from_file_to_result(
     chosen, environment = prepare(device, threads)
     loaded.slot_model()[1].to(chosen).to(memory_format=torch.channels_last)
     with console.progress("timing", "runs") as meter:
-        tell = _teller(meter, 1 + 2 * rounds)
+        tell = _teller(meter, 1 + 3 * rounds)
         found = bench_clip(clip, loaded, chosen, rounds=rounds, tell=tell)
     named = {"name": loaded.spec.name, "weights_sha256": loaded.sha256}
     summary = {"schema": "slotcli.bench.decompose/1", "environment": environment, "model": named}
@@ -145,16 +147,28 @@ def _show_stages(environment: dict[str, Any], model: str, parts: "EndToEnd") -> 
     height, width = parts.size
     console.result(f"{headline(environment)}; {model}, {parts.clip}, {width}x{height}.")
     frames = parts.whole.frames
-    times = {**parts.stages, "all": parts.whole.seconds, "codec alone": parts.codec.seconds}
-    shares = {stage: f"{parts.share(stage):.0%}" for stage in parts.stages} | {"all": "100%"}
+    ms = frames / 1e3
+
+    def row(name: str, seconds: Sequence[float], share: str, bound: float) -> list[str]:
+        return [name, spread(median(seconds), seconds, ms), share, f"{bound:.3g}"]
+
+    codec, whole, bare, cpu = parts.codec, parts.whole, parts.bare, parts.whole.cpu_seconds
     rows = [
-        [name, spread(median(seconds), seconds, frames / 1e3), shares.get(name, "-")]
-        for name, seconds in times.items()
+        row(name, seconds, f"{parts.share(name):.0%}", parts.bound(name))
+        for name, seconds in parts.stages.items()
     ]
-    console.table(f"{frames} frames", ["", "ms/frame", "of the time"], rows)
+    each = [seconds / parts.cores for seconds in cpu]
+    rows += [
+        row(f"CPU, each of {parts.cores}", each, "-", parts.cores_bound),
+        row("all", whole.seconds, "100%", 1 / whole.per_frame),
+        row("without overlay", bare.seconds, "-", 1 / bare.per_frame),
+        row("codec alone", codec.seconds, "-", 1 / codec.per_frame),
+    ]
+    console.table(f"{frames} frames", ["", "ms/frame", "of the time", "frames/s"], rows)
     console.result(
-        f"{1 / parts.whole.per_frame:.3g} frames/s; {parts.bottleneck} was busy for most of the "
-        "time. All stages run side by side."
+        f"{1 / whole.per_frame:.3g} frames/s, {codec.median / whole.median:.0%} of decoding alone; "
+        f"without overlay {1 / bare.per_frame:.3g}, {codec.median / bare.median:.0%}. Stages run "
+        f"side by side; {parts.bottleneck} was busy for most of the time."
     )
 
 
