@@ -97,10 +97,10 @@ def evaluate(
         ),
     ] = "auto",
     protocol: Annotated[
-        Literal["slotcontrast", "videosaur"] | None,
+        Literal["slotcontrast", "slotcurri", "videosaur"] | None,
         typer.Option(
-            help="Score too as the authors of SlotContrast or VideoSAUR do: their metrics, crops "
-            "and sizes.",
+            help="Score too as the authors of SlotContrast, SlotCurri or VideoSAUR do: their "
+            "metrics, crops and sizes.",
             rich_help_panel=SCORES,
         ),
     ] = None,
@@ -230,7 +230,13 @@ def evaluate(
     if protocol is not None:
         whole_clips = sys.maxsize if frames is None and found_kind is not None else most
         published = ProtocolScorer(
-            protocol_for(protocol, found_kind, spec.name, spec.size),
+            protocol_for(
+                protocol,
+                found_kind,
+                spec.name,
+                spec.size,
+                turns_back=module.encoder.appearance is None,
+            ),
             opened(frames=whole_clips, own_size=True),
             module,
             MODEL,

@@ -1,7 +1,8 @@
-"""Scores as the authors of SlotContrast and VideoSAUR compute them, beside slotcli's own.
+"""Scores as the authors of SlotContrast, SlotCurri and VideoSAUR compute them, beside our own.
 
-Zadaianchuk et al. 2023, Manasyan et al. 2025: their metrics, crops and sizes. No baseline of theirs
-is known; those here see the same squares.
+Zadaianchuk et al. 2023, Manasyan et al. 2025: their metrics, crops and sizes. SlotCurri (2026) is
+evaluated as SlotContrast, by cyclic inference. No baseline of theirs is known; those here see the
+same squares.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from slotcli.data.kinds import DataKind
+from slotcli.encoder.cyclic import scan_cyclically
 from slotcli.errors import DataError, UsageError
 from slotcli.evaluation.baselines import BASELINES
 from slotcli.evaluation.segmentation import confusion, foreground_ari, mean_best_overlap
@@ -22,9 +24,9 @@ from slotcli.evaluation.segmenter import FRAMES, require_finite, resize_frames
 from slotcli.evaluation.sources import ClipSource
 from slotcli.kernels import mask_argmax
 from slotcli.model import SlotModel
-from slotcli.types import Clip, Size
+from slotcli.types import Clip, Size, SlotTrack
 
-ProtocolName = Literal["slotcontrast", "videosaur"]
+ProtocolName = Literal["slotcontrast", "slotcurri", "videosaur"]
 
 # By the name of each score, its title: of a video as a whole, and of each frame alone.
 PROTOCOL_SCORES = {
@@ -57,6 +59,7 @@ class Protocol:
     short_side: int | None
     chunk: int | None
     background: bool
+    cyclic: bool
 
     def videos(self, clip: Clip) -> Iterator[Clip]:
         """The videos to score: the central square of the clip, or of each chunk of it."""
@@ -77,6 +80,7 @@ class Protocol:
             "short_side": self.short_side,
             "frames_of_a_video": self.chunk,
             "input": list(self.size),
+            "inference": "to the end and back" if self.cyclic else "forwards",
             "resize": "bicubic without antialiasing, clamped",
             "masks": list(self.masks),
             "argmax": "after bilinear upsampling of the soft masks",
@@ -90,15 +94,24 @@ class Protocol:
         }
 
 
-def protocol_for(name: ProtocolName, kind: DataKind | None, model: str, size: Size) -> Protocol:
+def protocol_for(
+    name: ProtocolName, kind: DataKind | None, model: str, size: Size, *, turns_back: bool = True
+) -> Protocol:
     """The protocol of a kind of data, None being rendered scenes, for a model of a size.
 
-    Raises UsageError for a model whose frames are not square.
+    Raises UsageError for a model whose frames are not square, and for cyclic inference with one
+    that cannot `turn back`.
     """
     if size[0] != size[1]:
         raise UsageError(
             f"--protocol {name} compares squares, and {model} takes {size[1]}x{size[0]}.",
             "Leave out --protocol, or choose another model.",
+        )
+    cyclic = name == "slotcurri"
+    if cyclic and not turns_back:
+        raise UsageError(
+            f"--protocol {name} scans to the end and back; {model} reads more than slots.",
+            "Choose --protocol slotcontrast, which differs in nothing else.",
         )
     films = kind == "ytvis"
     saur = name == "videosaur"
@@ -109,6 +122,7 @@ def protocol_for(name: ProtocolName, kind: DataKind | None, model: str, size: Si
         short_side=(max(_SHORT_SIDE, size[0]) if saur else _SHORT_SIDE) if films else None,
         chunk=_VIDEOSAUR_CHUNK if saur and films else None,
         background=kind not in _WITHOUT_BACKGROUND,
+        cyclic=cyclic,
     )
 
 
@@ -147,15 +161,28 @@ class ProtocolScorer:
 
     @torch.inference_mode()
     def _labels(self, frames: UInt8[Tensor, "t 3 h w"]) -> UInt8[np.ndarray, "t i j"]:
-        state, parts = None, []
-        for start in range(0, len(frames), FRAMES):
-            unit = bicubic(frames[start : start + FRAMES], self.protocol.size)
-            track = self.model.encoder((2 * unit - 1)[None].to(self.device), state)
-            require_finite(track, start)
-            state = track.slots[:, -1]
+        parts = []
+        for number, track in self._tracks(frames):
+            require_finite(track, number)
             masks = self.model.soft_masks(track).flatten(0, 1)
             parts.append(mask_argmax(masks, self.protocol.masks).cpu().numpy())
-        return np.concatenate(parts)
+        return np.concatenate(parts[::-1] if self.protocol.cyclic else parts)
+
+    def _tracks(self, frames: UInt8[Tensor, "t 3 h w"]) -> Iterator[tuple[int, SlotTrack]]:
+        """Tracks of parts of a video, each with the number of its first frame."""
+        batches = (
+            (2 * bicubic(part, self.protocol.size) - 1)[None].to(self.device)
+            for part in frames.split(FRAMES)
+        )
+        if self.protocol.cyclic:
+            numbers = reversed(range(len(frames)))
+            yield from zip(numbers, scan_cyclically(self.model.encoder, batches), strict=True)
+            return
+        state = None
+        for number, batch in zip(range(0, len(frames), FRAMES), batches, strict=True):
+            track = self.model.encoder(batch, state)
+            state = track.slots[:, -1]
+            yield number, track
 
 
 def video_samples(

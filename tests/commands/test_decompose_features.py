@@ -11,7 +11,7 @@ from made_clips import make_clip
 
 from slotcli.build import build_model
 from slotcli.checkpoint import WEIGHTS, save_model
-from slotcli.decomposition import cyclic
+from slotcli.encoder import cyclic
 from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
 from slotcli.tracks.slot_file import read_slot_file

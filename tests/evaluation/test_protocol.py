@@ -20,8 +20,10 @@ from slotcli.evaluation.protocol import (
 )
 from slotcli.evaluation.segmenter import Segmenter
 from slotcli.evaluation.sources import ClipSource
+from slotcli.kernels import mask_argmax
+from slotcli.model import normalise
 from slotcli.spec import SlotModelSpec
-from slotcli.types import Clip
+from slotcli.types import Clip, SlotTrack
 
 SHAPE = (3, 6, 7)
 
@@ -198,6 +200,32 @@ def test_at_the_models_size_labels_are_those_of_the_segmenter(
     assert rows["model"] == expected
     assert set(rows) > {"model", "grid"}
     assert all(len(samples["image_mbo"]) == 18 for samples in rows.values())
+
+
+def test_slotcurri_scores_the_way_back(feature_specs: dict[str, SlotModelSpec]) -> None:
+    """To the end in one pass of the encoder, from there to the start frame by frame."""
+    torch.manual_seed(0)
+    model = build_model(feature_specs["patch_mlp"]).eval()
+    frames = torch.randint(0, 256, (18, 3, 28, 28), dtype=torch.uint8)
+    truth = frames[:, 0] // 100
+    source = ClipSource(["one"], True, lambda _: Clip(frames, truth))
+    samples = {}
+    for name in ("slotcontrast", "slotcurri"):
+        protocol = protocol_for(name, "movi", "m", (28, 28))
+        scorer = ProtocolScorer(protocol, source, model, "model", 3, torch.device("cpu"))
+        samples[name] = scorer(0)["model"]
+    unit = normalise(frames)[None]
+    with torch.inference_mode():
+        track = model.encoder(unit)
+        tracks = [SlotTrack(track.slots[:, -1:], track.attention[:, -1:])]
+        for number in reversed(range(17)):
+            tracks.append(model.encoder(unit[:, number : number + 1], tracks[-1].slots[:, -1]))
+        masks = torch.cat([model.soft_masks(own)[0] for own in reversed(tracks)])
+    labels = mask_argmax(masks, (28, 28)).numpy()
+    assert samples["slotcurri"] == video_samples(truth.numpy(), labels, background=True)
+    assert samples["slotcurri"] != samples["slotcontrast"]
+    with pytest.raises(UsageError, match="--protocol slotcontrast"):
+        protocol_for("slotcurri", "movi", "m", (28, 28), turns_back=False)
 
 
 def test_frames_of_all_clips_count_alike() -> None:
