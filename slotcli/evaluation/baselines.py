@@ -123,13 +123,18 @@ def _kmeans(
 ) -> Float[np.ndarray, "n d"]:
     """Lloyd's iterations after a k-means++ initialisation (Arthur and Vassilvitskii 2007)."""
     centres = points[:1]
+    squared = np.full(len(points), np.inf)  # distances to the nearest centre so far
     while len(centres) < count:
-        squared = ((points[:, None] - centres) ** 2).sum(-1).min(1) + 1e-12  # all equal: any point
-        centres = np.vstack((centres, points[rng.choice(len(points), p=squared / squared.sum())]))
+        squared = np.minimum(squared, ((points - centres[-1]) ** 2).sum(-1))
+        weights = squared + 1e-12  # all equal: any point
+        centres = np.vstack((centres, points[rng.choice(len(points), p=weights / weights.sum())]))
     for _ in range(FIT_STEPS):
         labels = _nearest(points, centres)
         sizes = np.bincount(labels, minlength=count)
         sums = np.stack([np.bincount(labels, axis, minlength=count) for axis in points.T], 1)
         # A centre without points stays unchanged: fewer clusters are a valid result.
-        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
+        moved = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
     return centres
