@@ -21,7 +21,7 @@ class MaskedVideos(Dataset):
     The masks of `videos/a/b.mp4`, or of the folder of images `videos/a/b`, are the PNGs in
     `masks/a/b`, one a frame, or the gray video `masks/a/b.mkv`: 0 is background, 1 to 254 are
     instances, 255 is not counted. They are resized as the frames are. Raises NoInputError where a
-    video has none.
+    video has none, DataError where two have the same.
     """
 
     labelled = True
@@ -32,6 +32,7 @@ class MaskedVideos(Dataset):
         self.unreadable = videos.unreadable
         self.passed_over = videos.passed_over
         self._masks = [_masks_of(videos, index, masks) for index in range(len(videos))]
+        self._require_one_video_each()
         self._cache: ClipCache[int] = ClipCache()
 
     def __len__(self) -> int:
@@ -54,6 +55,16 @@ class MaskedVideos(Dataset):
 
     def complete_index(self) -> FileIndex:
         return self._videos.complete_index()
+
+    def _require_one_video_each(self) -> None:
+        first: dict[Path, int] = {}
+        for index, path in enumerate(self._masks):
+            if (other := first.setdefault(path, index)) != index:
+                raise DataError(
+                    f"{printable(path)} would be the masks of both {self.name(other)} and "
+                    f"{self.name(index)}.",
+                    "Rename one of the videos, and its masks.",
+                )
 
     def _labels(self, index: int, size: tuple[int, int]) -> torch.Tensor:
         path = self._masks[index]

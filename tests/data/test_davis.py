@@ -1,5 +1,6 @@
 """DAVIS-2017 from a folder that Pillow wrote."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from slotcli.data.dataset import Dataset
 from slotcli.data.formats.davis import Davis
+from slotcli.data.formats.splits import NoSplitError
 from slotcli.data.recognise import recognise
 from slotcli.errors import DataError, NoInputError
 from slotcli.spec import SplitName
@@ -183,3 +185,10 @@ def test_broken_files_are_named_at_access(root: Path) -> None:
         data.clip(1, 2, 1)
     with pytest.raises(DataError, match=r"walk/00002\.jpg is 80x48, and .*walk/00000\.jpg is 86x4"):
         Davis(root, "test", None).clip(0, 0, 3)
+
+
+def test_lists_that_are_missing_altogether_are_named(root: Path) -> None:
+    shutil.rmtree(root / "ImageSets")
+    with pytest.raises(NoInputError, match="no folder ImageSets") as caught:
+        Davis(root, "validation", SIZE)
+    assert not isinstance(caught.value, NoSplitError)  # which would be passed over

@@ -59,6 +59,15 @@ def test_a_dot_in_the_name_of_a_folder_of_images_is_kept(tmp_path):
     assert labels[:, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_two_videos_of_one_name_do_not_share_masks(tmp_path):
+    for name in ("a.mkv", "b/c.mkv", "b/c.mp4"):
+        write_video(tmp_path / "videos" / name, 6)
+    write_masks(tmp_path / "masks" / "a", 6)
+    write_masks(tmp_path / "masks" / "b" / "c", 6)
+    with pytest.raises(DataError, match=r"masks of both b/c\.mkv and b/c\.mp4"):
+        open_dataset(spec_of(tmp_path), (8, 12))
+
+
 def test_a_video_without_masks_is_named(tmp_path):
     write_video(tmp_path / "videos" / "a.mkv", 2)
     write_video(tmp_path / "videos" / "b.mkv", 2)

@@ -111,6 +111,11 @@ def find_davis(folder: Path) -> tuple[Path, str] | None:
 def _sequences(root: Path, split: SplitName) -> list[str]:
     candidates = [root / "ImageSets" / name for name in _LISTS[split]]
     path = next((each for each in candidates if each.is_file()), candidates[0])
+    if not (root / "ImageSets").is_dir():
+        raise NoInputError(
+            f"{printable(root)} has no folder ImageSets, whose files list each split's videos.",
+            "Unpack the archive of DAVIS whole: train, val and test-dev are chosen by these lists.",
+        )
     if not path.is_file():
         raise NoSplitError(f"{printable(path)} is missing.", "Choose a split that is there.")
     with access_errors(path):
