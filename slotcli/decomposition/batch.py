@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -96,25 +97,59 @@ def run_clips(
     encoder = ClipEncoder(model, device, spec.background_slot)
     waiting = iter(clips)
     running: list[ClipRun] = []
-    try:
-        while True:
-            while len(running) < together and (clip := next(waiting, None)) is not None:
-                begun = _open_run(clip, loaded, options, device)
-                if isinstance(begun, Outcome):
-                    yield begun
-                else:
-                    running.append(begun)
-            if not running:
-                return
-            for outcome in _one_round(running, encoder, progress):
-                running = [run for run in running if run.clip is not outcome.clip]
+    ending: list[_Ending] = []  # D14
+    with ThreadPoolExecutor(1, "finish") as finishing:
+
+        def end(run: ClipRun) -> None:
+            running.remove(run)
+            ending.append(_Ending(run, finishing.submit(run.finish)))
+
+        def ended(most_left: int = 0) -> Iterator[Outcome]:
+            while len(ending) > most_left or (ending and ending[0].result.done()):
+                outcome = ending[0].outcome()
+                ending.pop(0)
                 yield outcome
-    except BaseException as error:
-        for run in running:
-            # Every run is closed, whatever closing the others raises.
-            with suppress(Exception):
-                run.close(error)
-        raise
+
+        try:
+            while True:
+                while len(running) < together and (clip := next(waiting, None)) is not None:
+                    begun = _open_run(clip, loaded, options, device)
+                    if isinstance(begun, Outcome):
+                        yield from ended()  # in the order of the clips
+                        yield begun
+                    else:
+                        running.append(begun)
+                yield from ended(1 if running else 0)
+                if not running:
+                    return
+                for outcome in _one_round(list(running), encoder, progress, end):
+                    yield from ended()
+                    running = [run for run in running if run.clip is not outcome.clip]
+                    yield outcome
+        except BaseException as error:
+            finishing.shutdown(cancel_futures=True)
+            for run in [*running, *(each.run for each in ending)]:
+                # Every run is closed, whatever closing the others raises.
+                with suppress(Exception):
+                    run.close(error)
+            raise
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """A clip whose last files are being written while the next clip is encoded."""
+
+    run: ClipRun
+    result: Future[ClipResult]
+
+    def outcome(self) -> Outcome:
+        """Waits for it, and closes the run in the thread that opened it, which holds its lock."""
+        try:
+            result = self.result.result()
+            self.run.close()
+        except Exception as error:
+            return _failed(self.run, error)
+        return Outcome(self.run.clip, result.status, result=result)
 
 
 def _open_run(
@@ -149,17 +184,18 @@ def _existing_outcome(
 
 
 def _one_round(
-    running: list[ClipRun], encoder: ClipEncoder, progress: Progress
+    running: list[ClipRun],
+    encoder: ClipEncoder,
+    progress: Progress,
+    end: Callable[[ClipRun], None],
 ) -> Iterator[Outcome]:
-    """Processes one chunk of every clip; yields the outcomes of clips that ended with it."""
+    """Processes one chunk of every clip; yields failures, and hands clips without more to `end`."""
     chunks: list[tuple[ClipRun, FrameChunk]] = []
     for run in running:
         try:
             chunk = run.next_chunk()
             if chunk is None:
-                result = run.finish()
-                run.close()
-                yield Outcome(run.clip, result.status, result=result)
+                end(run)
             else:
                 chunks.append((run, chunk))
         except Exception as error:

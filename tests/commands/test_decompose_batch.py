@@ -9,6 +9,9 @@ import time
 import pytest
 from made_clips import assert_refused, make_clip, make_images, tree
 
+from slotcli.decomposition.clip_run import ClipRun
+from slotcli.errors import DataError
+
 pytestmark = pytest.mark.slow
 
 ON = ["--device", "cpu", "--threads", "1", "--chunk", "4"]
@@ -64,6 +67,86 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(decompose, tmp_p
     assert_refused(err)
     assert "0 MiB are free" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def finishing_waits(monkeypatch):
+    """The first clip's last files wait until the model has encoded frames of the second."""
+    encoded, waited = threading.Event(), []
+    finish, take = ClipRun.finish, ClipRun.take
+
+    def slow_finish(run):
+        if run.clip.source.name == "a.mp4":
+            waited.append(encoded.wait(20))
+        return finish(run)
+
+    def told_take(run, *arguments):
+        take(run, *arguments)
+        if run.clip.source.name == "b.mp4":
+            encoded.set()
+
+    monkeypatch.setattr(ClipRun, "finish", slow_finish)
+    monkeypatch.setattr(ClipRun, "take", told_take)
+    return waited
+
+
+def test_the_last_files_of_a_clip_are_written_while_the_next_is_encoded(
+    decompose, tmp_path, finishing_waits
+):
+    for name in "abc":
+        make_clip(tmp_path / f"in/{name}.mp4", 6)
+    assert decompose("in")[0] == 0
+    assert finishing_waits == [True]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert [row["source"] for row in summary["clips"]] == ["in/a.mp4", "in/b.mp4", "in/c.mp4"]
+    assert summary["counts"] == {"ok": 3}
+
+
+def test_a_clip_whose_last_files_are_being_written_survives_ctrl_c(
+    decompose, tmp_path, finishing_waits, monkeypatch
+):
+    for name in "ab":
+        make_clip(tmp_path / f"in/{name}.mp4", 20)
+    took = ClipRun.take
+
+    def interrupted(run, *arguments):
+        took(run, *arguments)
+        if run.clip.source.name == "b.mp4":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipRun, "take", interrupted)
+        assert decompose("in")[0] == 130
+    assert finishing_waits == [True]
+    assert (tmp_path / "out/a.mp4/result.json").is_file()
+    assert not (tmp_path / "out/b.mp4").exists()
+    left = {path.name.rpartition(".")[2] for path in (tmp_path / "out").glob(".*")}
+    assert left == {"journal"}
+    code, _, err = decompose("in")
+    assert code == 0
+    assert "out/a.mp4: done already." in err
+    assert json.loads((tmp_path / "out/b.mp4/result.json").read_text())["resumed_frames"] == 16
+
+
+def test_a_clip_whose_last_files_fail_is_listed_and_the_next_one_is_whole(
+    decompose, tmp_path, monkeypatch
+):
+    for name in "ab":
+        make_clip(tmp_path / f"in/{name}.mp4", 6)
+    finish = ClipRun.finish
+
+    def failing(run):
+        if run.clip.source.name == "a.mp4":
+            raise DataError("Cannot be finished.", "Try again.")
+        return finish(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipRun, "finish", failing)
+        assert decompose("in")[0] == 3
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert [row["status"] for row in summary["clips"]] == ["failed", "ok"]
+    assert not [path for path in (tmp_path / "out").glob(".*")]
+    assert decompose("in")[0] == 0
 
 
 def test_the_summary_lists_every_clip_and_the_index_links_what_there_is(decompose, tmp_path):
