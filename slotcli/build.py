@@ -13,6 +13,7 @@ from slotcli.codecs.dvae import Dvae
 from slotcli.codecs.pixels import Pixels
 from slotcli.codecs.vqvae import Vqvae
 from slotcli.decoders.condition import Condition, map_channels
+from slotcli.decoders.deblocking import Deblocking
 from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.masks_only import MasksOnly
 from slotcli.decoders.patch_mlp import PatchMlp
@@ -20,7 +21,7 @@ from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
-from slotcli.encoder.appearance import Appearance
+from slotcli.encoder.appearance import COLOURS, Appearance
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import COARSEST, FeaturePyramid
 from slotcli.encoder.encoder import SlotEncoder
@@ -272,6 +273,11 @@ def _latent_diffusion(
         noise_scale=decoder.noise_scale,
         evaluations=decoder.evaluations,
         quantise=decoder.quantise,
+        deblocking=(
+            Deblocking(codec.downsampling, colours=COLOURS if decoder.colour_grid else 0)
+            if decoder.deblocking
+            else None
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Latent diffusion decoder: denoises a codec's latents, conditioned on slots. Paper, Eq. 5."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from slotcli.compute.cuda_graph import CudaGraphs
 from slotcli.compute.precision import cast_like
 from slotcli.decoders.base import RenderOptions
 from slotcli.decoders.condition import Condition
+from slotcli.decoders.deblocking import Deblocking
 from slotcli.diffusion.denoiser import Target, denoising_loss, x0_prediction
 from slotcli.diffusion.samplers import (
     Evaluation,
@@ -59,6 +61,7 @@ class LatentDiffusion(nn.Module):
         noise_scale: float = 1.0,
         evaluations: int = 20,
         quantise: bool = True,
+        deblocking: Deblocking | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(codec, nn.Module):
@@ -73,6 +76,7 @@ class LatentDiffusion(nn.Module):
         self.noise_scale = noise_scale
         self.evaluations = evaluations
         self.quantise = quantise
+        self.deblocking = deblocking
         self.prediction_target: Target = target
         self.steps_range = _MID_STEPS if timesteps == "mid" else (0, self.schedule.steps)
         if null_tokens:
@@ -133,12 +137,8 @@ class LatentDiffusion(nn.Module):
         self, slots: Float[Tensor, "b n d"], options: RenderOptions, seen: Layout | None = None
     ) -> Float[Tensor, "b 3 h w"]:
         """Samples frames from slots, all from one noise map (the seed's), clamped to [-1, 1]."""
-        noise = torch.randn(
-            self.latent_shape, generator=torch.Generator().manual_seed(options.seed)
-        )
-        noise *= self.noise_scale if options.noise_scale is None else options.noise_scale
         evaluations = options.evaluations or self.evaluations
-        return self.render_from(slots, noise, options.sampler, evaluations, seen)
+        return self.render_from(slots, self._noise(options), options.sampler, evaluations, seen)
 
     @torch.no_grad()
     def render_from(
@@ -154,6 +154,48 @@ class LatentDiffusion(nn.Module):
         Each x0 prediction is quantised to the codec's codes, as the authors sample, unless the
         model's definition says otherwise (`quantise`).
         """
+        picture = self._sampled(slots, noise, sampler, evaluations, seen)
+        if self.deblocking is None:
+            return picture
+        return self.deblocking(picture, self._colours(seen)).clamp(-1, 1)
+
+    @torch.no_grad()
+    def fit_deblocking(
+        self, samples: Iterable[tuple[Tensor, Layout | None, Float[Tensor, "b 3 h w"]]]
+    ) -> None:
+        """Fits the deblocking filter, where there is one, to slots, layouts and their frames.
+
+        They are rendered as `render` does by default. DE11.
+        """
+        if self.deblocking is None:
+            return
+        noise, sampler = self._noise(RenderOptions()), RenderOptions().sampler
+        self.deblocking.fit(
+            (
+                self._sampled(slots, noise, sampler, self.evaluations, seen),
+                self._colours(seen),
+                frames,
+            )
+            for slots, seen, frames in samples
+        )
+
+    def _noise(self, options: RenderOptions) -> Float[Tensor, "c i j"]:
+        generator = torch.Generator().manual_seed(options.seed)
+        noise = torch.randn(self.latent_shape, generator=generator)
+        return noise * (self.noise_scale if options.noise_scale is None else options.noise_scale)
+
+    def _colours(self, seen: Layout | None) -> Float[Tensor, "b 3 i j"] | None:
+        return None if seen is None else self.condition.colours(seen)
+
+    def _sampled(
+        self,
+        slots: Float[Tensor, "b n d"],
+        noise: Float[Tensor, "c i j"],
+        sampler: Sampler,
+        evaluations: int,
+        seen: Layout | None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Frames in [-1, 1] as the codec decodes them."""
         context, maps = self.context(slots, seen, self.condition.grid)
         evaluate = self._graphs.bind(self, self._evaluation, context, maps)
         rows = [

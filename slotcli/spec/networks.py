@@ -276,6 +276,13 @@ class LatentDiffusionSpec(Record):
         default=True,
         description="Whether rendered latents are moved to the codec's codes (the paper: yes).",
     )
+    deblocking: bool = Field(
+        default=False,
+        description=(
+            "Whether a linear filter removes the codec's blocks from renderings; training fits it"
+            " before each evaluation (the paper: no)."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "LatentDiffusionSpec":

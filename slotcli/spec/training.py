@@ -204,3 +204,7 @@ class SlotTrainSpec(OptimiserSpec):
             "are then of frames."
         ),
     )
+    deblocking_frames: PositiveInt = Field(
+        default=512,
+        description="Training frames that decoder.deblocking is fitted to, before each evaluation.",
+    )

@@ -52,6 +52,15 @@ class EncodedClips:
         single = track.to(self._device, torch.float32)
         return single.slots[0], single.layout, _single(torch.stack(targets).to(self._device))
 
+    def frames_of(self, places: Sequence[Window]) -> Float[Tensor, "b 3 h w"]:
+        """The first frame of each window, in [-1, 1]."""
+        frames = [self._data.clip(place.index, place.start, 1).frames[0] for place in places]
+        turned = [
+            frame.flip(-1) if place.flip else frame
+            for frame, place in zip(frames, places, strict=True)
+        ]
+        return normalise(torch.stack(turned).to(self._device))
+
     @torch.no_grad()
     def _clip(self, place: Window) -> _EncodedClip:
         key = (place.index, place.flip)

@@ -254,6 +254,7 @@ class _Run:
         with self._stop.at_once(), self._state.average.applied():
             module.eval()
             try:
+                self._task.complete()
                 self._task.draw(self._out / sheet_name(self._state.step))
                 return self._task.evaluate()
             finally:

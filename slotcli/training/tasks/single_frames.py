@@ -58,6 +58,9 @@ class FrameTask(Generic[AnyCodec]):
     def draw(self, path: Path) -> None:
         """Does nothing: a codec has no masks."""
 
+    def complete(self) -> None:
+        """Does nothing: gradients train all of a codec."""
+
     def score(self, figures: dict[str, float | None]) -> float | None:
         return figures.get(self.judged_by)
 

@@ -1,6 +1,6 @@
 """Training a slot model, on its frozen codec if it has one. Paper, Eq. 1, 2, 5; section 4.1."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from slotcli.data.batches import Batches
 from slotcli.data.dataset import Dataset
 from slotcli.data.windows import Window, draw_windows
+from slotcli.decoders.latent_diffusion import LatentDiffusion
 from slotcli.decoders.patch_mlp import PatchMlp
 from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.errors import DataError
@@ -32,7 +33,7 @@ from slotcli.training.encoder_cache import EncodedClips
 from slotcli.training.parallel.peers import WHOLE, Part
 from slotcli.training.tasks.latents import FrameKey, LatentCache, targets_of
 from slotcli.training.tasks.slot_batches import SlotBatches, open_batches
-from slotcli.types import ClipBatch, SlotTrack
+from slotcli.types import ClipBatch, Layout, SlotTrack
 
 _AUDITED = (
     "degeneration",
@@ -46,6 +47,7 @@ _AUDITED = (
 # Fraction of the run over which the background term of the auxiliary grouping loss is warmed up. At
 # full weight from the start, with all slots still alike, one slot may take every pixel for good.
 _BACKGROUND_WARMUP = 0.25
+_AT_ONCE = 16  # frames rendered together
 
 
 class SlotTask:
@@ -89,16 +91,19 @@ class SlotTask:
         self.memory: dict[str, Tensor] = {}
         self._clips = None
         self.batches: Batches[Part, Any]
+        self._batch_of: Callable[[int, Part], Any]
         if spec.train.cache_encoder:
             self._clips = EncodedClips(model, data, device)
-            self.batches = Batches(partial(_single_frames, spec.train, data), spec.train.steps)
-        elif workers:
-            self.batches = Batches.of_processes(
-                partial(open_batches, spec), spec.train.steps, workers
-            )
+            self._batch_of = partial(_single_frames, spec.train, data)
+            self.batches = Batches(self._batch_of, spec.train.steps)
         else:
-            sized = open_batches(spec) if spec.train.sizes else SlotBatches(spec.train, [data])
-            self.batches = Batches(sized, spec.train.steps)
+            whole = bool(spec.train.sizes) and not workers
+            self._batch_of = open_batches(spec) if whole else SlotBatches(spec.train, [data])
+            self.batches = (
+                Batches.of_processes(partial(open_batches, spec), spec.train.steps, workers)
+                if workers
+                else Batches(self._batch_of, spec.train.steps)
+            )
         self._spec = spec
         self._options = spec.train
         self._held_out = held_out
@@ -164,6 +169,32 @@ class SlotTask:
             figures["slot_contrast"] = contrast.item()
             loss = loss + self._options.contrast_weight * contrast
         return loss, figures if len(figures) > 1 else {}
+
+    @torch.no_grad()
+    def complete(self) -> None:
+        """Fits the decoder's deblocking filter, if it has one, to frames of the first batches."""
+        decoder = self.module.decoder
+        if isinstance(decoder, LatentDiffusion):
+            decoder.fit_deblocking(self._samples(self._options.deblocking_frames))
+
+    def _samples(
+        self, most: int
+    ) -> Iterator[tuple[Float[Tensor, "b n d"], Layout, Float[Tensor, "b 3 h w"]]]:
+        """Slots, layouts and frames in [-1, 1], `most` in all, few at a time."""
+        step = 0
+        while most > 0:
+            batch = self._batch_of(step, WHOLE)
+            if self._clips is None:
+                frames = normalise(batch.frames.to(self._device))
+                track = self.module.encoder(frames)
+                slots, seen, frames = track.slots.flatten(0, 1), track.layout, frames.flatten(0, 1)
+            else:
+                slots, seen, _ = self._clips.of(batch)
+                frames = self._clips.frames_of(batch)
+            for rows in torch.arange(min(most, len(frames))).split(_AT_ONCE):
+                yield slots[rows], seen[rows], frames[rows]
+            most -= len(frames)
+            step += 1
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float | None]:

@@ -36,6 +36,10 @@ class Task(Protocol):
         """The loss of a batch, a mean over its rows, and figures to log."""
         ...
 
+    def complete(self) -> None:
+        """Fits what gradients do not train, to the current weights; before each evaluation."""
+        ...
+
     def evaluate(self) -> dict[str, float | None]:
         """Figures of the module with its current weights."""
         ...
