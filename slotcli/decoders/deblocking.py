@@ -16,7 +16,7 @@ _RIDGE = 1.0  # against a filter of few blocks; 500 frames of 128 x 128 have hal
 
 
 class Deblocking(nn.Module):
-    """Adds to each block of a picture a linear function of the blocks around it and of colours.
+    """Adds to each block of an image a linear function of the blocks around it and of colours.
 
     `block` is the side in pixels of the square that a latent covers; each pixel of it has weights
     of its own. It starts without effect; `fit` gives it its weights. They are buffers: gradients
@@ -35,12 +35,12 @@ class Deblocking(nn.Module):
         self.register_buffer("bias", torch.zeros(pixels))
 
     def forward(
-        self, picture: Float[Tensor, "b 3 h w"], colours: Float[Tensor, "b 3 i j"] | None
+        self, image: Float[Tensor, "b 3 h w"], colours: Float[Tensor, "b 3 i j"] | None
     ) -> Float[Tensor, "b 3 h w"]:
-        """The filtered picture; `colours` are those of the slots' grids, of any size."""
-        inputs = self._inputs(picture, colours)
+        """The filtered image; `colours` are those of the slots' grids, of any size."""
+        inputs = self._inputs(image, colours)
         added = F.conv2d(inputs, self.weight.to(inputs), self.bias.to(inputs))
-        return picture + F.pixel_shuffle(added, self.block)
+        return image + F.pixel_shuffle(added, self.block)
 
     @torch.no_grad()
     def fit(
@@ -51,17 +51,17 @@ class Deblocking(nn.Module):
             ]
         ],
     ) -> None:
-        """Least squares, with a small ridge, over pictures, their colours and their frames.
+        """Least squares, with a small ridge, over images, their colours and their frames.
 
         Without samples the filter stays as it is.
         """
         products: Float64[Tensor, "k k"] | None = None
         answers: Float64[Tensor, "k p"] | None = None
-        for picture, colours, frames in samples:
-            inputs = self._inputs(picture, colours)
+        for image, colours, frames in samples:
+            inputs = self._inputs(image, colours)
             rows = F.unfold(inputs, _REACH).transpose(1, 2).flatten(0, 1).double()
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-            missing = F.pixel_unshuffle(frames - picture, self.block).double()
+            missing = F.pixel_unshuffle(frames - image, self.block).double()
             wanted = missing.flatten(2).transpose(1, 2).flatten(0, 1)
             products = rows.T @ rows + (0 if products is None else products)
             answers = rows.T @ wanted + (0 if answers is None else answers)
@@ -73,10 +73,10 @@ class Deblocking(nn.Module):
         self.bias.copy_(found[:, -1])
 
     def _inputs(
-        self, picture: Float[Tensor, "b 3 h w"], colours: Float[Tensor, "b 3 i j"] | None
+        self, image: Float[Tensor, "b 3 h w"], colours: Float[Tensor, "b 3 i j"] | None
     ) -> Float[Tensor, "b c k l"]:
         """Blocks as channels, and one colour for each, with a border of copies."""
-        blocks = F.pixel_unshuffle(picture, self.block)
+        blocks = F.pixel_unshuffle(image, self.block)
         if self.colours:
             if colours is None:
                 raise ValueError("this filter reads the colours of the slots' grids")
