@@ -173,16 +173,18 @@ def cross_validate(
 
 
 def labels_of_other_clips(target: Target, clips: Int64[np.ndarray, " n"], seed: int) -> Target:
-    """Gives each clip the labels of another one, in their order, repeated or cut to its length.
+    """Gives each clip the labels of another one, in a random order, repeated or cut to its length.
 
-    What is alike within clips stays alike, so that a readout which knew a held-out clip would score
-    above chance.
+    Labels that are alike within clips stay alike, so that a readout which knew a held-out clip
+    would score above chance. Their order does not stay: slots of one number, and first frames, are
+    alike in all clips.
     """
-    names = np.random.default_rng(seed).permutation(np.unique(clips))
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(np.unique(clips))
     shuffled = np.empty_like(target)
     for own, other in zip(names, np.roll(names, 1), strict=True):
         rows, labels = np.flatnonzero(clips == own), target[clips == other]
-        shuffled[rows] = labels[np.arange(len(rows)) % len(labels)]
+        shuffled[rows] = rng.permutation(np.resize(labels, len(rows)))
     return shuffled
 
 

@@ -134,6 +134,12 @@ def test_labels_of_other_clips_are_never_a_clip_s_own() -> None:
     for own in range(3):
         assert not set(shuffled[clips == own]) & set(target[clips == own])
     assert {*shuffled[clips == 0]} in ({4.0}, {5.0, 6.0})
+    clips = np.repeat(np.arange(40), 3)
+    by_slot = np.tile([1.0, 2, 3], 40)  # the number of the slot alone tells the label
+    shuffled = labels_of_other_clips(by_slot, clips, seed=0)
+    assert abs(np.corrcoef(shuffled, by_slot)[0, 1]) < 0.3
+    alike = np.repeat(np.arange(40.0), 3)
+    assert (np.ptp(labels_of_other_clips(alike, clips, seed=0).reshape(40, 3), axis=1) == 0).all()
 
 
 def test_a_lead_is_that_over_the_best_baseline_and_may_be_negative() -> None:
