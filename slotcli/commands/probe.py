@@ -113,7 +113,13 @@ def probe(
     """
     console.phase("reading the labels")
     from slotcli.evaluation.intervals import LEAST_CLIPS_OF_A_FIGURE
-    from slotcli.evaluation.probe_files import PREDICTIONS, SUMMARY, require_new, write_probe
+    from slotcli.evaluation.probe_files import (
+        PREDICTIONS,
+        SUMMARY,
+        make_folder,
+        require_new,
+        write_probe,
+    )
     from slotcli.evaluation.probe_labels import read_labels
     from slotcli.evaluation.probe_record import SCHEMA, left_out_record, target_record
     from slotcli.results.find import find_results
@@ -130,6 +136,8 @@ def probe(
         features = probe_features(find_results(results), table.rows, progress=meter.update)
     probed = probe_targets(table, features)
     _require_any(probed, labels, folds)
+    if out is not None:
+        make_folder(out)
     found = _fit(probed, folds, fitted, seed)
     summary = {
         "schema": SCHEMA,
@@ -187,12 +195,16 @@ def _require_any(targets: "list[ProbeTarget]", labels: Path, folds: int) -> None
         if reason is None:
             return
         reasons.append(f"{printable(target.column.name)} ({target.level}): {reason}")
-    most = max((target.clips for target in targets), default=0)
+    if not targets:
+        raise DataError(
+            f"{printable(labels)}: no cell of its targets has a label.", "Fill some in."
+        )
+    most = max(target.clips for target in targets)
     fewer = [own.rows for own in targets if own.rows is not None and own.clips == most]
     if LEAST_CLIPS <= most < folds and any(why_not(rows, most) is None for rows in fewer):
         raise UsageError(reasons[0], f"Label more clips, or use --folds {most}.")
     raise DataError(
-        reasons[0] if reasons else f"{printable(labels)}: all cells are empty.",
+        reasons[0],
         f"Label more clips, at least {LEAST_CLIPS} for --folds {LEAST_CLIPS}, with different "
         "labels.",
     )

@@ -61,7 +61,7 @@ def _sentence(lead: "Lead", score: str) -> str:
             f"{lead.readout}: too few clips to tell whether it is ahead of the best baseline, "
             f"{lead.baseline}."
         )
-    gap = f"{score} {value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]"
+    gap = f"{score} {value.mean:+z.2f} [{value.low:+z.2f}, {value.high:+z.2f}]"
     verdict = {True: "ahead of", False: "behind", None: "not clearly ahead of or behind"}
     return f"{lead.readout}: {verdict[lead.ahead]} the best baseline, {lead.baseline} ({gap})."
 
@@ -72,4 +72,4 @@ def _cell(value: "MeanInterval") -> str:
     if value.low is None or value.high is None:
         return f"{value.mean:.3g}"
     digits = 2 if abs(value.mean) < 10 else 1
-    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    return f"{value.mean:z.{digits}f} [{value.low:z.{digits}f}, {value.high:z.{digits}f}]"

@@ -22,6 +22,12 @@ def require_new(out: Path, overwrite: bool) -> None:
         raise CannotCreateError(f"{out / SUMMARY}: exists.", "Use --overwrite, or another --out.")
 
 
+def make_folder(out: Path) -> None:
+    """Make OUT if it does not exist, before the work that it is for. Raises as `output_errors`."""
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+
+
 def write_probe(
     out: Path,
     summary: dict[str, Any],
@@ -32,8 +38,8 @@ def write_probe(
     `probes` are targets with their rows, their classes and their readouts. For the readout that was
     fitted to labels of other clips, the truth is these labels. Raises as `whole_file`.
     """
+    make_folder(out)
     with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
         (out / SUMMARY).unlink(missing_ok=True)  # an older one would contradict the predictions
     with whole_file(out / PREDICTIONS) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")

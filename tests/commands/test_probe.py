@@ -162,7 +162,7 @@ def test_few_clips_have_scores_without_intervals(cli, results, tmp_path):
         ("clip,x\nA-0,1\nA-1,2\nA-2,3\n", [], 2, "use --folds 3."),
         ("clip,x\nA-0,1\nA-1,2\n", [], 65, "2 clips have labels, and 5 folds by clip need 5."),
         ("clip,x\nA-0,1\nA-1,1\nA-2,1\n", ["--folds", 3], 65, "All its labels are equal."),
-        ("clip,x\nA-0,\nA-1,\n", [], 65, "all cells are empty"),
+        ("clip,x\nA-0,\nA-1,\n", [], 65, "no cell of its targets has a label"),
         ("clip,x\nB-0,1\n", [], 66, "B-0: no such result (1 row)"),
         ("video,x\nA-0,1\n", [], 65, "no column 'clip'"),
         ("clip,x\n", [], 66, "no rows"),
