@@ -32,6 +32,9 @@ SENTENCES = {
         "Score a model against true masks, or results against outlines, beside trivial baselines."
     ),
     "audit": "Judge without labels whether a model, or a result, finds objects.",
+    "probe": (
+        "Measure what linear and small MLP readouts predict from slots, beside trivial baselines."
+    ),
     "report": "Write report.html again: the curves of a training run, or the overlay of a result.",
     "info": "Describe a video, a result, a slot file, a training run or a model.",
     "doctor": (

@@ -1,20 +1,26 @@
-"""Confidence intervals of means over clips."""
+"""Confidence intervals of means, and of other figures, over clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 5000
 LEVEL = 0.95
 DRAWS_AT_ONCE = 1 << 20  # bounds the memory
+# With fewer, draws of one clip alone reach the percentiles, and R2 about that clip's mean says
+# nothing of the others.
+LEAST_CLIPS_OF_A_FIGURE = 6
 
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """A mean over clips with its 95 % confidence interval; None if too few clips define it."""
+    """A mean, or another figure, over clips with its 95 % confidence interval.
+
+    None if too few clips define it.
+    """
 
     mean: float | None
     low: float | None
@@ -60,6 +66,35 @@ def pooled_interval(clips: Sequence[Sequence[float | None]], *, seed: int) -> Me
     return MeanInterval(mean, low, high, count, dropped)
 
 
+def figure_interval(
+    sums: Float64[np.ndarray, "n k"],
+    figure: Callable[[Float64[np.ndarray, "m k"]], Float64[np.ndarray, " m"]],
+    *,
+    seed: int,
+) -> MeanInterval:
+    """Return a figure of sums over all clips, such as R2, with its interval as `mean_interval`.
+
+    `sums` has a row per clip, and `figure` computes one value per row of such sums, NaN where it
+    is undefined; draws that leave it undefined are not counted. Whole clips are resampled. An
+    interval needs 6 clips.
+    """
+    count = len(sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(figure(sums.sum(0, keepdims=True))[0])
+        if not np.isfinite(value):
+            return MeanInterval(None, None, None, 0, count)
+        if count < LEAST_CLIPS_OF_A_FIGURE:
+            return MeanInterval(value, None, None, count, 0)
+
+        def of_resampled(drawn: Int64[np.ndarray, "m n"]) -> Float64[np.ndarray, " m"]:
+            rows = np.arange(len(drawn))[:, None] * count
+            times = np.bincount((drawn + rows).ravel(), minlength=drawn.size)
+            return figure(times.reshape(drawn.shape) @ sums)
+
+        low, high = _interval(of_resampled, count, seed)
+    return MeanInterval(value, low, high, count, 0)
+
+
 def _interval(
     means: Callable[[Int64[np.ndarray, "m n"]], Float[np.ndarray, " m"]], count: int, seed: int
 ) -> tuple[float, float]:
@@ -71,5 +106,5 @@ def _interval(
         for first in range(0, RESAMPLES, at_once)
     ]
     tail = ndtr((count / (count - 1)) ** 0.5 * stdtrit(count - 1, (1 - LEVEL) / 2))
-    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
+    low, high = np.nanquantile(np.concatenate(found), (tail, 1 - tail))
     return float(low), float(high)

@@ -115,7 +115,7 @@ class Result:
         time (seconds), area (pixels), visible_fraction, centroid and box (pixels of the source, the
         box half open), confidence (0 to 1). An absent object has area 0, and NaN for the rest.
         """
-        return table(self._tracks)
+        return table(self.track_columns)
 
     @property
     def objects(self) -> "Columns | DataFrame":
@@ -123,9 +123,28 @@ class Result:
         return table(self.object_columns)
 
     @cached_property
+    def track_columns(self) -> Columns:
+        """`tracks` as arrays by name, whatever is installed."""
+        if self._saved_tracks is not None:
+            return self._saved_tracks
+        slot_file, masks = self.slot_file, self.masks
+        labelling = self._labelling(None)
+        statistics = TrackStatistics(slot_file.slots.shape[1], labelling.background)
+        colourless = np.zeros((*masks.shape[1:], 3), np.uint8)
+        return track_columns(
+            row
+            for labels, attention, time, index in zip(
+                masks, slot_file.attention, self.times, self.frame_index.tolist(), strict=True
+            )
+            for row in statistics.add(
+                labels, colourless, float(time), index, labelling.confidence(attention, labels)
+            )
+        )
+
+    @cached_property
     def object_columns(self) -> Columns:
         """`objects` as arrays by name, whatever is installed."""
-        return summaries(self._tracks)
+        return summaries(self.track_columns)
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -233,24 +252,6 @@ class Result:
         path = self.path.with_name(TRACKS_CSV)
         known = self._recorded is not None and path.is_file()
         return read_tracks(path, len(self)) if known else None
-
-    @cached_property
-    def _tracks(self) -> Columns:
-        if self._saved_tracks is not None:
-            return self._saved_tracks
-        slot_file, masks = self.slot_file, self.masks
-        labelling = self._labelling(None)
-        statistics = TrackStatistics(slot_file.slots.shape[1], labelling.background)
-        colourless = np.zeros((*masks.shape[1:], 3), np.uint8)
-        return track_columns(
-            row
-            for labels, attention, time, index in zip(
-                masks, slot_file.attention, self.times, self.frame_index.tolist(), strict=True
-            )
-            for row in statistics.add(
-                labels, colourless, float(time), index, labelling.confidence(attention, labels)
-            )
-        )
 
 
 def _read_only(array: np.ndarray) -> Any:

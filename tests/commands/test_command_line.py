@@ -94,7 +94,7 @@ def test_an_option_has_the_same_name_everywhere(name):
 
 
 WRITERS = ["decompose", "reconstruct", "export", "pretrain", "train", "adapt", "evaluate"]
-WRITERS += ["data synth", "data convert", "models import", "models pack", "config init"]
+WRITERS += ["probe", "data synth", "data convert", "models import", "models pack", "config init"]
 
 
 @pytest.mark.parametrize("name", [*WRITERS, *(f"bench {own}" for own in ("train", "kernels"))])

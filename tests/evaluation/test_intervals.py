@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slotcli.evaluation import intervals
-from slotcli.evaluation.intervals import MeanInterval, mean_interval
+from slotcli.evaluation.intervals import MeanInterval, figure_interval, mean_interval
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -65,3 +65,28 @@ def test_too_few_values_give_no_interval() -> None:
 def test_a_seed_repeats_itself() -> None:
     values = [0.1, 0.5, 0.2, 0.9]
     assert mean_interval(values, seed=4) == mean_interval(values, seed=4)
+
+
+def test_the_interval_of_a_figure_that_is_a_mean_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(2).normal(size=12)
+    sums = np.stack([values, np.ones(12)], axis=1)
+    found = figure_interval(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=3)
+    expected = mean_interval(values.tolist(), seed=3)
+    assert found.low is not None
+    assert found.low == pytest.approx(expected.low)
+    assert (found.mean, found.high) == pytest.approx((expected.mean, expected.high))
+
+
+def test_draws_that_leave_a_figure_undefined_do_not_count() -> None:
+    sums = np.array([[1.0, 1.0]] + [[0.0, 0.0]] * 7)
+    found = figure_interval(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=0)
+    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert figure_interval(sums[1:], lambda drawn: drawn[:, 0] / drawn[:, 1], seed=0) == (
+        MeanInterval(None, None, None, 0, 7)
+    )
+
+
+def test_a_figure_has_no_interval_of_few_clips() -> None:
+    five = figure_interval(np.ones((5, 1)), lambda drawn: drawn[:, 0], seed=0)
+    assert (five.mean, five.low, five.high) == (5.0, None, None)
+    assert figure_interval(np.ones((6, 1)), lambda drawn: drawn[:, 0], seed=0).low == 6.0
