@@ -21,7 +21,7 @@ from slotcli.decoders.slot_mixer import SlotMixer
 from slotcli.decoders.spatial_broadcast import DOUBLINGS, SpatialBroadcast
 from slotcli.decoders.token_transformer import TokenTransformer
 from slotcli.diffusion.unet import UNet
-from slotcli.encoder.appearance import COLOURS, Appearance
+from slotcli.encoder.appearance import Appearance
 from slotcli.encoder.backbone import CompactCnn, ResNet18
 from slotcli.encoder.efficientnet import COARSEST, FeaturePyramid
 from slotcli.encoder.encoder import SlotEncoder
@@ -274,7 +274,7 @@ def _latent_diffusion(
         evaluations=decoder.evaluations,
         quantise=decoder.quantise,
         deblocking=(
-            Deblocking(codec.downsampling, colours=COLOURS if decoder.colour_grid else 0)
+            Deblocking(codec.downsampling, colours=decoder.colour_grid > 0)
             if decoder.deblocking
             else None
         ),
